@@ -1,0 +1,20 @@
+/* The functions of one instruction set and one real type, found by name while the program runs. */
+#ifndef NTK_DISPATCH_H
+#define NTK_DISPATCH_H
+
+#include "ntk_tile.h"
+
+typedef struct {
+    const char *instruction_set;
+    int is_float;
+    int (*pieces)(void);
+    ptrdiff_t (*block_columns)(ptrdiff_t n_features);
+    size_t (*scratch_bytes)(ptrdiff_t n_features, ptrdiff_t block_columns, int n_layers);
+    void (*tile)(const ntk_entry *, const ntk_rows *, const ntk_rows *, const ntk_block *, void *);
+    void (*square_norms)(const void *, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, double *);
+} ntk_functions;
+
+/* NULL unless this instruction set was compiled and the processor has it. */
+const ntk_functions *ntk_find_functions(const char *instruction_set, int is_float);
+
+#endif

@@ -1,0 +1,116 @@
+/* From chords to kernel entries: pure arithmetic on a group of vectors, with no index and no memory but the tables.
+ *
+ * GROUP vectors go through every step together: a polynomial is a chain of dependent operations, and four chains at
+ * once keep the multipliers busy.
+ */
+
+#define GROUP 4
+
+typedef struct {
+    vreal chord[GROUP];    /* half the distance of the unit vectors, to the nearer of y and -y: at most sqrt(1/2) */
+    vmask opposite[GROUP]; /* cosine < 0 */
+} chords;
+
+typedef struct {
+    vreal u[GROUP]; /* offset from the centre of the piece, -1/2 to 1/2 */
+    vindex piece[GROUP];
+} positions;
+
+static inline positions NAME(locate)(chords c, real stretch, real scale)
+{
+    const vreal low = vreal_set((real)ROUNDING_SHIFT), high = vreal_set((real)ROUNDING_SHIFT + PIECES / 2);
+    const vreal half = vreal_set((real)0.5), one = vreal_set(1), s = vreal_set(scale), a = vreal_set(stretch);
+    positions at;
+#pragma GCC unroll 8
+    for (int g = 0; g < GROUP; g++) {
+        vreal z = vreal_mul(c.chord[g], s);
+        if (stretch != 0)
+            z = vreal_div(z, vreal_fma(c.chord[g], a, one));
+        z = vreal_sub(z, half);
+        vreal shift = vreal_select(c.opposite[g], high, low);
+        vreal shifted = vreal_add(z, shift); /* rounds z; its low bits are the piece */
+        at.piece[g] = vreal_index(shifted);
+        at.u[g] = vreal_sub(z, vreal_sub(shifted, shift));
+    }
+    return at;
+}
+
+static inline void NAME(evaluate)(const ntk_table *table, const positions *at, vreal *result)
+{
+    const real *row = (const real *)table->coefficients + (ptrdiff_t)PIECES * (table->n_terms - 1);
+#pragma GCC unroll 8
+    for (int g = 0; g < GROUP; g++)
+        result[g] = vreal_lookup(row, at->piece[g]);
+    for (int k = 1; k < table->n_terms; k++) {
+        row -= PIECES;
+    #pragma GCC unroll 8
+    for (int g = 0; g < GROUP; g++)
+            result[g] = vreal_fma(result[g], at->u[g], vreal_lookup(row, at->piece[g]));
+    }
+}
+
+/* 1 - kappa(cosine) of one layer: relative accuracy near cosine 1, where the table holds (1 - kappa) / chord^power. */
+static inline void NAME(layer_complement)(const ntk_entry *entry, const chords *c, const positions *at, vreal *m)
+{
+    const vreal one = vreal_set(1);
+    NAME(evaluate)(&entry->value, at, m);
+#pragma GCC unroll 8
+    for (int g = 0; g < GROUP; g++) {
+        vreal factor = c->chord[g];
+        if (entry->chord_power == 2)
+            factor = vreal_mul(factor, factor);
+        m[g] = vreal_mul(m[g], vreal_select(c->opposite[g], one, factor));
+    }
+}
+
+/* Row i against GROUP vectors of columns: rho and tau of the row (one real per layer, stride row_layers) and of the
+ * columns (LANES * GROUP reals per layer, stride column_layers). Returns Sigma_L or Theta_L over sqrt(q_L q_L'). */
+static inline void NAME(recursion)(const ntk_entry *entry, chords c, const real *row_rho, const real *row_tau,
+                                   ptrdiff_t row_layers, const real *column_rho, const real *column_tau,
+                                   ptrdiff_t column_layers, vreal *result)
+{
+    const vreal zero = vreal_set(0), one = vreal_set(1), two = vreal_set(2), half = vreal_set((real)0.5);
+    const real stretch = (real)entry->stretch, scale = (real)entry->scale;
+    vreal m[GROUP], slope[GROUP], theta[GROUP];
+#pragma GCC unroll 8
+    for (int g = 0; g < GROUP; g++) { /* the input layer: 1 - cosine of the rows */
+        vreal square = vreal_mul(vreal_mul(c.chord[g], c.chord[g]), two);
+        m[g] = vreal_select(c.opposite[g], vreal_sub(two, square), square);
+        theta[g] = slope[g] = zero;
+    }
+    for (int layer = 0; layer <= entry->n_layers; layer++) {
+        const vreal rho_i = vreal_set(row_rho[layer * row_layers]), tau_i = vreal_set(row_tau[layer * row_layers]);
+        if (layer > 0) {
+            const positions at = NAME(locate)(c, stretch, scale);
+            NAME(layer_complement)(entry, &c, &at, m);
+            if (entry->has_tangent)
+                NAME(evaluate)(&entry->slope, &at, slope);
+        }
+    #pragma GCC unroll 8
+    for (int g = 0; g < GROUP; g++) {
+            const vreal rho_j = vreal_load(column_rho + layer * column_layers + g * LANES);
+            const vreal tau_j = vreal_load(column_tau + layer * column_layers + g * LANES);
+            const vreal rho = vreal_mul(rho_i, rho_j), tau = vreal_mul(tau_i, tau_j);
+            const vreal one_minus_tau = vreal_sub(one, tau);
+            /* 1 - rho - tau = (rho_i tau_j - tau_i rho_j)^2 / (1 + rho + tau): nothing cancels */
+            const vreal cross = vreal_sub(vreal_mul(rho_i, tau_j), vreal_mul(tau_i, rho_j));
+            const vreal delta =
+                vreal_fma(rho, m[g], vreal_div(vreal_mul(cross, cross), vreal_add(vreal_add(one, tau), rho)));
+            vreal complement = vreal_sub(two, delta);
+            if (layer == 0) {
+                /* 1 + cosine of nearly opposite rows, the same way: 1 - rho + tau = (rho_i tau_j + tau_i rho_j)^2 /
+                 * (1 + rho - tau). Where it is used the cosine is negative, so rho > tau: the divisor exceeds 1. */
+                const vreal sum = vreal_add(vreal_mul(rho_i, tau_j), vreal_mul(tau_i, rho_j));
+                const vreal square = vreal_mul(vreal_mul(c.chord[g], c.chord[g]), two);
+                const vreal divisor = vreal_max(vreal_add(one_minus_tau, rho), one);
+                complement = vreal_fma(rho, square, vreal_div(vreal_mul(sum, sum), divisor));
+            }
+            theta[g] = vreal_fma(vreal_mul(rho, slope[g]), theta[g], vreal_sub(one, delta));
+            c.opposite[g] = vreal_less(one, delta);
+            c.chord[g] = vreal_sqrt(vreal_max(vreal_mul(half, vreal_select(c.opposite[g], complement, delta)), zero));
+        }
+    }
+#pragma GCC unroll 8
+    for (int g = 0; g < GROUP; g++)
+        result[g] = theta[g];
+}

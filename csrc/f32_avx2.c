@@ -1,0 +1,5 @@
+#if defined(__x86_64__)
+#define NTK_AVX2
+#define REAL_IS_FLOAT 1
+#include "tile.h"
+#endif

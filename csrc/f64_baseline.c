@@ -1,0 +1,3 @@
+#define NTK_BASELINE
+#define REAL_IS_FLOAT 0
+#include "tile.h"

@@ -1,0 +1,61 @@
+/* What Python hands to a tile, and the tiles themselves: one function per real type and instruction set.
+ *
+ * A tile fills out[row_start:row_stop, column_start:column_stop]. In a symmetric Gram matrix it computes the entries on
+ * and above the diagonal only and stores their mirror images too. It allocates nothing, shares nothing that it writes,
+ * and knows no threads: the caller owns the schedule and the scratch memory.
+ */
+#ifndef NTK_TILE_H
+#define NTK_TILE_H
+
+#include <stddef.h>
+
+/* A univariate function of the chord, as piecewise polynomials: n_terms rows of one coefficient per piece. */
+typedef struct {
+    const void *coefficients; /* (n_terms, pieces) reals, lowest power first, 64-byte aligned */
+    int n_terms;
+} ntk_table;
+
+typedef struct {
+    int n_layers;           /* 0: `value` is the whole profile; L: it is one layer's map, applied L times */
+    int chord_power;        /* one layer's map near cosine 1: 1 - kappa = chord^power * value */
+    int has_tangent;        /* L layers: also carry Theta, with `slope` the layer's dual of the derivative */
+    ntk_table value, slope;
+    double stretch, scale;  /* position in the table: chord * scale / (1 + stretch * chord) */
+    double near, near_exact; /* squared chords below these come from the rows themselves (twice as carefully) */
+} ntk_entry;
+
+typedef struct {
+    const void *values;       /* (n, n_features) reals */
+    const void *inverse_norm; /* (n,) reals; 0 for a zero row */
+    const double *scale;      /* (n,): what an entry is multiplied with, for its row and for its column */
+    const void *rho, *tau;    /* L layers: (L + 1, n) reals with rho^2 + tau^2 = 1, weights' and bias' share */
+    ptrdiff_t row_stride;     /* of values, in reals */
+    ptrdiff_t n_rows;         /* layer stride of rho and tau */
+} ntk_rows;
+
+typedef struct {
+    ptrdiff_t n_features;
+    ptrdiff_t row_start, row_stop, column_start, column_stop;
+    const double *diagonal;   /* (n,): symmetric, with these diagonal entries; NULL: rectangular */
+    void *out;                /* the whole matrix */
+    ptrdiff_t out_row_stride, out_column_stride; /* in reals */
+    int streaming;            /* store past the caches: right when the matrix does not fit in them */
+} ntk_block;
+
+#define NTK_DECLARE(suffix) \
+    int ntk_pieces_##suffix(void); \
+    ptrdiff_t ntk_block_columns_##suffix(ptrdiff_t n_features); \
+    size_t ntk_scratch_bytes_##suffix(ptrdiff_t n_features, ptrdiff_t block_columns, int n_layers); \
+    void ntk_tile_##suffix(const ntk_entry *entry, const ntk_rows *x, const ntk_rows *y, const ntk_block *block, \
+                           void *scratch); \
+    void ntk_square_norms_##suffix(const void *values, ptrdiff_t row_stride, ptrdiff_t n_features, \
+                                   ptrdiff_t row_start, ptrdiff_t row_stop, double *square_norms);
+
+NTK_DECLARE(f64_baseline)
+NTK_DECLARE(f32_baseline)
+NTK_DECLARE(f64_avx2)
+NTK_DECLARE(f32_avx2)
+NTK_DECLARE(f64_avx512)
+NTK_DECLARE(f32_avx512)
+
+#endif

@@ -1,0 +1,76 @@
+"""The compiled backend: the C tiles of csrc/, in the best instruction set that the processor has."""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ntk_fast.backends._tile import Functions, TileFiller
+from ntk_fast.backends.base import FillTile, GramTask
+
+ISA_VARIABLE = "NTK_FAST_ISA"
+
+#: Fastest first.
+INSTRUCTION_SETS = ("avx512", "avx2", "baseline")
+
+#: A larger matrix than this does not stay in the caches, so it is stored past them.
+STREAMING_BYTES = 16 << 20
+
+
+@lru_cache(maxsize=None)
+def available_instruction_sets() -> tuple[str, ...]:
+    """Return the instruction sets that were compiled and that this processor has, fastest first."""
+    present = []
+    for name in INSTRUCTION_SETS:
+        try:
+            Functions(name, False)
+        except LookupError:
+            continue
+        present.append(name)
+    return tuple(present)
+
+
+def choose_instruction_set() -> str:
+    """Return the environment's instruction set, which must exist, or the fastest."""
+    name = os.environ.get(ISA_VARIABLE, "").strip()
+    present = available_instruction_sets()
+    if name and name not in present:
+        raise ValueError(f"{ISA_VARIABLE} must be one of {', '.join(map(repr, present))} here; got {name!r}.")
+    return name or present[0]
+
+
+@lru_cache(maxsize=None)
+def _functions(instruction_set: str, dtype: np.dtype) -> Functions:
+    return Functions(instruction_set, dtype == np.float32)
+
+
+class CythonBackend:
+    """See the module."""
+
+    name = "cython"
+    uses_blas = False
+
+    def _functions(self, dtype: np.dtype) -> Functions:
+        return _functions(choose_instruction_set(), dtype)
+
+    def square_norms(self, values: NDArray[np.floating]) -> NDArray[np.float64]:
+        result = np.empty(len(values))
+        self._functions(values.dtype).square_norms(values, 0, len(values), result)
+        return result
+
+    def pieces(self, dtype: np.dtype) -> int:
+        return self._functions(dtype).pieces()
+
+    def block_shape(self, n_features: int, dtype: np.dtype) -> tuple[int, int]:
+        return 1024, self._functions(dtype).block_columns(n_features)
+
+    def fill_tile(self, task: GramTask) -> FillTile:
+        functions = self._functions(task.out.dtype)
+        assert task.entry is not None
+        n_features = task.x.values.shape[1]
+        columns = min(functions.block_columns(n_features), task.out.shape[1])
+        scratch = np.empty(functions.scratch_bytes(n_features, columns, task.entry.n_layers), dtype=np.uint8)
+        return TileFiller(functions, task, task.out.nbytes > STREAMING_BYTES, scratch)

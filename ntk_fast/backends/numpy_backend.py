@@ -1,0 +1,108 @@
+"""The reference backend: the equations on whole tiles, in NumPy. Readable first, yet an honest, vectorised one."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ntk_fast.backends.base import FillTile, GramTask, Tile
+from ntk_fast.duals import Reals, Truths
+from ntk_fast.profile import near_thresholds
+from ntk_fast.recursion import RowParameters
+
+#: Nearly parallel pairs are gathered this many numbers at a time.
+GATHERED_NUMBERS = 1 << 18
+
+
+def _two_sum(a: Reals, b: Reals) -> tuple[Reals, Reals]:
+    """Knuth's: a + b and its rounding error."""
+    total = a + b
+    part = total - a
+    return total, (a - (total - part)) + (b - part)
+
+
+def _two_square(a: Reals) -> tuple[Reals, Reals]:
+    """Dekker's and Veltkamp's: a * a and its rounding error, in float64."""
+    high = a * 134217729.0  # 2^27 + 1
+    high = high - (high - a)
+    low = a - high
+    square = a * a
+    return square, ((high * high - square) + 2 * high * low) + low * low
+
+
+def square_norms_of(values: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Squared norms whose squares and sums keep their rounding errors, a column at a time."""
+    total = np.zeros(len(values))
+    rest = np.zeros(len(values))
+    with np.errstate(over="ignore", invalid="ignore"):
+        for column in values.T:
+            square, square_error = _two_square(column.astype(np.float64))
+            total, sum_error = _two_sum(total, square)
+            rest += square_error + sum_error
+        # beyond the range of float64 the error terms are NaN, and the plain sum is what says so
+        return np.where(np.isfinite(rest), total + rest, total)
+
+
+def _square_chords(x: Reals, y: Reals, opposite: Truths) -> Reals:
+    """Squared chords of pairs of rows from the rows themselves, |x/|x| -+ y/|y||^2 / 4, in extended precision."""
+    x, y = x.astype(np.longdouble), y.astype(np.longdouble)
+    x /= np.sqrt((x * x).sum(axis=1, keepdims=True))
+    y /= np.sqrt((y * y).sum(axis=1, keepdims=True))
+    difference = np.where(opposite[:, None], x + y, x - y)
+    return ((difference * difference).sum(axis=1) / 4).astype(np.float64)
+
+
+class NumpyBackend:
+    """See the module. Computes in float64 whatever the dtype of the result."""
+
+    name = "numpy"
+    uses_blas = True
+
+    def square_norms(self, values: NDArray[np.floating]) -> NDArray[np.float64]:
+        return square_norms_of(values)
+
+    def pieces(self, dtype: np.dtype) -> int:
+        return 0
+
+    def block_shape(self, n_features: int, dtype: np.dtype) -> tuple[int, int]:
+        return 256, 512
+
+    def fill_tile(self, task: GramTask) -> FillTile:
+        x, y = task.x, task.y or task.x
+        near, _ = near_thresholds(task.recursion, np.dtype(np.float64))
+
+        def fill(tile: Tile) -> None:
+            rows, columns = slice(tile.row_start, tile.row_stop), slice(tile.column_start, tile.column_stop)
+            x_values, y_values = x.values[rows].astype(np.float64), y.values[columns].astype(np.float64)
+            cosine = (x_values @ y_values.T) * (x.inverse_norm[rows, None] * y.inverse_norm[columns])
+            opposite = cosine < 0
+            square = np.maximum(0.5 - 0.5 * np.abs(cosine), 0)
+            near_i, near_j = np.nonzero(square < near)
+            step = max(1, GATHERED_NUMBERS // x_values.shape[1])
+            for k in range(0, len(near_i), step):
+                i, j = near_i[k : k + step], near_j[k : k + step]
+                square[i, j] = _square_chords(x_values[i], y_values[j], opposite[i, j])
+            x_parameters = RowParameters(x.rho[:, rows], x.tau[:, rows])
+            y_parameters = RowParameters(y.rho[:, columns], y.tau[:, columns])
+            values = task.recursion.value(np.sqrt(square), opposite, x_parameters, y_parameters)
+            values *= x.scale[rows, None] * y.scale[columns]
+            store(task, tile, values)
+
+        return fill
+
+
+def store(task: GramTask, tile: Tile, values: Reals) -> None:
+    """Write a tile's values; in a symmetric matrix the entries above the diagonal twice, and the exact diagonal."""
+    rows, columns = slice(tile.row_start, tile.row_stop), slice(tile.column_start, tile.column_stop)
+    if task.y is not None:
+        task.out[rows, columns] = values
+        return
+    above = np.arange(tile.row_start, tile.row_stop)[:, None] < np.arange(tile.column_start, tile.column_stop)
+    if above.all():
+        task.out[rows, columns] = values
+        task.out[columns, rows] = values.T
+        return
+    np.copyto(task.out[rows, columns], values, where=above, casting="same_kind")
+    np.copyto(task.out[columns, rows], values.T, where=above.T, casting="same_kind")
+    on_both = np.arange(max(tile.row_start, tile.column_start), min(tile.row_stop, tile.column_stop))
+    task.out[on_both, on_both] = task.x.diagonal[on_both]

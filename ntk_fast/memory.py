@@ -1,0 +1,34 @@
+"""How much memory there is, asked before a result is allocated that would not fit."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def available_bytes() -> int | None:
+    """Return the memory that can be had without swapping, as far as the system and its containers tell."""
+    limits = []
+    try:
+        with open("/proc/meminfo") as lines:
+            for line in lines:
+                if line.startswith("MemAvailable:"):
+                    limits.append(int(line.split()[1]) * 1024)
+        with open("/sys/fs/cgroup/memory.max") as limit, open("/sys/fs/cgroup/memory.current") as current:
+            most = limit.read().strip()
+            if most != "max":
+                limits.append(max(0, int(most) - int(current.read())))
+    except (OSError, ValueError, IndexError):
+        pass
+    return min(limits) if limits else None
+
+
+def refuse_too_large(shape: tuple[int, int], dtype: np.dtype) -> None:
+    """Raise if a matrix of this shape does not fit in the available memory."""
+    needed = shape[0] * shape[1] * dtype.itemsize
+    available = available_bytes()
+    if available is not None and needed > available:
+        raise MemoryError(
+            f"The {shape[0]} x {shape[1]} result in {dtype} needs {needed / 1e9:.1f} GB and {available / 1e9:.1f} GB "
+            "are free; pass a memory-mapped array as out (numpy.lib.format.open_memmap), or compute it in blocks of "
+            "rows, kernel(X[start:stop], X)."
+        )

@@ -1,0 +1,64 @@
+"""How many threads there are to use, and BLAS held to one thread while ours run."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
+
+from ntk_fast.validation import check_whole_number
+
+THREADS_VARIABLE = "NTK_FAST_NUM_THREADS"
+
+
+def available_cores() -> int:
+    """Return the processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def choose_n_threads(n_threads: int | None) -> int:
+    """Return the argument if given, else the environment's number, else the number of usable processors."""
+    if n_threads is not None:
+        return check_whole_number(n_threads, "n_threads", 1)
+    text = os.environ.get(THREADS_VARIABLE, "").strip()
+    if not text:
+        return available_cores()
+    if not text.isdigit() or int(text) < 1:
+        raise ValueError(f"{THREADS_VARIABLE} must be a whole number >= 1; got {text!r}.")
+    return int(text)
+
+
+@lru_cache(maxsize=1)
+def _controller() -> Any:
+    import scipy.linalg.blas  # noqa: F401  the library that Numba's products call must be loaded to be found
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController().select(user_api="blas")
+
+
+_lock = threading.Lock()
+_n_users = 0
+_limiter: Any = None
+
+
+@contextmanager
+def single_threaded_blas() -> Iterator[None]:
+    """Hold BLAS to one thread until the last of all concurrent users is done; then restore what the first one found."""
+    global _n_users, _limiter
+    with _lock:
+        if _n_users == 0:
+            _limiter = _controller().limit(limits=1)
+        _n_users += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _n_users -= 1
+            if _n_users == 0:
+                _limiter.restore_original_limits()
+                _limiter = None

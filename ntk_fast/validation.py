@@ -1,0 +1,147 @@
+"""Bad input: checked once, here, before any work, with one sentence that says what came and what is accepted."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Iterable
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def check_finite_number(value: Any, name: str) -> float:
+    """Return a finite real number as a float."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (Real, np.floating, np.integer)):
+        raise TypeError(f"{name} must be a real number; got {value!r} of type {type(value).__name__}.")
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{name} must be finite; got {value!r}.")
+    return number
+
+
+def check_whole_number(value: Any, name: str, least: int) -> int:
+    """Return an integer that is at least `least`."""
+    try:
+        if isinstance(value, (bool, np.bool_)):
+            raise TypeError
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(
+            f"{name} must be a whole number >= {least}; got {value!r} of type {type(value).__name__}."
+        ) from None
+    if number < least:
+        raise ValueError(f"{name} must be a whole number >= {least}; got {number}.")
+    return number
+
+
+def check_variances(value: Any, name: str, depth: int) -> float | tuple[float, ...]:
+    """Return a scalar >= 0, or depth + 1 of them (one scalar if all are equal, so that equal kernels compare equal)."""
+    expected = f"a number >= 0 or a sequence of depth + 1 = {depth + 1} of them"
+    if isinstance(value, str) or not isinstance(value, (Real, np.floating, np.integer, Iterable)):
+        raise TypeError(f"{name} must be {expected}; got {value!r} of type {type(value).__name__}.")
+    if np.ndim(value) == 0:
+        parts = [value.item() if isinstance(value, np.ndarray) else value]
+    else:
+        parts = list(value)
+        if len(parts) != depth + 1:
+            raise ValueError(f"{name} must be {expected}; got {len(parts)} values.")
+    numbers = [check_finite_number(part, name) for part in parts]
+    for number in numbers:
+        if number < 0:
+            raise ValueError(f"{name} must be {expected}; got {number!r}.")
+    return numbers[0] if len(set(numbers)) == 1 else tuple(numbers)
+
+
+def check_dtype(value: Any, name: str = "dtype") -> np.dtype:
+    """Return float32 or float64."""
+    try:
+        dtype = np.dtype(value)
+    except TypeError:
+        raise TypeError(f"{name} must be float32 or float64; got {value!r}.") from None
+    if dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise ValueError(f"{name} must be float32 or float64; got {dtype}.")
+    return dtype
+
+
+def check_rows(rows: Any, name: str, dtype: np.dtype | None) -> NDArray[np.floating]:
+    """Return rows as an (n, n_features) array of float32 or float64, contiguous along the features; no copy if it is.
+
+    Values are looked at later, where their norms are computed: `rows.prepare_rows` refuses NaN and infinity.
+    """
+    kind = type(rows).__name__
+    if hasattr(rows, "toarray") and hasattr(rows, "nnz"):
+        raise TypeError(f"{name} must be a dense array of rows; got a sparse {kind}: pass {name}.toarray().")
+    try:
+        array = np.asarray(rows)
+    except ValueError as error:
+        raise ValueError(f"{name} must be a 2-D array of real numbers; NumPy could not make one: {error}") from None
+    if array.dtype.kind == "c":
+        raise TypeError(f"{name} must hold real numbers; got complex dtype {array.dtype}.")
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name} must hold real numbers; got dtype {array.dtype} (from a {kind}).")
+    if array.ndim != 2:
+        hint = f"; for one row pass {name}.reshape(1, -1)" if array.ndim == 1 else ""
+        raise ValueError(f"{name} must be a 2-D array (n_rows, n_features); got shape {array.shape}{hint}.")
+    if array.shape[1] == 0:
+        raise ValueError(f"{name} must have at least one column; got shape {array.shape}.")
+    if dtype is None:
+        dtype = np.dtype(np.float32 if array.dtype == np.float32 else np.float64)
+    inner = array.strides[1] == dtype.itemsize or array.shape[1] == 1
+    plain = array.dtype == dtype and inner and array.strides[0] % dtype.itemsize == 0 and array.flags.aligned
+    if plain and array.dtype.isnative and (array.strides[0] >= 0):
+        return array
+    if array.dtype.kind == "f" and array.dtype.itemsize > dtype.itemsize:
+        with np.errstate(over="ignore"):
+            converted = np.ascontiguousarray(array, dtype=dtype)
+        overflown = np.isinf(converted) & np.isfinite(array)
+        if overflown.any():
+            row = int(np.flatnonzero(overflown.any(axis=1))[0])
+            raise ValueError(f"{name} does not fit in {dtype}: row {row} holds a value beyond {np.finfo(dtype).max:g}.")
+        return converted
+    return np.ascontiguousarray(array, dtype=dtype)
+
+
+def check_same_features(x: NDArray[Any], y: NDArray[Any]) -> None:
+    if x.shape[1] != y.shape[1]:
+        raise ValueError(f"X and Y must have the same number of columns; got {x.shape[1]} and {y.shape[1]}.")
+
+
+def refuse_not_finite(rows: NDArray[np.floating], name: str) -> None:
+    """Raise if a row holds NaN or infinity, naming the first."""
+    bad = ~np.isfinite(rows).all(axis=1)
+    if bad.any():
+        row = int(np.flatnonzero(bad)[0])
+        column = int(np.flatnonzero(~np.isfinite(rows[row]))[0])
+        raise ValueError(
+            f"{name} must be finite; row {row} holds {rows[row, column]} in column {column} "
+            f"({int(bad.sum())} of {len(rows)} rows are not finite)."
+        )
+
+
+def check_out(out: Any, shape: tuple[int, int], dtype: np.dtype) -> NDArray[np.floating]:
+    """Return `out` if a result of this shape and dtype can be written into it."""
+    expected = f"a writeable NumPy array of shape {shape} and dtype {dtype}"
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"out must be {expected}; got a {type(out).__name__}.")
+    if out.shape != shape:
+        raise ValueError(f"out must be {expected}; got shape {out.shape}.")
+    if out.dtype != dtype or not out.dtype.isnative:
+        raise ValueError(f"out must be {expected}; got dtype {out.dtype.str}.")
+    if not out.flags.writeable:
+        raise ValueError(f"out must be {expected}; got a read-only array.")
+    return out
+
+
+def refuse_overflow(x_root: float, y_root: float, dtype: np.dtype) -> None:
+    """Raise if sqrt(K(x, x) K(y, y)) of the largest rows exceeds the dtype."""
+    limit = float(np.finfo(dtype).max)
+    with np.errstate(over="ignore", invalid="ignore"):
+        largest = np.float64(x_root) * np.float64(y_root)
+    if not largest <= limit:
+        raise ValueError(
+            f"The result would overflow {dtype}: K reaches {largest:.3g}, the largest {dtype} is {limit:.3g}; "
+            f"scale the rows down{' or pass dtype=numpy.float64' if dtype == np.float32 else ''}."
+        )

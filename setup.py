@@ -1,0 +1,42 @@
+"""The compiled extension, which is optional: everything else about the package stands in pyproject.toml."""
+
+import sys
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.errors import CCompilerError, ExecError, PlatformError
+
+SOURCES = ["ntk_fast/backends/_tile.pyx", "csrc/dispatch.c", *map(str, sorted(Path("csrc").glob("f[36][24]_*.c")))]
+HEADERS = list(map(str, sorted(Path("csrc").glob("*.h"))))
+
+
+class OptionalBuild(build_ext):
+    """Build the extension if the machine can; say plainly what happens if it cannot."""
+
+    def build_extension(self, extension):
+        try:
+            super().build_extension(extension)
+        except (CCompilerError, ExecError, PlatformError) as error:
+            extension.optional = True  # what follows the build then passes over the missing file
+            print(
+                f"ntk_fast: the compiled extension could not be built ({error}).\n"
+                "ntk_fast: it installs all the same and runs on Numba; with a C compiler (gcc or clang) it is faster.",
+                file=sys.stderr,
+            )
+
+
+setup(
+    ext_modules=[
+        Extension(
+            "ntk_fast.backends._tile",
+            SOURCES,
+            include_dirs=["csrc"],
+            depends=HEADERS,
+            # contraction off: a fused multiply-add stands where the source says so, and the same everywhere
+            extra_compile_args=["-std=c11", "-O3", "-ffp-contract=off"],
+            libraries=["m"],
+        )
+    ],
+    cmdclass={"build_ext": OptionalBuild},
+)

@@ -1,0 +1,86 @@
+"""What tests and benchmarks run over: kernels, engines (a backend and, compiled, its instruction set), dtypes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+
+import ntk_fast as ntk
+from ntk_fast.activations import ACTIVATIONS
+from ntk_fast.backends import available_backends
+from ntk_fast.kernels import Kernel
+
+#: Error of an entry over sqrt(K(x, x) K(y, y)): the promise, for rows of up to 64 features.
+TOLERANCES = {np.dtype(np.float64): 2e-15, np.dtype(np.float32): 5e-7}
+
+
+def tolerance(kernel: Kernel, dtype: np.dtype) -> float:
+    """The promise for a kernel: in float64 it grows with log2(depth)."""
+    growth = max(1.0, float(np.log2(kernel.recursion.depth))) if dtype == np.float64 else 1.0
+    return TOLERANCES[np.dtype(dtype)] * growth
+
+
+#: Every kernel, every activation, with and without bias, shallow and deep.
+KERNELS: dict[str, Kernel] = {
+    **{f"arccos{order}-{depth}": ntk.ArcCosine(order=order, depth=depth) for order in (0, 1, 2) for depth in (1, 3)},
+    **{f"nngp-{activation}-{depth}": ntk.NNGP(depth, activation) for activation in ACTIVATIONS for depth in (1, 3)},
+    **{f"ntk-{activation}-{depth}": ntk.NTK(depth, activation) for activation in ACTIVATIONS for depth in (1, 3)},
+    "ntk-relu-10": ntk.NTK(10),
+    "ntk-relu-100": ntk.NTK(100),
+    "ntk-he-30": ntk.NTK(30, weight_variance=(1.0, *(2.0,) * 30)),
+    "ntk-leaky-0.5-3": ntk.NTK(3, ntk.leaky_relu(0.5)),
+    "nngp-bias-1": ntk.NNGP(1, bias_variance=0.1),
+    "ntk-bias-1": ntk.NTK(1, bias_variance=0.1),
+    "ntk-bias-3": ntk.NTK(3, bias_variance=0.1),
+    "ntk-bias-10": ntk.NTK(10, bias_variance=(0.5, *(0.01,) * 10)),
+    "ntk-leaky-bias-3": ntk.NTK(3, ntk.leaky_relu(0.2), weight_variance=(0.1, 1.5, 1.5, 1.5), bias_variance=0.05),
+    "ntk-abs-bias-2": ntk.NTK(2, "abs", bias_variance=0.2),
+    "nngp-first-bias-2": ntk.NNGP(2, bias_variance=(0.3, 0.0, 0.0)),
+}
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A backend, and the instruction set that it is held to (None: its own choice)."""
+
+    backend: str
+    instruction_set: str | None = None
+
+    def __str__(self) -> str:
+        return self.backend if self.instruction_set is None else f"{self.backend}-{self.instruction_set}"
+
+    @contextmanager
+    def selected(self) -> Iterator[str]:
+        """Hold the environment to this instruction set; yields the backend's name."""
+        before = os.environ.get("NTK_FAST_ISA")
+        try:
+            if self.instruction_set is not None:
+                os.environ["NTK_FAST_ISA"] = self.instruction_set
+            yield self.backend
+        finally:
+            if self.instruction_set is not None:
+                os.environ.pop("NTK_FAST_ISA")
+                if before is not None:
+                    os.environ["NTK_FAST_ISA"] = before
+
+
+def _engines() -> list[Engine]:
+    engines = []
+    for backend in available_backends():
+        if backend == "cython":
+            from ntk_fast.backends.cython_backend import available_instruction_sets
+
+            engines += [Engine(backend, name) for name in available_instruction_sets()]
+        else:
+            engines.append(Engine(backend))
+    return engines
+
+
+#: Every way to compute on this machine, fastest first.
+ENGINES = _engines()
+
+DTYPES = [np.dtype(np.float64), np.dtype(np.float32)]
