@@ -159,7 +159,7 @@ class ArcCosine(Kernel):
         object.__setattr__(self, "depth", check_whole_number(self.depth, "depth", 1))
 
     def _layers(self) -> Recursion:
-        dual: Dual = (Step(), PiecewiseLinear(Fraction(1, 2), 0.5), RectifiedSquare())[self.order]
+        dual: Dual = (Step(), PiecewiseLinear(Fraction(1, 2), 0.5, 0.5), RectifiedSquare())[self.order]
         n = self.depth + 1
         return Recursion(dual, self.depth, (1.0,) * n, (0.0,) * n, has_tangent=False)
 
@@ -188,7 +188,7 @@ class _Network(Kernel):
             (float(value),) * (self.depth + 1) if not isinstance(value, tuple) else value
             for value in (self.weight_variance, self.bias_variance)
         )
-        dual = PiecewiseLinear(activation.gain, activation.fold)
+        dual = PiecewiseLinear(activation.gain, activation.fold, activation.linear)
         return Recursion(dual, self.depth, weights, biases, has_tangent)
 
 

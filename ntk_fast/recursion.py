@@ -24,7 +24,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from ntk_fast.duals import Dual, Reals, Truths
+from ntk_fast.duals import Dual, Reals, Truths, complement
 
 #: A positive number as mantissa * 2**exponent, for what may lie outside the range of float64.
 Scaled = tuple[NDArray[np.float64], NDArray[np.int64]]
@@ -135,7 +135,7 @@ class Recursion:
             for _ in range(self.dual.order):
                 power = _multiply(power, variance)
             variance = _multiply(gain, power)
-        return variance
+        return np.where(square_norm[0] == 0, 0.0, variance[0]), variance[1]  # z^0 where z > 0 is 0 for a zero row
 
     def diagonal(self, square_norm: Scaled) -> Scaled:
         """Return K(x, x) for rows of these squared norms."""
@@ -163,16 +163,16 @@ class Recursion:
     def value(self, chord: Reals, opposite: Truths, x: RowParameters, y: RowParameters) -> Reals:
         """Return Sigma_L (or Theta_L) / sqrt(q_L q_L'). Arrays broadcast: x varies along axis 0, y along the last."""
         square = 2 * chord * chord
-        complement = np.where(opposite, 2 - square, square)
+        decrease = np.where(opposite, 2 - square, square)  # 1 - kappa; of the rows: 1 - cosine
         theta = slope_complement = rest = np.zeros_like(chord)
         for layer in range(self.depth + 1):
             if layer:
-                complement = self.dual.complement(chord, opposite)
+                decrease = complement(self.dual, chord, opposite)
                 slope_complement = self.dual.slope_complement(chord, opposite) if self.has_tangent else 1.0
             rho_x, tau_x = x.rho[layer][:, None], x.tau[layer][:, None]
             rho_y, tau_y = y.rho[layer], y.tau[layer]
             rho, tau = rho_x * rho_y, tau_x * tau_y
-            delta = rho * complement + (rho_x * tau_y - tau_x * rho_y) ** 2 / (1 + tau + rho)
+            delta = rho * decrease + (rho_x * tau_y - tau_x * rho_y) ** 2 / (1 + tau + rho)
             from_opposite = 2 - delta
             if layer == 0:  # 1 + cosine, likewise; where it is used rho > tau
                 divisor = np.maximum(1 - tau + rho, 1)
