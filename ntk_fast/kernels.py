@@ -46,9 +46,7 @@ class Kernel:
         progress: Progress | None = None,
     ) -> NDArray[np.floating]:
         """Return the Gram matrix ``K[i, j] = kernel(X[i], Y[j])``: see :func:`ntk_fast.gram` for the arguments."""
-        return gram(
-            self, X, Y, out=out, dtype=dtype, backend=backend, n_threads=n_threads, progress=progress
-        )
+        return gram(self, X, Y, out=out, dtype=dtype, backend=backend, n_threads=n_threads, progress=progress)
 
     def diag(self, X: ArrayLike, *, dtype: Any = None, backend: str | None = None) -> NDArray[np.floating]:
         """Return the diagonal ``kernel(x, x)`` of each row, in O(n n_features), right to about the last bit.

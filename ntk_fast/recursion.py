@@ -20,6 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +31,7 @@ from ntk_fast.duals import Dual, Reals, Truths
 Scaled = tuple[NDArray[np.float64], NDArray[np.int64]]
 
 
-def scaled(mantissa, exponent) -> Scaled:
+def scaled(mantissa: Any, exponent: Any) -> Scaled:
     """Bring the mantissa into [1/2, 1)."""
     fraction, shift = np.frexp(mantissa)
     return fraction, exponent + shift.astype(np.int64)
@@ -42,7 +43,7 @@ def scaled_fraction(number: Fraction) -> Scaled:
     return scaled(np.float64(float(number / power)), np.int64(exponent))
 
 
-def plain(number: Scaled) -> Reals:
+def plain(number: Scaled) -> NDArray[np.float64]:
     """Return the float64, infinite or zero where it is out of range."""
     mantissa, exponent = number
     with np.errstate(over="ignore", under="ignore"):

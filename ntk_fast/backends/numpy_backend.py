@@ -32,7 +32,7 @@ def _two_square(a: Reals) -> tuple[Reals, Reals]:
 
 def square_norms_of(values: NDArray[np.floating]) -> NDArray[np.float64]:
     """Squared norms whose squares and sums keep their rounding errors, a column at a time."""
-    total = np.zeros(len(values))
+    total: Reals = np.zeros(len(values))
     rest = np.zeros(len(values))
     with np.errstate(over="ignore", invalid="ignore"):
         for column in values.T:
