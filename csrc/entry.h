@@ -49,7 +49,7 @@ static inline void NAME(evaluate)(const ntk_table *table, const positions *at, v
     }
 }
 
-/* 1 - kappa(cosine) of one layer: relative accuracy near cosine 1, where the table holds (1 - kappa) / chord^power. */
+/* 1 - kappa(cosine) of one layer, to relative accuracy where it vanishes: there the table holds (1 - kappa) / chord^power. */
 static inline void NAME(layer_complement)(const ntk_entry *entry, const chords *c, const positions *at, vreal *m)
 {
     const vreal one = vreal_set(1);
@@ -59,7 +59,7 @@ static inline void NAME(layer_complement)(const ntk_entry *entry, const chords *
         vreal factor = c->chord[g];
         if (entry->chord_power == 2)
             factor = vreal_mul(factor, factor);
-        m[g] = vreal_mul(m[g], vreal_select(c->opposite[g], one, factor));
+        m[g] = vreal_mul(m[g], entry->is_even ? factor : vreal_select(c->opposite[g], one, factor));
     }
 }
 

@@ -37,11 +37,15 @@ class Dual(Protocol):
     def chord_power(self) -> int:
         """The exponent with which 1 - kappa vanishes in the chord."""
 
+    @property
+    def is_even(self) -> bool:
+        """Whether kappa is an even function of the cosine, so that 1 - kappa vanishes at cosine -1 too."""
+
     def complement(self, chord: Reals, opposite: Truths) -> Reals:
         """Return 1 - kappa."""
 
-    def slope(self, chord: Reals, opposite: Truths) -> Reals:
-        """Return kappa', the dual of the derivative, 1 at angle 0."""
+    def slope_complement(self, chord: Reals, opposite: Truths) -> Reals:
+        """Return 1 - kappa', with kappa' the dual of the derivative, 1 at angle 0."""
 
 
 def _power_series(x: Reals, first: int, coefficient: Callable[[int], float]) -> Reals:
@@ -77,14 +81,19 @@ class PiecewiseLinear:
     order: int = 1
     chord_power: int = 2
 
+    @property
+    def is_even(self) -> bool:
+        return self.fold == 1
+
     def complement(self, chord: Reals, opposite: Truths) -> Reals:
         square = chord * chord
         rest = 2 * self.fold * sine_minus_angle_cosine(2 * np.arcsin(chord))
-        return np.where(opposite, 1 + (1 - 2 * self.fold) * (1 - 2 * square) - rest, 2 * square - rest)
+        far = 2 * (1 - self.fold) + 2 * (2 * self.fold - 1) * square - rest
+        return np.where(opposite, far, 2 * square - rest)
 
-    def slope(self, chord: Reals, opposite: Truths) -> Reals:
+    def slope_complement(self, chord: Reals, opposite: Truths) -> Reals:
         turned = 2 * self.fold * (2 * np.arcsin(chord) / np.pi)
-        return np.where(opposite, 1 - 2 * self.fold + turned, 1 - turned)
+        return np.where(opposite, 2 * self.fold - turned, turned)
 
 
 @dataclass(frozen=True)
@@ -94,12 +103,13 @@ class Step:
     gain: Fraction = Fraction(1, 2)
     order: int = 0
     chord_power: int = 1
+    is_even: bool = False
 
     def complement(self, chord: Reals, opposite: Truths) -> Reals:
         turned = 2 * np.arcsin(chord) / np.pi
         return np.where(opposite, 1 - turned, turned)
 
-    def slope(self, chord: Reals, opposite: Truths) -> Reals:
+    def slope_complement(self, chord: Reals, opposite: Truths) -> Reals:
         raise NotImplementedError("the step has no derivative that a tangent kernel could use")
 
 
@@ -110,11 +120,12 @@ class RectifiedSquare:
     gain: Fraction = Fraction(3, 2)
     order: int = 2
     chord_power: int = 2
+    is_even: bool = False
 
     def complement(self, chord: Reals, opposite: Truths) -> Reals:
         square = chord * chord
         rest = _second_order_rest(2 * np.arcsin(chord))
         return np.where(opposite, 1 + rest, 8 / 3 * square * (1 - square) - rest)
 
-    def slope(self, chord: Reals, opposite: Truths) -> Reals:
+    def slope_complement(self, chord: Reals, opposite: Truths) -> Reals:
         raise NotImplementedError("order 2 has no tangent kernel here")

@@ -31,6 +31,13 @@ from ntk_fast.duals import Dual, Reals, Truths
 Scaled = tuple[NDArray[np.float64], NDArray[np.int64]]
 
 
+def two_sum(a: Reals, b: Reals) -> tuple[Reals, Reals]:
+    """Knuth's: a + b and its rounding error."""
+    total = a + b
+    part = total - a
+    return total, (a - (total - part)) + (b - part)
+
+
 def scaled(mantissa: Any, exponent: Any) -> Scaled:
     """Bring the mantissa into [1/2, 1)."""
     fraction, shift = np.frexp(mantissa)
@@ -158,21 +165,27 @@ class Recursion:
         """Return Sigma_L (or Theta_L) / sqrt(q_L q_L'). Arrays broadcast: x varies along axis 0, y along the last."""
         square = 2 * chord * chord
         complement = np.where(opposite, 2 - square, square)
-        theta = np.zeros_like(chord)
-        slope = np.zeros_like(chord)
+        theta = slope_complement = rest = np.zeros_like(chord)
         for layer in range(self.depth + 1):
             if layer:
                 complement = self.dual.complement(chord, opposite)
-                slope = self.dual.slope(chord, opposite) if self.has_tangent else slope
+                if self.has_tangent:
+                    slope_complement = self.dual.slope_complement(chord, opposite)
             rho_x, tau_x = x.rho[layer][:, None], x.tau[layer][:, None]
             rho_y, tau_y = y.rho[layer], y.tau[layer]
             rho, tau = rho_x * rho_y, tau_x * tau_y
             delta = rho * complement + (rho_x * tau_y - tau_x * rho_y) ** 2 / (1 + tau + rho)
-            theta = rho * slope * theta + (1 - delta)
             from_opposite = 2 - delta
             if layer == 0:  # 1 + cosine, likewise; where it is used rho > tau
                 divisor = np.maximum(1 - tau + rho, 1)
                 from_opposite = rho * square + (rho_x * tau_y + tau_x * rho_y) ** 2 / divisor
+            if not self.has_tangent:
+                theta = 1 - delta
+            elif self.is_homogeneous:
+                # the same small decrease layer after layer: without its rounding errors it is off by depth times one
+                theta, rest = two_sum(theta, 1 + (rest - delta - slope_complement * theta))
+            else:
+                theta = rho * (1 - slope_complement) * theta + (1 - delta)
             opposite = delta > 1
             chord = np.sqrt(np.maximum(np.where(opposite, from_opposite, delta) / 2, 0))
         return theta
