@@ -16,7 +16,6 @@ from ntk_fast.activations import leaky_relu
 from ntk_fast.backends import available_backends
 from ntk_fast.gram import gram
 from ntk_fast.kernels import NNGP, NTK, ArcCosine
-
 from ntk_fast.version import __version__
 
-__all__ = ["NNGP", "NTK", "ArcCosine", "available_backends", "gram", "leaky_relu"]
+__all__ = ["NNGP", "NTK", "ArcCosine", "__version__", "available_backends", "gram", "leaky_relu"]

@@ -10,6 +10,7 @@ Cho & Saul, "Kernel methods for deep learning" (2009), is where the arc-cosine f
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Protocol
@@ -47,7 +48,7 @@ class Dual(Protocol):
         """Return 1 - kappa', with kappa' the dual of the derivative, 1 at angle 0."""
 
 
-def _power_series(x: Reals, first: int, coefficient) -> Reals:
+def _power_series(x: Reals, first: int, coefficient: Callable[[int], float]) -> Reals:
     """Sum coefficient(k) x^(2k + 1) for k = first, ..., 12: to the last bit for x <= 2 in the uses below."""
     square = x * x
     total = np.zeros_like(x)

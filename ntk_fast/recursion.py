@@ -20,6 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +38,7 @@ def two_sum(a: Reals, b: Reals) -> tuple[Reals, Reals]:
     return total, (a - (total - part)) + (b - part)
 
 
-def scaled(mantissa, exponent) -> Scaled:
+def scaled(mantissa: Any, exponent: Any) -> Scaled:
     """Bring the mantissa into [1/2, 1)."""
     fraction, shift = np.frexp(mantissa)
     return fraction, exponent + shift.astype(np.int64)
@@ -49,7 +50,7 @@ def scaled_fraction(number: Fraction) -> Scaled:
     return scaled(np.float64(float(number / power)), np.int64(exponent))
 
 
-def plain(number: Scaled) -> Reals:
+def plain(number: Scaled) -> NDArray[np.float64]:
     """Return the float64, infinite or zero where it is out of range."""
     mantissa, exponent = number
     with np.errstate(over="ignore", under="ignore"):
@@ -168,7 +169,8 @@ class Recursion:
         for layer in range(self.depth + 1):
             if layer:
                 decrease = complement(self.dual, chord, opposite)
-                slope_complement = self.dual.slope_complement(chord, opposite) if self.has_tangent else 1.0
+                if self.has_tangent:
+                    slope_complement = self.dual.slope_complement(chord, opposite)
             rho_x, tau_x = x.rho[layer][:, None], x.tau[layer][:, None]
             rho_y, tau_y = y.rho[layer], y.tau[layer]
             rho, tau = rho_x * rho_y, tau_x * tau_y

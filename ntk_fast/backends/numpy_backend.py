@@ -30,7 +30,7 @@ def _two_product(a: Reals, b: Reals) -> tuple[Reals, Reals]:
 
 def square_norms_of(values: NDArray[np.floating]) -> NDArray[np.float64]:
     """Squared norms whose squares and sums keep their rounding errors, a column at a time."""
-    total = np.zeros(len(values))
+    total: Reals = np.zeros(len(values))
     rest = np.zeros(len(values))
     with np.errstate(over="ignore", invalid="ignore"):
         for column in values.T.astype(np.float64, copy=False):
@@ -44,8 +44,9 @@ def square_norms_of(values: NDArray[np.floating]) -> NDArray[np.float64]:
 def square_chords_of_rows(x: Reals, y: Reals, a: Reals, b: Reals, opposite: Truths) -> Reals:
     """Squared chords of pairs of rows (inverse norms a, b) to full relative accuracy, exactly 0 for parallel rows.
 
-    With w = x/|x| +- y/|y| and k its largest component, m = y_k x - x_k y is 0 at k, and the area |m ^ w| = |w_k| |x ^ y|
-    loses nothing: each component of m is a difference of two products, taken with their rounding errors.
+    With w = x/|x| +- y/|y| and k its largest component, m = y_k x - x_k y is 0 at k, and the area
+    |m ^ w| = |w_k| |x ^ y| loses nothing: each component of m is a difference of two products, taken with their
+    rounding errors.
     """
     w = x * a[:, None] + y * np.where(opposite, -b, b)[:, None]
     k = np.abs(w).argmax(axis=1)[:, None]
