@@ -18,7 +18,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-Reals = NDArray[np.floating]
+from ntk_fast.compensated import Reals
+
 Truths = NDArray[np.bool_]
 
 

@@ -19,7 +19,8 @@ import numpy as np
 from numpy.polynomial import chebyshev
 from numpy.typing import NDArray
 
-from ntk_fast.duals import Reals, Truths
+from ntk_fast.compensated import Reals
+from ntk_fast.duals import Truths
 from ntk_fast.recursion import Recursion, RowParameters
 
 #: Just above sqrt(1/2), the largest chord: rounding must not carry a cosine of 0 into a piece that does not exist.
