@@ -29,10 +29,10 @@ def two_product(a: Reals, b: Reals) -> tuple[Reals, Reals]:
     return product, ((a_high * b_high - product) + a_high * b_low + a_low * b_high) + a_low * b_low
 
 
-def square_norms(values: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def square_norms(values: NDArray[np.floating]) -> tuple[Reals, Reals]:
     """Return the squared norms of rows, correctly rounded but for rare ties, and their rounding errors."""
-    total = np.zeros(len(values))
-    rest = np.zeros(len(values))
+    total: Reals = np.zeros(len(values))
+    rest: Reals = np.zeros(len(values))
     with np.errstate(over="ignore", invalid="ignore"):
         for column in values.T.astype(np.float64, copy=False):
             square, square_error = two_product(column, column)
