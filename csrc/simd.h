@@ -6,6 +6,7 @@
  *   vreal        LANES reals              vmask    LANES truth values
  *   vindex       LANES table positions, made from the bits of a real by vreal_index
  *   PIECES       columns of a coefficient table that vreal_lookup can address: half for cosine >= 0, half for cosine < 0
+ *   OPPOSITE     what vreal_index adds for cosine < 0; even, so that a tie rounds to the right half
  */
 
 #if REAL_IS_FLOAT
@@ -19,6 +20,7 @@ typedef double real;
 #if defined(NTK_AVX512) && !REAL_IS_FLOAT
 #define LANES 8
 #define PIECES 8
+#define OPPOSITE 4
 typedef __m512d vreal;
 typedef __mmask8 vmask;
 typedef __m512i vindex;
@@ -48,6 +50,7 @@ static inline vreal vreal_scale_product(double a, const double *b)
 #elif defined(NTK_AVX512)
 #define LANES 16
 #define PIECES 16
+#define OPPOSITE 8
 typedef __m512 vreal;
 typedef __mmask16 vmask;
 typedef __m512i vindex;
@@ -80,6 +83,7 @@ static inline vreal vreal_scale_product(double a, const double *b)
 #elif defined(NTK_AVX2) && !REAL_IS_FLOAT
 #define LANES 4
 #define PIECES 4
+#define OPPOSITE 2
 typedef __m256d vreal;
 typedef __m256d vmask;
 typedef __m256i vindex;
@@ -117,6 +121,7 @@ static inline vreal vreal_scale_product(double a, const double *b)
 #elif defined(NTK_AVX2)
 #define LANES 8
 #define PIECES 8
+#define OPPOSITE 4
 typedef __m256 vreal;
 typedef __m256 vmask;
 typedef __m256i vindex;
@@ -149,6 +154,7 @@ static inline vreal vreal_scale_product(double a, const double *b)
 #else
 #define LANES 1
 #define PIECES 2
+#define OPPOSITE 2
 typedef real vreal;
 typedef int vmask;
 typedef int vindex;

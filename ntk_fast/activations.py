@@ -51,6 +51,11 @@ class Activation:
         """The share beta^2 / (alpha^2 + beta^2) of the absolute value, 0 to 1."""
         return float((1 - Fraction(self.slope)) ** 2 / (4 * self.gain))
 
+    @property
+    def linear(self) -> float:
+        """The share alpha^2 / (alpha^2 + beta^2) of the identity: 1 - fold, with its own digits."""
+        return float((1 + Fraction(self.slope)) ** 2 / (4 * self.gain))
+
     def __repr__(self) -> str:
         return f"leaky_relu({self.slope:g})" if self.name == "leaky_relu" else f"'{self.name}'"
 
