@@ -19,8 +19,8 @@ typedef double real;
 
 #if defined(NTK_AVX512) && !REAL_IS_FLOAT
 #define LANES 8
-#define PIECES 8
-#define OPPOSITE 4
+#define PIECES 16
+#define OPPOSITE 8
 typedef __m512d vreal;
 typedef __mmask8 vmask;
 typedef __m512i vindex;
@@ -41,7 +41,10 @@ static inline vmask vreal_less(vreal a, vreal b) { return _mm512_cmp_pd_mask(a, 
 static inline vreal vreal_select(vmask m, vreal yes, vreal no) { return _mm512_mask_blend_pd(m, no, yes); }
 static inline int vmask_any(vmask m) { return m != 0; }
 static inline vindex vreal_index(vreal shifted) { return _mm512_castpd_si512(shifted); }
-static inline vreal vreal_lookup(const real *table, vindex i) { return _mm512_permutexvar_pd(i, _mm512_load_pd(table)); }
+static inline vreal vreal_lookup(const real *table, vindex i)
+{
+    return _mm512_permutex2var_pd(_mm512_load_pd(table), i, _mm512_load_pd(table + 8));
+}
 static inline vreal vreal_scale_product(double a, const double *b)
 {
     return _mm512_mul_pd(_mm512_set1_pd(a), _mm512_loadu_pd(b));
