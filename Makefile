@@ -31,14 +31,14 @@ bench-quick: .venv/with-bench
 # What a command needs beyond the package. The package is there already: pip only adds the extra's requirements.
 .venv/with-%: .venv/built
 	@echo "Installing what 'make $*' needs ..."
-	@$(BIN)/python -m pip install --disable-pip-version-check --quiet "ntk_fast[$*]"
+	@$(BIN)/python -m pip install --disable-pip-version-check "ntk_fast[$*]"
 	@touch $@
 
 # An editable installation: Python sources count as they stand, the extension is built anew when a source changes.
 .venv/built: $(SOURCES) | .venv/bin/python
 	@echo "Building and installing ntk_fast into .venv (about a minute) ..."
 	@rm -f ntk_fast/backends/_tile.*.so
-	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --editable .
+	@$(BIN)/python -m pip install --disable-pip-version-check --editable .
 	@touch $@
 
 .venv/bin/python:

@@ -15,7 +15,7 @@ from ntk_fast.backends import BACKENDS
 from ntk_fast.cli.kernel_arguments import add_kernel_arguments, kernel_from
 from ntk_fast.cli.parser import Subparsers, add_command
 from ntk_fast.cli.progress import shown_progress
-from ntk_fast.cli.row_files import read_rows
+from ntk_fast.cli.row_files import is_archive, read_rows
 from ntk_fast.cli.table import aligned
 from ntk_fast.cli.whole_file import check_new, whole_npy
 from ntk_fast.engines import chosen_engine
@@ -81,16 +81,16 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _read(arguments: argparse.Namespace) -> tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]] | None]:
     dtype = None if arguments.dtype is None else np.dtype(arguments.dtype)
-    x = read_rows(arguments.rows, arguments.key, dtype)
-    if arguments.other is None:
-        return x, None
-    y = read_rows(arguments.other, arguments.key if arguments.other.suffix == ".npz" else None, dtype)
-    if x.shape[1] != y.shape[1]:
-        raise ValueError(
-            f"{arguments.rows} and {arguments.other} must have the same number of columns; "
-            f"got {x.shape[1]} and {y.shape[1]}."
-        )
-    return check_both(x, y, None)
+    paths = [path for path in (arguments.rows, arguments.other) if path is not None]
+    if arguments.key is not None and not any(is_archive(path) for path in paths):
+        raise ValueError(f"--key names an array of an .npz archive; got {' and '.join(map(str, paths))}.")
+    x, *others = (read_rows(path, arguments.key, dtype) for path in paths)
+    for y in others:
+        if x.shape[1] != y.shape[1]:
+            widths = f"{x.shape[1]} and {y.shape[1]}"
+            raise ValueError(f"{paths[0]} and {paths[1]} must have the same number of columns; got {widths}.")
+        return check_both(x, y, None)
+    return x, None
 
 
 def _value_ranges(matrix: NDArray[np.floating[Any]], is_symmetric: bool) -> list[tuple[str, str]]:

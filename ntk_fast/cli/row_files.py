@@ -19,6 +19,11 @@ from ntk_fast.validation import check_rows, refuse_not_finite
 DAMAGE = (EOFError, OSError, ValueError, zipfile.BadZipFile, zlib.error)
 
 
+def is_archive(path: Path) -> bool:
+    """Whether the file is of the kind that holds several arrays by name."""
+    return path.suffix.lower() == ".npz"
+
+
 def read_rows(path: Path, key: str | None = None, dtype: np.dtype | None = None) -> NDArray[np.floating[Any]]:
     """Return the rows of a file, checked: 2-D, real, finite, float32 or float64.
 
@@ -27,7 +32,7 @@ def read_rows(path: Path, key: str | None = None, dtype: np.dtype | None = None)
     path : Path
         Of an .npy, .npz or .csv file.
     key : str, optional
-        Which array of an .npz archive; needed if there are several.
+        Which array of an .npz archive; needed if there are several. Other files hold just one.
     dtype : float32 or float64, optional
         By default float32 for float32 rows, else float64.
 
@@ -37,11 +42,9 @@ def read_rows(path: Path, key: str | None = None, dtype: np.dtype | None = None)
         If the file cannot be read, or does not hold such rows.
     """
     kind = path.suffix.lower()
-    if key is not None and kind != ".npz":
-        raise ValueError(f"--key names an array of an .npz archive; {path} is none.")
     if kind == ".npy":
         array = _read_npy(path)
-    elif kind == ".npz":
+    elif is_archive(path):
         array = _read_npz(path, key)
     elif kind == ".csv":
         array = read_csv(path)[0]
