@@ -11,6 +11,7 @@ Whatever a user can get wrong ends in one sentence on stderr and exit code 2; Ct
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -24,7 +25,8 @@ from ntk_fast.cli import demo, gram, info
 from ntk_fast.cli.parser import Parser
 from ntk_fast.version import __version__
 
-BAD_INPUT, INTERRUPTED, TERMINATED = 2, 130, 143
+#: Exit codes; those of signals as shells give them, 128 and the signal's number.
+BAD_INPUT, INTERRUPTED, BROKEN_PIPE, TERMINATED = 2, 130, 141, 143
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,8 +40,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with _plain_warnings(), _terminates_like_an_error():
             parsed.run(parsed)
+            sys.stdout.flush()
     except KeyboardInterrupt:
-        return _complain("ntk-fast", "interrupted", INTERRUPTED)
+        return _complain(parsed.prog, "interrupted", INTERRUPTED)
+    except BrokenPipeError:  # whoever read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
     except (ImportError, MemoryError, OSError, TypeError, ValueError) as error:
         return _complain(parsed.prog, _sentence(error), BAD_INPUT)
     return 0
