@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-
-from tests.registry import DTYPES, ENGINES, KERNELS
+from registry import DTYPES, ENGINES, KERNELS
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import mpmath
@@ -17,7 +17,7 @@ from ntk_fast.kernels import Kernel
 DIGITS = 50
 
 
-@lru_cache(maxsize=None)
+@cache
 def _exact_entry(kernel: Kernel, x: tuple[float, ...], y: tuple[float, ...]) -> mpf:
     return exact_value(kernel, x, y, DIGITS)
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from adversarial import NOISES, adversarial_pairs, correlated_rows, degree, near_pairs
+from oracle import exact_diagonal, largest_ulps, worst_entry
+from registry import DEEP_KERNELS, KERNELS, LARGEST_DIAGONAL_ULPS, tolerance
 
 from ntk_fast.kernels import Kernel
-from tests.adversarial import NOISES, adversarial_pairs, correlated_rows, degree, near_pairs
-from tests.oracle import exact_diagonal, largest_ulps, worst_entry
-from tests.registry import DEEP_KERNELS, KERNELS, LARGEST_DIAGONAL_ULPS, tolerance
 
 SHALLOW = {name: kernel for name, kernel in KERNELS.items() if kernel.depth <= 10}
 DEEP = {name: kernel for name, kernel in KERNELS.items() if kernel.depth > 10} | DEEP_KERNELS

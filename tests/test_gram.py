@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from registry import KERNELS, tolerance
 
 import ntk_fast as ntk
-from tests.registry import KERNELS, tolerance
 
 PROFILE, LAYERED = ntk.NTK(3), ntk.NTK(2, bias_variance=0.1)
 BOTH_ENTRIES = pytest.mark.parametrize("kernel", [PROFILE, LAYERED], ids=["profile", "layered"])

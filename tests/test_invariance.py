@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from adversarial import adversarial_pairs, correlated_rows
+from registry import ENGINES
 
 import ntk_fast as ntk
 from ntk_fast.backends import choose_backend
 from ntk_fast.backends.base import GramTask
 from ntk_fast.gram import prepare
 from ntk_fast.tiling import make_tiles, run_tiles
-from tests.adversarial import adversarial_pairs, correlated_rows
 
 KERNELS = {
     "profile": ntk.NTK(3),
@@ -38,8 +39,7 @@ def test_results_are_the_same_for_every_number_of_threads(kernel, dtype, backend
         assert np.array_equal(kernel(X, X[:211], backend=backend, n_threads=n_threads), one[1])
 
 
-COMPILED = [engine for engine in __import__("tests.registry", fromlist=["ENGINES"]).ENGINES if engine.backend == "cython"]
-compiled = pytest.mark.parametrize("engine", COMPILED, ids=str)
+compiled = pytest.mark.parametrize("engine", [engine for engine in ENGINES if engine.backend == "cython"], ids=str)
 
 
 @compiled

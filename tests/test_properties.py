@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from adversarial import degree
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from registry import TOLERANCES, tolerance
 
 from ntk_fast import NNGP, NTK, ArcCosine, leaky_relu
 from ntk_fast.kernels import Kernel
-from tests.adversarial import degree
-from tests.registry import TOLERANCES, tolerance
 
 FLOAT64 = np.dtype(np.float64)
 
@@ -33,7 +33,9 @@ def networks(draw: st.DrawFn, bias: bool = True) -> Kernel:
 arc_cosines = st.builds(ArcCosine, st.integers(0, 2), st.integers(1, 3))
 kernels = networks() | arc_cosines
 numbers = st.floats(-1e3, 1e3, allow_subnormal=False).map(lambda value: 0.0 if abs(value) < 1e-3 else value)
-rows = st.integers(1, 6).flatmap(lambda p: hnp.arrays(FLOAT64, st.tuples(st.integers(1, 8), st.just(p)), elements=numbers))
+rows = st.integers(1, 6).flatmap(
+    lambda p: hnp.arrays(FLOAT64, st.tuples(st.integers(1, 8), st.just(p)), elements=numbers)
+)
 
 
 def scaled_to_unit_diagonal(kernel: Kernel, X: np.ndarray, **how: object) -> np.ndarray:
