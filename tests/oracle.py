@@ -46,8 +46,10 @@ class Worst:
 
     def __str__(self) -> str:
         return (
-            f"error {self.error:.3g} at [{self.i}, {self.j}]: got {self.got!r}, exact {mpmath.nstr(self.expected, 20)}\n"
-            f"x = np.array({self.x.tolist()}, dtype={self.x.dtype})\ny = np.array({self.y.tolist()}, dtype={self.y.dtype})"
+            f"error {self.error:.3g} at [{self.i}, {self.j}]: got {self.got!r}, "
+            f"exact {mpmath.nstr(self.expected, 20)}\n"
+            f"x = np.array({self.x.tolist()}, dtype={self.x.dtype})\n"
+            f"y = np.array({self.y.tolist()}, dtype={self.y.dtype})"
         )
 
 

@@ -18,11 +18,10 @@ def expectation(function, angle: mpf, order: int) -> mpf:
 
     u = r cos t, v = r cos(t - angle), and r^2/2 is exponential: E[r^(2 order)] = 2^order order!.
     """
-    kinks = sorted(
-        [mpf(0), mp.pi / 2, 3 * mp.pi / 2, (mp.pi / 2 + angle), (3 * mp.pi / 2 + angle) % (2 * mp.pi), 2 * mp.pi]
-    )
+    turn, quarter = 2 * mp.pi, mp.pi / 2
+    kinks = sorted([mpf(0), quarter, 3 * quarter, quarter + angle, (3 * quarter + angle) % turn, turn])
     integral = mp.quad(lambda t: function(mp.cos(t)) * function(mp.cos(t - angle)), kinks)
-    return 2**order * mp.factorial(order) * integral / (2 * mp.pi)
+    return 2**order * mp.factorial(order) * integral / turn
 
 
 def rows_at(angle: mpf) -> tuple[list[float], list[float], mpf]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 from adversarial import adversarial_pairs, correlated_rows
@@ -56,7 +58,7 @@ def test_results_do_not_depend_on_the_tiles(kernel, block_rows, block_columns, d
         tiles = make_tiles(
             *out.shape, symmetric=other is None, block_rows=block_rows, block_columns=block_columns, offset=3
         )
-        run_tiles(tiles, lambda: chosen.fill_tile(task), 2)
+        run_tiles(tiles, partial(chosen.fill_tile, task), 2)
         assert np.array_equal(out, kernel(X, other, backend=backend))
 
 

@@ -14,7 +14,7 @@ VALUES = np.load(Path(__file__).parent / "data" / "neural_tangents.npz")
 NETWORKS = json.loads(str(VALUES["meta"]))
 ACTIVATIONS = {"relu": "relu", "leaky": ntk.leaky_relu(0.1), "abs": "abs"}
 
-#: Errors of that implementation, over sqrt(K(x, x) K(y, y)): on ordinary pairs; of the NTK of parallel rows, each layer.
+#: Errors of that implementation, over sqrt(K(x, x) K(y, y)): of ordinary pairs; a layer of parallel rows' NTK.
 ORDINARY_ERROR, PARALLEL_ERROR = 2e-15, 8e-9
 
 
