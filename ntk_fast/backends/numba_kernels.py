@@ -100,8 +100,8 @@ def panel_square_chords_exact(e: Emitter, row, packed, inverse_norm, signed_inve
 
 
 def pieces_of(itemsize: int) -> int:
-    """Return how many columns a coefficient table may have: a whole vector, where its lanes can be permuted freely."""
-    return VECTOR_BYTES // itemsize if HAS_AVX512 or HAS_AVX2 else 2
+    """Return how many columns a coefficient table has: a vector of them, where its lanes can be permuted freely."""
+    return VECTOR_BYTES // itemsize if HAS_AVX512 or HAS_AVX2 else 8
 
 
 class _Lookup:
@@ -109,35 +109,40 @@ class _Lookup:
 
     def __init__(self, e: Emitter, position: Vector, is_opposite: Vector) -> None:
         """`position`: from 0 to half the pieces."""
-        self.pieces = pieces_of(e.itemsize)
-        self.offset = position = position - e.number(0.5)
-        self.choice = is_opposite
-        if self.pieces == 2:
-            return
+        builder, bits, pieces = e.builder, 8 * e.itemsize, pieces_of(e.itemsize)
         # adding 1.5 * 2^52 (2^23) rounds to an integer, the piece, and leaves it in the low bits; those of the second
         # half are an even number higher, so that a tie rounds to the right half
         shift = 1.5 * 2.0 ** (52 if e.itemsize == 8 else 23)
-        shift = is_opposite.select(e.number(shift + self.pieces // 2), e.number(shift))
+        shift = is_opposite.select(e.number(shift + pieces // 2), e.number(shift))
+        position = position - e.number(0.5)
         shifted = position + shift
         self.offset = position - (shifted - shift)
+        integers = builder.bitcast(shifted.value, ir.VectorType(ir.IntType(bits), e.lanes))
         if HAS_AVX512:
-            choice = e.builder.bitcast(shifted.value, ir.VectorType(ir.IntType(8 * e.itemsize), e.lanes))
-        else:
-            choice = e.builder.bitcast(shifted.value, ir.VectorType(ir.IntType(32), 8))
+            self.pieces = Vector(builder, integers)
+        elif HAS_AVX2:
+            integers = builder.bitcast(integers, ir.VectorType(ir.IntType(32), 8))
             if e.itemsize == 8:  # piece i becomes the pair (2i, 2i + 1) of halves: only those can be permuted
-                low = e.builder.shuffle_vector(choice, choice, positions([0, 0, 2, 2, 4, 4, 6, 6]))
-                choice = e.builder.add(e.builder.add(low, low), positions([0, 1] * 4))
-        self.choice = Vector(e.builder, choice)
+                low = builder.shuffle_vector(integers, integers, positions([0, 0, 2, 2, 4, 4, 6, 6]))
+                integers = builder.add(builder.add(low, low), positions([0, 1] * 4))
+            self.pieces = Vector(builder, integers)
+        else:
+            lanes = [builder.extract_element(integers, ir.Constant(ir.IntType(32), lane)) for lane in range(e.lanes)]
+            self.pieces = [builder.and_(lane, ir.Constant(lane.type, pieces - 1)) for lane in lanes]
 
     def coefficients(self, e: Emitter, table_row: ir.Value) -> Vector:
-        if self.pieces == 2:
-            return self.choice.select(e.load_repeated(table_row, 1), e.load_repeated(table_row))
-        row = e.load(table_row)
         if HAS_AVX512:
-            return row.intrinsic(f"llvm.x86.avx512.permvar.{'df' if e.itemsize == 8 else 'sf'}.512", self.choice)
-        halves = Vector(e.builder, e.builder.bitcast(row.value, ir.VectorType(ir.FloatType(), 8)))
-        permuted = halves.intrinsic("llvm.x86.avx2.permps", self.choice)
-        return Vector(e.builder, e.builder.bitcast(permuted.value, e.kind))
+            name = f"llvm.x86.avx512.permvar.{'df' if e.itemsize == 8 else 'sf'}.512"
+            return e.load(table_row).intrinsic(name, self.pieces)
+        if HAS_AVX2:
+            halves = e.builder.bitcast(e.load(table_row).value, ir.VectorType(ir.FloatType(), 8))
+            permuted = Vector(e.builder, halves).intrinsic("llvm.x86.avx2.permps", self.pieces)
+            return Vector(e.builder, e.builder.bitcast(permuted.value, e.kind))
+        gathered = ir.Constant(e.kind, ir.Undefined)
+        for lane, piece in enumerate(self.pieces):
+            coefficient = e.builder.load(e.builder.gep(table_row, [piece]))
+            gathered = e.builder.insert_element(gathered, coefficient, ir.Constant(ir.IntType(32), lane))
+        return Vector(e.builder, gathered)
 
 
 @kernel
@@ -188,11 +193,11 @@ def transpose(e: Emitter, source, result, source_stride, result_stride):
 
 
 @kernel
-def store_lines(e: Emitter, values, n, address, streaming):
-    """Store n values, whole cache lines, at an address that is aligned to them; streaming: past the caches."""
+def store_lines(e: Emitter, values, n, address, is_streamed):
+    """Store n values, whole cache lines, at an address that is aligned to them; streamed: past the caches."""
     line = ir.VectorType(e.kind.element, CACHE_LINE // e.itemsize)
     target = e.builder.inttoptr(address, values.type)
-    with e.builder.if_else(e.builder.icmp_signed("!=", streaming, integer(0))) as branches:
+    with e.builder.if_else(e.builder.icmp_signed("!=", is_streamed, integer(0))) as branches:
         for branch, is_past in zip(branches, (True, False), strict=True):
             with branch, e.loop(0, n, line.count) as (j, _):
                 loaded = e.builder.load(e.builder.bitcast(e.at(values, j), line.as_pointer()), align=e.itemsize)

@@ -11,11 +11,15 @@ atomic operations: measured, those took longer than the computation.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 
+from ntk_fast.backends import numba_kernels, numba_vectors
 from ntk_fast.backends.numba_kernels import (
     GROUP,
     STRIP,
@@ -92,7 +96,7 @@ class Block(NamedTuple):
     out: int
     row_step: int
     column_step: int
-    streaming: bool  # store past the caches: right when the matrix does not fit in them
+    is_streamed: bool  # store past the caches: right when the matrix does not fit in them
 
 
 class Scratch(NamedTuple):
@@ -114,8 +118,22 @@ class Scratch(NamedTuple):
     tau: Numbers
 
 
-def compiled(function):
-    return njit(nogil=True, error_model="numpy")(function)
+compiled = njit(nogil=True, error_model="numpy")
+
+_SOURCES = sha256(b"".join(Path(module.__file__).read_bytes() for module in (numba_vectors, numba_kernels))).hexdigest()
+
+
+def kept(function: Callable[..., Any]) -> Any:
+    """Compile a function that Python calls: once on this machine, or once in this process where nothing can be kept."""
+    # Numba looks for changes in the function's own file; a change of the others must give it another name
+    function.__qualname__ += f"-{_SOURCES[:16]}"
+    dispatcher = compiled(function)
+    try:
+        dispatcher.enable_caching()
+    except RuntimeError as error:
+        if "no locator available" not in str(error):  # neither the package's folder nor the user's can be written to
+            raise
+    return dispatcher
 
 
 @compiled
@@ -280,7 +298,7 @@ def row_entries(n, entry, x, i, n_features, first, scratch, values):
 
 
 @compiled
-def store_run(values, n, address, step, streaming):
+def store_run(values, n, address, step, is_streamed):
     """Store n values at an address and every `step` bytes after it."""
     size = itemsize(values)
     done = 0
@@ -289,7 +307,7 @@ def store_run(values, n, address, step, streaming):
         for j in range(done):
             store_number(values[j], address + j * size)
         whole = (n - done) * size // CACHE_LINE * CACHE_LINE // size
-        store_lines(advance(values, done), whole, address + done * size, streaming)
+        store_lines(advance(values, done), whole, address + done * size, is_streamed)
         done += whole
     for j in range(done, n):
         store_number(values[j], address + j * step)
@@ -310,7 +328,7 @@ def store_mirrored(block, scratch, first, row_start, row_stop):
             above = min(column - row_start, n)  # rows before the diagonal
             if above > 0:
                 address = block.out + column * block.row_step + row_start * block.column_step
-                store_run(advance(turned, c * n_band), above, address, block.column_step, block.streaming)
+                store_run(advance(turned, c * n_band), above, address, block.column_step, block.is_streamed)
 
 
 @compiled
@@ -386,8 +404,10 @@ def _scratch_memory(scratch):
     )
 
 
-@compiled
-def fill_block(entry, x, y, block, scratch):
+@kept
+def fill_tile(entry, x, y, block, scratch):
+    """Fill one tile, from arguments that hold arrays."""
+    entry, x, y, scratch = _entry_memory(entry), _rows_memory(x), _rows_memory(y), _scratch_memory(scratch)
     columns, column_start, column_stop = scratch.columns, block.column_start, block.column_stop
     size = itemsize(scratch.band)
     n_band, unit = BAND_BYTES // size, UNIT_BYTES // size
@@ -419,19 +439,13 @@ def fill_block(entry, x, y, block, scratch):
                     if n > 0:
                         address = block.out + row * block.row_step + column * block.column_step
                         values = advance(values, column - column_start)
-                        store_run(values, n, address, block.column_step, block.streaming)
+                        store_run(values, n, address, block.column_step, block.is_streamed)
         if block.is_symmetric:
             store_mirrored(block, scratch, first, band_start, band_stop)
     finish_stores()
 
 
-@compiled
-def fill_tile(entry, x, y, block, scratch):
-    """Fill one tile."""
-    fill_block(_entry_memory(entry), _rows_memory(x), _rows_memory(y), block, _scratch_memory(scratch))
-
-
-@compiled
+@kept
 def square_norms(rows, row_stride, n_rows, n_features, memory, result):
     """Sums of squares to the last bit or nearly: both the squares and their sum keep their rounding errors."""
     lanes = 8
