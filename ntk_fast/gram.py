@@ -144,6 +144,9 @@ def choose_tiles(task: TileTask, backend: Backend, offset: int = 0) -> list[Tile
 
 def fill_gram(task: GramTask, backend: Backend, n_threads: int, progress: Progress | None = None) -> None:
     """Fill `task.out`, tile by tile."""
+    if abs(task.out.strides[0]) < abs(task.out.strides[1]):  # column-major: the transpose is what is stored in rows
+        x, y = (task.x, None) if task.y is None else (task.y, task.x)
+        task = GramTask(task.recursion, task.entry, x, y, task.out.T)
     offset = 0
     itemsize, row_bytes = task.out.itemsize, task.out.strides[0]
     if not backend.uses_blas and row_bytes % CACHE_LINE == 0 and task.out.strides[1] == itemsize:

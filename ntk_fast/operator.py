@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ntk_fast.kernels import Kernel
 
 
-class KernelOperator(LinearOperator):  # type: ignore[misc]
+class KernelOperator(LinearOperator):
     """The Gram matrix ``K[i, j] = kernel(X[i], Y[j])``, plus ``ridge`` times the identity, as a linear operator.
 
     A product computes the entries anew, tile by tile, and keeps none: it costs about as much time as forming the matrix

@@ -19,7 +19,8 @@ import numpy as np
 from numpy.polynomial import chebyshev
 from numpy.typing import NDArray
 
-from ntk_fast.duals import Reals, Truths
+from ntk_fast.compensated import Reals
+from ntk_fast.duals import Truths
 from ntk_fast.recursion import Recursion, RowParameters
 
 #: Just above sqrt(1/2), the largest chord: rounding must not carry a cosine of 0 into a piece that does not exist.
@@ -50,8 +51,8 @@ class Entry:
     """A kernel compiled for one dtype and one number of pieces; the arguments that every backend's tile takes."""
 
     n_layers: int  # 0: `value` is the whole profile, over its value at cosine 1; else one layer's dual
-    chord_power: int  # near cosine 1 the layer's table holds (1 - kappa) / chord**chord_power ...
-    is_even: bool  # ... and near cosine -1 too
+    chord_power: int  # one layer's: 1 - kappa = chord**chord_power * value, plus, where the cosine is negative,
+    opposite_offset: float  # the value at cosine -1
     has_tangent: bool
     value: NDArray[np.floating]  # (terms, pieces): lowest power first; the second half of the pieces is cosine < 0
     slope: NDArray[np.floating]
@@ -160,11 +161,11 @@ def compile_entry(recursion: Recursion, pieces: int, dtype: np.dtype) -> Entry:
             n_terms, stretch, coefficients = best
             value = _powers(coefficients, n_terms, dtype)
             scale = half * (1 + stretch * LARGEST_CHORD) / LARGEST_CHORD
-            return Entry(0, 0, False, False, value, value[:0], stretch, scale, near, near_exact)
+            return Entry(0, 0, 0.0, False, value, value[:0], stretch, scale, near, near_exact)
     dual = recursion.dual
 
     def quotient(chord: Reals, opposite: Truths) -> Reals:
-        return dual.complement(chord, opposite) / np.where(opposite & (not dual.is_even), 1.0, chord**dual.chord_power)
+        return dual.departure(chord, opposite) / chord**dual.chord_power
 
     def slope(chord: Reals, opposite: Truths) -> Reals:
         return 1 - dual.slope_complement(chord, opposite)
@@ -176,7 +177,7 @@ def compile_entry(recursion: Recursion, pieces: int, dtype: np.dtype) -> Entry:
     return Entry(
         recursion.depth,
         dual.chord_power,
-        dual.is_even,
+        dual.opposite_offset,
         recursion.has_tangent,
         tables[0],
         tables[-1] if recursion.has_tangent else tables[0][:0],

@@ -13,10 +13,10 @@ cdef extern from "ntk_tile.h" nogil:
     ctypedef struct ntk_entry:
         int n_layers
         int chord_power
-        int is_even
         int has_tangent
         ntk_table value
         ntk_table slope
+        double opposite_offset
         double stretch
         double scale
         double near
@@ -114,7 +114,7 @@ cdef class TileRunner:
         self.scratch = <void *>address(scratch)
         self.entry.n_layers = entry.n_layers
         self.entry.chord_power = entry.chord_power
-        self.entry.is_even = entry.is_even
+        self.entry.opposite_offset = entry.opposite_offset
         self.entry.has_tangent = entry.has_tangent
         self.entry.value.coefficients = address(entry.value)
         self.entry.value.n_terms = len(entry.value)
