@@ -128,27 +128,28 @@ NAME(row_entries)(const ntk_entry *entry, const ntk_rows *x, ptrdiff_t i, const 
     const real scale = (real)entry->scale;
     for (ptrdiff_t j = first; j < stop; j += GROUP * LANES) {
         chords c;
-        vreal square[GROUP], nearest = half, kappa[GROUP];
+        vreal nearest = half, kappa[GROUP];
 #pragma GCC unroll 8
         for (int g = 0; g < GROUP; g++) {
             const ptrdiff_t column = j + g * LANES;
             const vreal ab = vreal_mul(a, vreal_load(w->inverse_norm + column));
             const vreal cosine = vreal_mul(vreal_load(values + column), ab);
             c.opposite[g] = vreal_less(cosine, zero);
-            square[g] = vreal_max(vreal_fma(vreal_abs(cosine), minus_half, half), zero); /* (1 - |cosine|) / 2 */
-            nearest = vreal_min(nearest, square[g]);
+            c.square[g] = vreal_max(vreal_fma(vreal_abs(cosine), minus_half, half), zero); /* (1 - |cosine|) / 2 */
+            nearest = vreal_min(nearest, c.square[g]);
         }
         if (__builtin_expect(vmask_any(vreal_less(nearest, near)), 0))
             for (int g = 0; g < GROUP; g++) {
                 const ptrdiff_t column = j + g * LANES;
                 const real *packed = w->packed + column / PANEL * PANEL * n_features + column % PANEL;
-                if (vmask_any(vreal_less(square[g], near)))
-                    square[g] = NAME(near_square_chord)(entry, row, packed, n_features, a,
-                                                        vreal_load(w->inverse_norm + column), c.opposite[g], square[g]);
+                if (vmask_any(vreal_less(c.square[g], near)))
+                    c.square[g] =
+                        NAME(near_square_chord)(entry, row, packed, n_features, a, vreal_load(w->inverse_norm + column),
+                                                c.opposite[g], c.square[g]);
             }
 #pragma GCC unroll 8
         for (int g = 0; g < GROUP; g++)
-            c.chord[g] = vreal_sqrt(square[g]);
+            c.chord[g] = vreal_sqrt(c.square[g]);
         if (n_layers)
             NAME(recursion)(entry, c, (const real *)x->rho + i, (const real *)x->tau + i, x->n_rows, w->rho + j,
                             w->tau + j, w->columns, kappa);

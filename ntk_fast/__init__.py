@@ -14,11 +14,30 @@ The map, in the order in which to read it:
     cli           the command line, ntk-fast
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from ntk_fast.activations import leaky_relu
 from ntk_fast.backends import available_backends
 from ntk_fast.gram import gram
 from ntk_fast.kernels import NNGP, NTK, ArcCosine
-from ntk_fast.operator import KernelOperator
 from ntk_fast.version import __version__
 
+if TYPE_CHECKING:
+    from ntk_fast.operator import KernelOperator
+
 __all__ = ["NNGP", "NTK", "ArcCosine", "KernelOperator", "__version__", "available_backends", "gram", "leaky_relu"]
+
+#: Names that need SciPy or an extra, imported when they are first used: `import ntk_fast` stays as light as NumPy.
+_LAZY = {"KernelOperator": "ntk_fast.operator"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_LAZY[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

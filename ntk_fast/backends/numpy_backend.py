@@ -41,7 +41,7 @@ class NumpyBackend:
     multiplies_with_blas = True
 
     def square_norms(self, values: NDArray[np.floating]) -> NDArray[np.float64]:
-        return square_norms(values)[0]
+        return square_norms(values)[0].astype(np.float64, copy=False)
 
     def pieces(self, dtype: np.dtype) -> int:
         return 0
