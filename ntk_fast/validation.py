@@ -40,7 +40,8 @@ def check_whole_number(value: Any, name: str, least: int) -> int:
 def check_variances(value: Any, name: str, depth: int) -> float | tuple[float, ...]:
     """Return a scalar >= 0, or depth + 1 of them (one scalar if all are equal, so that equal kernels compare equal)."""
     expected = f"a number >= 0 or a sequence of depth + 1 = {depth + 1} of them"
-    if isinstance(value, str) or not isinstance(value, (Real, np.floating, np.integer, Iterable)):
+    accepted = isinstance(value, (Real, np.floating, np.integer, Iterable)) and not isinstance(value, str)
+    if not accepted:
         raise TypeError(f"{name} must be {expected}; got {value!r} of type {type(value).__name__}.")
     if np.ndim(value) == 0:
         parts = [value.item() if isinstance(value, np.ndarray) else value]
@@ -74,6 +75,8 @@ def check_rows(rows: Any, name: str, dtype: np.dtype | None) -> NDArray[np.float
     kind = type(rows).__name__
     if hasattr(rows, "toarray") and hasattr(rows, "nnz"):
         raise TypeError(f"{name} must be a dense array of rows; got a sparse {kind}: pass {name}.toarray().")
+    if isinstance(rows, np.ma.MaskedArray) and np.ma.is_masked(rows):
+        raise ValueError(f"{name} must not have masked values: fill or drop them.")
     try:
         array = np.asarray(rows)
     except ValueError as error:
@@ -123,7 +126,7 @@ def refuse_not_finite(rows: NDArray[np.floating], name: str) -> None:
 
 def check_out(out: Any, shape: tuple[int, int], dtype: np.dtype) -> NDArray[np.floating]:
     """Return `out` if a result of this shape and dtype can be written into it."""
-    expected = f"a writeable NumPy array of shape {shape} and dtype {dtype}"
+    expected = f"a writeable, aligned NumPy array of shape {shape} and dtype {dtype}"
     if not isinstance(out, np.ndarray):
         raise TypeError(f"out must be {expected}; got a {type(out).__name__}.")
     if out.shape != shape:
@@ -132,6 +135,11 @@ def check_out(out: Any, shape: tuple[int, int], dtype: np.dtype) -> NDArray[np.f
         raise ValueError(f"out must be {expected}; got dtype {out.dtype.str}.")
     if not out.flags.writeable:
         raise ValueError(f"out must be {expected}; got a read-only array.")
+    if not out.flags.aligned or any(stride % dtype.itemsize for stride in out.strides):
+        raise ValueError(
+            f"out must be {expected}; got one at address {out.ctypes.data:#x} with strides {out.strides}, "
+            f"not all multiples of {dtype.itemsize} bytes."
+        )
     return out
 
 
@@ -145,3 +153,11 @@ def refuse_overflow(x_root: float, y_root: float, dtype: np.dtype) -> None:
             f"The result would overflow {dtype}: K reaches {largest:.3g}, the largest {dtype} is {limit:.3g}; "
             f"scale the rows down{' or pass dtype=numpy.float64' if dtype == np.float32 else ''}."
         )
+
+
+def check_not_negative(value: Any, name: str) -> float:
+    """Return a finite real number >= 0 as a float."""
+    number = check_finite_number(value, name)
+    if number < 0:
+        raise ValueError(f"{name} must be >= 0; got {value!r}.")
+    return number

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-
 import numpy as np
 
 import ntk_fast as ntk
 from ntk_fast.activations import ACTIVATIONS
-from ntk_fast.backends import available_backends
+from ntk_fast.engines import available_engines
 from ntk_fast.kernels import Kernel
 
 #: Error of an entry over sqrt(K(x, x) K(y, y)): the promise, for rows of up to 64 features.
@@ -23,6 +18,9 @@ def tolerance(kernel: Kernel, dtype: np.dtype) -> float:
     growth = max(1.0, float(np.log2(kernel.recursion.depth))) if dtype == np.float64 else 1.0
     return TOLERANCES[np.dtype(dtype)] * growth
 
+
+#: Units of the last place in which a diagonal may be off.
+LARGEST_DIAGONAL_ULPS = 4
 
 #: Every kernel, every activation, with and without bias, shallow and deep.
 KERNELS: dict[str, Kernel] = {
@@ -42,45 +40,20 @@ KERNELS: dict[str, Kernel] = {
     "nngp-first-bias-2": ntk.NNGP(2, bias_variance=(0.3, 0.0, 0.0)),
 }
 
-
-@dataclass(frozen=True)
-class Engine:
-    """A backend, and the instruction set that it is held to (None: its own choice)."""
-
-    backend: str
-    instruction_set: str | None = None
-
-    def __str__(self) -> str:
-        return self.backend if self.instruction_set is None else f"{self.backend}-{self.instruction_set}"
-
-    @contextmanager
-    def selected(self) -> Iterator[str]:
-        """Hold the environment to this instruction set; yields the backend's name."""
-        before = os.environ.get("NTK_FAST_ISA")
-        try:
-            if self.instruction_set is not None:
-                os.environ["NTK_FAST_ISA"] = self.instruction_set
-            yield self.backend
-        finally:
-            if self.instruction_set is not None:
-                os.environ.pop("NTK_FAST_ISA")
-                if before is not None:
-                    os.environ["NTK_FAST_ISA"] = before
-
-
-def _engines() -> list[Engine]:
-    engines = []
-    for backend in available_backends():
-        if backend == "cython":
-            from ntk_fast.backends.cython_backend import available_instruction_sets
-
-            engines += [Engine(backend, name) for name in available_instruction_sets()]
-        else:
-            engines.append(Engine(backend))
-    return engines
-
+#: Where "depth is free", and where it is not: the last two go through their layers one by one.
+DEEP_KERNELS: dict[str, Kernel] = {
+    f"{name}-{depth}": make(depth)
+    for depth in (30, 100, 300, 1000)
+    for name, make in {
+        "nngp-he": lambda depth: ntk.NNGP(depth, weight_variance=(1.0, *(2.0,) * depth)),
+        "ntk-he": lambda depth: ntk.NTK(depth, weight_variance=(1.0, *(2.0,) * depth)),
+        "ntk-abs": lambda depth: ntk.NTK(depth, "abs"),
+        "ntk-he-bias": lambda depth: ntk.NTK(depth, weight_variance=(1.0, *(2.0,) * depth), bias_variance=0.1),
+        "ntk-bias": lambda depth: ntk.NTK(depth, bias_variance=0.1),
+    }.items()
+}
 
 #: Every way to compute on this machine, fastest first.
-ENGINES = _engines()
+ENGINES = [engine for engine in available_engines() if engine.backend != "numba"]
 
 DTYPES = [np.dtype(np.float64), np.dtype(np.float32)]
