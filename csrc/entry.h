@@ -48,7 +48,7 @@ static inline void NAME(evaluate)(const ntk_table *table, const positions *at, v
         result[g] = vreal_lookup(row, at->piece[g]);
     for (int k = 1; k < table->n_terms; k++) {
         row -= PIECES;
-    #pragma GCC unroll 8
+#pragma GCC unroll 8
     for (int g = 0; g < GROUP; g++)
             result[g] = vreal_fma(result[g], at->u[g], vreal_lookup(row, at->piece[g]));
     }
@@ -92,12 +92,12 @@ static inline void NAME(recursion)(const ntk_entry *entry, chords c, const real 
 {
     const vreal zero = vreal_set(0), one = vreal_set(1), two = vreal_set(2), half = vreal_set((real)0.5);
     const real stretch = (real)entry->stretch, scale = (real)entry->scale;
-    vreal m[GROUP], turn[GROUP], theta[GROUP];
+    vreal m[GROUP], turn[GROUP], theta[GROUP], rest[GROUP];
 #pragma GCC unroll 8
     for (int g = 0; g < GROUP; g++) { /* the input layer: 1 - cosine of the rows */
         const vreal square = vreal_mul(c.square[g], two);
         m[g] = vreal_select(c.opposite[g], vreal_sub(two, square), square);
-        theta[g] = turn[g] = zero;
+        theta[g] = rest[g] = turn[g] = zero;
     }
     for (int layer = 0; layer <= entry->n_layers; layer++) {
         const vreal rho_i = vreal_set(row_rho[layer * row_layers]), tau_i = vreal_set(row_tau[layer * row_layers]);
@@ -107,32 +107,35 @@ static inline void NAME(recursion)(const ntk_entry *entry, chords c, const real 
             if (entry->has_tangent)
                 NAME(slope_complement)(entry, &c, &at, turn);
         }
-    #pragma GCC unroll 8
-    for (int g = 0; g < GROUP; g++) {
+#pragma GCC unroll 8
+        for (int g = 0; g < GROUP; g++) {
             const vreal rho_j = vreal_load(column_rho + layer * column_layers + g * LANES);
             const vreal tau_j = vreal_load(column_tau + layer * column_layers + g * LANES);
             const vreal rho = vreal_mul(rho_i, rho_j), tau = vreal_mul(tau_i, tau_j);
-            const vreal one_minus_tau = vreal_sub(one, tau);
             /* 1 - rho - tau = (rho_i tau_j - tau_i rho_j)^2 / (1 + rho + tau): nothing cancels */
             const vreal cross = vreal_sub(vreal_mul(rho_i, tau_j), vreal_mul(tau_i, rho_j));
             const vreal apart = vreal_div(vreal_mul(cross, cross), vreal_add(vreal_add(one, tau), rho));
-            const vreal delta = vreal_fma(rho, m[g], apart);
+            const vreal lost = vreal_add(tau, apart); /* 1 - rho, with digits of its own */
+            const vreal delta = vreal_add(vreal_fma(lost, vreal_sub(zero, m[g]), m[g]), apart);
             vreal complement = vreal_sub(two, delta);
             if (layer == 0) {
                 /* 1 + cosine of nearly opposite rows, the same way: 1 - rho + tau = (rho_i tau_j + tau_i rho_j)^2 /
                  * (1 + rho - tau). Where it is used the cosine is negative, so rho > tau: the divisor exceeds 1. */
                 const vreal sum = vreal_add(vreal_mul(rho_i, tau_j), vreal_mul(tau_i, rho_j));
                 const vreal square = vreal_mul(c.square[g], two);
-                const vreal divisor = vreal_max(vreal_add(one_minus_tau, rho), one);
+                const vreal divisor = vreal_max(vreal_add(vreal_sub(one, tau), rho), one);
                 complement = vreal_fma(rho, square, vreal_div(vreal_mul(sum, sum), divisor));
             }
             if (entry->has_tangent) {
-                /* rho kappa' theta = theta - (1 - rho) theta - rho turn theta: what a layer takes away is rounded and not
-                 * what it keeps, or the same rounding error, layer after layer, would add up */
-                const vreal lost = vreal_add(tau, apart), kept = vreal_mul(rho, theta[g]);
+                /* rho kappa' theta = theta - (1 - rho) theta - rho turn theta: what a layer takes away is rounded, not what
+                 * it keeps, and the sum keeps its rounding errors, or over many layers they would add up */
+                const vreal kept = vreal_mul(rho, theta[g]), sigma = vreal_sub(one, delta);
                 const vreal less = vreal_fma(lost, theta[g], vreal_mul(turn[g], kept));
-                const vreal most = vreal_sub(theta[g], less), some = vreal_fma(turn[g], vreal_sub(zero, kept), kept);
-                theta[g] = vreal_add(vreal_select(vreal_less(lost, half), most, some), vreal_sub(one, delta));
+                const vreal step = vreal_add(vreal_sub(sigma, less), rest[g]), sum = vreal_add(theta[g], step);
+                const vreal direct = vreal_add(vreal_fma(turn[g], vreal_sub(zero, kept), kept), sigma);
+                const vmask keeps_most = vreal_less(lost, half);
+                rest[g] = vreal_select(keeps_most, vreal_sub(step, vreal_sub(sum, theta[g])), zero);
+                theta[g] = vreal_select(keeps_most, sum, direct);
             } else
                 theta[g] = vreal_sub(one, delta);
             c.opposite[g] = vreal_less(one, delta);
