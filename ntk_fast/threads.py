@@ -42,7 +42,7 @@ def _controller() -> Any:
 
 
 def _take_turn() -> None:
-    """Have threadpoolctl obey this thread: from 3.8 on it lets one thread set the number for OpenBLAS, and ignores others."""
+    """Have threadpoolctl (from 3.8 on) obey this thread: it lets one set the number for OpenBLAS and ignores others."""
     from threadpoolctl import OpenBLASController
 
     if hasattr(OpenBLASController, "clear_controlling_thread"):
