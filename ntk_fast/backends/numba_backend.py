@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -13,14 +13,15 @@ from numba import typeof
 from numpy.typing import NDArray
 
 from ntk_fast.backends import numba_tile
-from ntk_fast.backends.base import FillTile, GramTask, Tile
+from ntk_fast.backends.base import FillTile, GramTask, MultiplyTile, ProductTask, Tile
+from ntk_fast.backends.blas_products import multiply_with_blas
 from ntk_fast.backends.numba_kernels import STRIP, pieces_of
 from ntk_fast.backends.numba_tile import (
     BAND_BYTES,
     FEATURE_BLOCK,
+    GROUP_BYTES,
     PANEL_BYTES,
     STRIP_STRIDE,
-    UNIT_BYTES,
     Block,
     EntryArguments,
     RowArguments,
@@ -34,7 +35,7 @@ from ntk_fast.rows import Rows
 PACKED_BYTES = 384 << 10
 #: Of packed columns, all features: what a thread may take.
 LARGEST_PACKED_BYTES = 24 << 20
-LARGEST_COLUMNS_BYTES = 3840
+LARGEST_COLUMNS_BYTES = 3072
 
 #: A larger matrix than this does not stay in the caches, so it is stored past them.
 STREAMING_BYTES = 16 << 20
@@ -55,7 +56,7 @@ def _memory_of(values: NDArray[np.floating]) -> tuple[NDArray[np.floating], int]
 
 
 def _aligned(size: int, dtype: np.dtype) -> NDArray[Any]:
-    memory = np.empty(size * dtype.itemsize + CACHE_LINE, dtype=np.uint8)
+    memory = np.zeros(size * dtype.itemsize + CACHE_LINE, dtype=np.uint8)
     start = -memory.ctypes.data % CACHE_LINE
     return memory[start : start + size * dtype.itemsize].view(dtype)
 
@@ -63,14 +64,16 @@ def _aligned(size: int, dtype: np.dtype) -> NDArray[Any]:
 def _entry_arguments(entry: Entry) -> EntryArguments:
     return EntryArguments(
         n_layers=entry.n_layers,
-        chord_power=entry.chord_power,
-        opposite_offset=entry.opposite_offset,
         has_tangent=entry.has_tangent,
+        value_power=entry.value_power,
+        value_leads=entry.value_leads,
+        value_offset=entry.value_offset,
+        slope_offset=entry.slope_offset,
         value=_flat(entry.value),
         value_terms=len(entry.value),
         slope=_flat(entry.slope),
         slope_terms=len(entry.slope),
-        position=_flat(np.array([entry.scale, entry.stretch], dtype=entry.value.dtype)),
+        place=_flat(np.array([entry.scale, entry.stretch], dtype=entry.value.dtype)),
         near=entry.near,
         near_exact=entry.near_exact,
     )
@@ -91,20 +94,24 @@ def _row_arguments(rows: Rows) -> RowArguments:
 
 
 def _scratch(columns: int, n_features: int, n_layers: int, dtype: np.dtype) -> Scratch:
-    unit, panel, band, lanes = (size // dtype.itemsize for size in (UNIT_BYTES, PANEL_BYTES, BAND_BYTES, VECTOR_BYTES))
-    columns = -(-columns // unit) * unit
+    sizes = PANEL_BYTES, GROUP_BYTES, BAND_BYTES, VECTOR_BYTES
+    panel, group, band, lanes = (size // dtype.itemsize for size in sizes)
+    packed = -(-columns // panel) * panel
+    columns = packed + group
     layers = n_layers + 1 if n_layers else 0
     return Scratch(
         columns=columns,
-        packed=_aligned(columns * n_features, dtype),
+        packed=_aligned(packed * n_features, dtype),
         strip=_aligned(STRIP * STRIP_STRIDE, dtype),
         band=_aligned(band * columns, dtype),
         turned=_aligned(lanes * band, dtype),
         near=_aligned(3 * panel, dtype),
         squares=_aligned(columns, dtype),
+        chords=_aligned(columns, dtype),
         values=_aligned(columns, dtype),
         slopes=_aligned(columns, dtype),
         theta=_aligned(columns, dtype),
+        rest=_aligned(columns, dtype),
         inverse_norm=_aligned(columns, dtype),
         scale=_aligned(columns, np.dtype(np.float64)),
         rho=_aligned(layers * columns, dtype),
@@ -128,11 +135,11 @@ def _block(task: GramTask, n_layers: int, tile: Tile) -> Block:
     )
 
 
-@lru_cache(maxsize=None)
+@cache
 def _compile(dtype: np.dtype) -> None:
     """Compile the tile loop for a dtype: some seconds, or some milliseconds from Numba's cache."""
     numbers, scales = _flat(np.empty(0, dtype)), _flat(np.empty(0))
-    entry = EntryArguments(0, 0, 0.0, False, numbers, 0, numbers, 0, numbers, 0.0, 0.0)
+    entry = EntryArguments(0, False, 0, (0.0, 0.0), 0.0, 0.0, numbers, 0, numbers, 0, numbers, 0.0, 0.0)
     rows = RowArguments(0, numbers, 0, numbers, scales, numbers, numbers, scales)
     block = Block(0, 0, 0, 0, 0, 0, False, 0, 0, 0, False)
     arguments = entry, rows, rows, block, _scratch(0, 0, 0, dtype)
@@ -144,6 +151,7 @@ class NumbaBackend:
 
     name = "numba"
     uses_blas = False
+    multiplies_with_blas = True
 
     def square_norms(self, values: NDArray[np.floating]) -> NDArray[np.float64]:
         result = np.empty(len(values))
@@ -156,9 +164,9 @@ class NumbaBackend:
 
     def block_shape(self, n_features: int, dtype: np.dtype) -> tuple[int, int]:
         _compile(dtype)  # here, in the calling thread, where an interrupt stops it, and not in the workers
-        unit = UNIT_BYTES // dtype.itemsize
-        fit = min(PACKED_BYTES // min(n_features, FEATURE_BLOCK), LARGEST_PACKED_BYTES // n_features) // dtype.itemsize
-        return 1024, min(max(fit // unit * unit, unit), LARGEST_COLUMNS_BYTES // dtype.itemsize)
+        panels = min(PACKED_BYTES // min(n_features, FEATURE_BLOCK), LARGEST_PACKED_BYTES // n_features) // PANEL_BYTES
+        columns = min(max(panels, 1) * PANEL_BYTES, LARGEST_COLUMNS_BYTES) // dtype.itemsize
+        return 1024, columns
 
     def fill_tile(self, task: GramTask) -> FillTile:
         assert task.entry is not None
@@ -172,3 +180,6 @@ class NumbaBackend:
             numba_tile.fill_tile(entry, x, y, _block(task, n_layers, tile), scratch)
 
         return fill
+
+    def multiply_tile(self, task: ProductTask) -> MultiplyTile:
+        return multiply_with_blas(self, task)

@@ -24,7 +24,8 @@ from ntk_fast.backends.numba_kernels import (
     GROUP,
     STRIP,
     VECTORS,
-    evaluate,
+    evaluate_layer,
+    evaluate_profile,
     panel_product,
     panel_square_chords,
     panel_square_chords_exact,
@@ -48,7 +49,7 @@ BAND_BYTES = 512  # a band's rows, as numbers: a transposed run is 8 cache lines
 FEATURE_BLOCK = 256  # features whose packed columns stay in the second-level cache
 STRIP_STRIDE = FEATURE_BLOCK + 16
 PANEL_BYTES = VECTORS * VECTOR_BYTES
-UNIT_BYTES = GROUP * PANEL_BYTES  # columns are padded to whole panels and whole groups
+GROUP_BYTES = GROUP * VECTOR_BYTES
 
 #: A flat array; in compiled code a pointer to it.
 Numbers = Any
@@ -58,14 +59,16 @@ class EntryArguments(NamedTuple):
     """A `profile.Entry`."""
 
     n_layers: int
-    chord_power: int
-    opposite_offset: float
     has_tangent: bool
+    value_power: int
+    value_leads: tuple[float, float]
+    value_offset: float
+    slope_offset: float
     value: Numbers
     value_terms: int
     slope: Numbers
     slope_terms: int
-    position: Numbers  # scale, stretch
+    place: Numbers  # scale, stretch
     near: float
     near_exact: float
 
@@ -100,18 +103,23 @@ class Block(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """One thread's memory, aligned; `columns` numbers are one row of the band."""
+    """One thread's memory, aligned; `columns` numbers are one row of the band: whole panels, and whole groups from any.
+
+    What lies beyond a tile's own columns is computed and not used, so the band must hold finite numbers from the start.
+    """
 
     columns: int
-    packed: Numbers  # (panels, n_features, panel)
+    packed: Numbers  # (panels, n_features, panel), zeros beyond the last column
     strip: Numbers  # (STRIP, STRIP_STRIDE)
     band: Numbers  # (band, columns)
     turned: Numbers  # (lanes, band)
     near: Numbers  # (3, panel)
     squares: Numbers  # (columns,), like the rest: of one row of the band ...
+    chords: Numbers
     values: Numbers
     slopes: Numbers
     theta: Numbers
+    rest: Numbers
     inverse_norm: Numbers  # ... and of the block's columns
     scale: Numbers
     rho: Numbers  # (layers + 1, columns)
@@ -196,13 +204,13 @@ def square_chords(n, products, a, inverse_norm, near, squares):
 
 
 @compiled
-def correct_near(n, entry, x, i, n_features, first, scratch, products, squares):
+def correct_near(entry, x, i, first, block, scratch, products, squares):
     """Where rows are nearly parallel, replace their squared chords by those from the rows themselves."""
     zero, near, near_exact = number(products, 0), number(products, entry.near), number(products, entry.near_exact)
-    panel = PANEL_BYTES // itemsize(products)
+    n_features, panel = block.n_features, PANEL_BYTES // itemsize(products)
     a, row = advance(x.inverse_norm, i), advance(x.values, i * x.row_stride)
     precise, exact, signed_b = scratch.near, advance(scratch.near, panel), advance(scratch.near, 2 * panel)
-    for start in range(0, n, panel):
+    for start in range(0, block.column_stop - block.column_start - first, panel):
         ours, theirs = advance(squares, start), advance(products, start)
         n_near = 0
         for c in range(panel):
@@ -226,7 +234,7 @@ def correct_near(n, entry, x, i, n_features, first, scratch, products, squares):
 
 
 @compiled
-def input_layer(n, rho_i, tau_i, rho, tau, squares, cosines, theta):
+def input_layer(n, rho_i, tau_i, rho, tau, squares, chords, cosines, theta, rest):
     """From chords of the rows to chords and cosines of Sigma_0: the bias joins."""
     zero, half, one, two = number(squares, 0), number(squares, 0.5), number(squares, 1), number(squares, 2)
     for j in range(n):
@@ -236,62 +244,95 @@ def input_layer(n, rho_i, tau_i, rho, tau, squares, cosines, theta):
         # 1 - rho - tau = (rho_i tau_j - tau_i rho_j)^2 / (1 + rho + tau): nothing cancels; and 1 + cosine of nearly
         # opposite rows the same way. Where that is used the cosine is negative, so rho > tau: the divisor exceeds 1
         difference, total = rho_i * tau[j] - tau_i * rho[j], rho_i * tau[j] + tau_i * rho[j]
-        delta = multiply_add(rho_ij, decrease, difference * difference / (one + tau_ij + rho_ij))
+        apart = difference * difference / (one + tau_ij + rho_ij)
+        delta = multiply_add(tau_ij + apart, -decrease, decrease) + apart
         divisor = one - tau_ij + rho_ij
         complement = multiply_add(rho_ij, square, total * total / (divisor if divisor > one else one))
+        square = half * (complement if delta > one else delta)
+        squares[j] = square
+        chords[j] = math.sqrt(square)
         theta[j] = cosines[j] = one - delta
-        squares[j] = half * (complement if delta > one else delta)
+        rest[j] = zero
 
 
 @compiled
-def hidden_layer(n, rho_i, tau_i, rho, tau, chord_power, opposite_offset, values, slopes, squares, cosines, theta):
-    """One hidden layer, from what its tables (`value`, `slope`) give for the chords before it."""
+def hidden_layer(n, entry, rho_i, tau_i, rho, tau, values, slopes, squares, chords, cosines, theta, rest):
+    """One hidden layer, from what its tables give for the chords before it."""
     zero, half, one, two = number(squares, 0), number(squares, 0.5), number(squares, 1), number(squares, 2)
+    near_lead, far_lead = number(squares, entry.value_leads[0]), number(squares, entry.value_leads[1])
+    value_offset, slope_offset = number(squares, entry.value_offset), number(squares, entry.slope_offset)
+    power, has_tangent = entry.value_power, entry.has_tangent
     for j in range(n):
-        factor = squares[j] if chord_power == 2 else math.sqrt(squares[j])
-        decrease = multiply_add(values[j], factor, opposite_offset if cosines[j] < zero else zero)
+        chord, square, is_opposite = chords[j], squares[j], cosines[j] < zero
+        # 1 - kappa, and 1 - kappa'; the table holds only what its lead leaves: near cosine 1 its rounding errors, the
+        # same in every layer, do not add up
+        factor = chord if power == 1 else chord * square if power == 3 else square * square
+        decrease = multiply_add(values[j], factor, value_offset if is_opposite else zero)
+        decrease = multiply_add(far_lead if is_opposite else near_lead, square, decrease)
+        turn = multiply_add(slopes[j], chord, slope_offset if is_opposite else zero)
         rho_ij, tau_ij = rho_i * rho[j], tau_i * tau[j]
         difference = rho_i * tau[j] - tau_i * rho[j]
-        delta = multiply_add(rho_ij, decrease, difference * difference / (one + tau_ij + rho_ij))
-        theta[j] = multiply_add(rho_ij * slopes[j], theta[j], one - delta)
-        cosines[j] = one - delta
+        apart = difference * difference / (one + tau_ij + rho_ij)
+        lost = tau_ij + apart  # 1 - rho, with digits of its own
+        delta = multiply_add(lost, -decrease, decrease) + apart
+        sigma = one - delta
+        if has_tangent:
+            # rho kappa' theta = theta - (1 - rho) theta - rho turn theta: what a layer takes away is rounded, not what
+            # it keeps, and the sum keeps its rounding errors, or over many layers they would add up
+            kept = rho_ij * theta[j]
+            less = multiply_add(lost, theta[j], turn * kept)
+            step = (sigma - less) + rest[j]
+            total = theta[j] + step
+            direct = multiply_add(turn, -kept, kept) + sigma
+            rest[j] = step - (total - theta[j]) if lost < half else zero
+            theta[j] = total if lost < half else direct
+        else:
+            theta[j] = sigma
+        cosines[j] = sigma
         square = half * (two - delta if delta > one else delta)
-        squares[j] = square if square > zero else zero
+        square = square if square > zero else zero
+        squares[j] = square
+        chords[j] = math.sqrt(square)
 
 
 @compiled
 def recursion(n, entry, x, i, first, scratch, cosines, squares):
     """Sigma_L or Theta_L over sqrt(q_L q_L'), layer by layer, in place of the cosines."""
-    values, slopes, theta = scratch.values, scratch.slopes, scratch.theta
-    opposite_offset = number(cosines, entry.opposite_offset)
-    clear(slopes, n)
+    chords, values, slopes, theta, rest = scratch.chords, scratch.values, scratch.slopes, scratch.theta, scratch.rest
     for layer in range(entry.n_layers + 1):
         rho_i, tau_i = x.rho[layer * x.n_rows + i], x.tau[layer * x.n_rows + i]
         start = layer * scratch.columns + first
         rho, tau = advance(scratch.rho, start), advance(scratch.tau, start)
         if layer == 0:
-            input_layer(n, rho_i, tau_i, rho, tau, squares, cosines, theta)
+            input_layer(n, rho_i, tau_i, rho, tau, squares, chords, cosines, theta, rest)
             continue
-        evaluate(entry.position, entry.value, squares, cosines, values, entry.value_terms, n)
-        if entry.has_tangent:
-            evaluate(entry.position, entry.slope, squares, cosines, slopes, entry.slope_terms, n)
-        hidden_layer(
-            n, rho_i, tau_i, rho, tau, entry.chord_power, opposite_offset, values, slopes, squares, cosines, theta
+        evaluate_layer(
+            entry.place,
+            entry.value,
+            entry.slope,
+            chords,
+            cosines,
+            values,
+            slopes,
+            entry.value_terms,
+            entry.slope_terms,
+            n,
         )
+        hidden_layer(n, entry, rho_i, tau_i, rho, tau, values, slopes, squares, chords, cosines, theta, rest)
     copy(theta, cosines, n)
 
 
 @compiled
-def row_entries(n, entry, x, i, n_features, first, scratch, values):
+def row_entries(n, entry, x, i, first, block, scratch, values):
     """Kernel entries of row i, in place of its dot products with n of the block's columns, from `first` on."""
     squares, scale = scratch.squares, advance(scratch.scale, first)
     near, inverse_norm = number(values, entry.near), advance(scratch.inverse_norm, first)
     if square_chords(n, values, x.inverse_norm[i], inverse_norm, near, squares):
-        correct_near(n, entry, x, i, n_features, first, scratch, values, squares)
+        correct_near(entry, x, i, first, block, scratch, values, squares)
     if entry.n_layers:
         recursion(n, entry, x, i, first, scratch, values, squares)
     else:
-        evaluate(entry.position, entry.value, squares, values, values, entry.value_terms, n)
+        evaluate_profile(entry.place, entry.value, squares, values, values, entry.value_terms, n)
     row_scale = x.scale[i]
     for j in range(n):
         values[j] *= number(values, row_scale * scale[j])
@@ -371,14 +412,16 @@ def _rows_memory(rows):
 def _entry_memory(entry):
     return EntryArguments(
         entry.n_layers,
-        entry.chord_power,
-        entry.opposite_offset,
         entry.has_tangent,
+        entry.value_power,
+        entry.value_leads,
+        entry.value_offset,
+        entry.slope_offset,
         pointer(entry.value),
         entry.value_terms,
         pointer(entry.slope),
         entry.slope_terms,
-        pointer(entry.position),
+        pointer(entry.place),
         entry.near,
         entry.near_exact,
     )
@@ -394,9 +437,11 @@ def _scratch_memory(scratch):
         pointer(scratch.turned),
         pointer(scratch.near),
         pointer(scratch.squares),
+        pointer(scratch.chords),
         pointer(scratch.values),
         pointer(scratch.slopes),
         pointer(scratch.theta),
+        pointer(scratch.rest),
         pointer(scratch.inverse_norm),
         pointer(scratch.scale),
         pointer(scratch.rho),
@@ -404,42 +449,48 @@ def _scratch_memory(scratch):
     )
 
 
+@compiled
+def finish_row(entry, x, row, first, n, block, scratch, values):
+    """From dot products of a row with the block's columns to entries, n of them from column `first` on; stored."""
+    column_start, column_stop = block.column_start, block.column_stop
+    is_diagonal = block.is_symmetric and column_start <= row < column_stop
+    if is_diagonal:  # not near anything: what is computed here is not used
+        values[row - column_start] = 0
+    row_entries(n, entry, x, row, first, block, scratch, advance(values, first))
+    if is_diagonal:
+        values[row - column_start] = number(values, x.diagonal[row])
+    column = max(row, column_start) if block.is_symmetric else column_start
+    if column < column_stop:
+        address = block.out + row * block.row_step + column * block.column_step
+        values = advance(values, column - column_start)
+        store_run(values, column_stop - column, address, block.column_step, block.is_streamed)
+
+
 @kept
 def fill_tile(entry, x, y, block, scratch):
     """Fill one tile, from arguments that hold arrays."""
     entry, x, y, scratch = _entry_memory(entry), _rows_memory(x), _rows_memory(y), _scratch_memory(scratch)
-    columns, column_start, column_stop = scratch.columns, block.column_start, block.column_stop
+    n_features, n_columns = block.n_features, block.column_stop - block.column_start
     size = itemsize(scratch.band)
-    n_band, unit = BAND_BYTES // size, UNIT_BYTES // size
-    n_features = block.n_features
-    stop = -(-(column_stop - column_start) // unit) * unit
+    n_band, panel, group = BAND_BYTES // size, PANEL_BYTES // size, GROUP_BYTES // size
+    stop = -(-n_columns // panel) * panel
     pack_columns(y, block, scratch)
     for band_start in range(block.row_start, block.row_stop, n_band):
         band_stop = min(band_start + n_band, block.row_stop)
-        # the panels and groups that reach the diagonal, in a symmetric matrix
-        first = max(0, band_start - column_start) // unit * unit if block.is_symmetric else 0
+        # in a symmetric matrix, from the panel that reaches the diagonal
+        first = max(0, band_start - block.column_start) // panel * panel if block.is_symmetric else 0
+        if first >= n_columns:
+            break
+        n = -(-(stop - first) // group) * group
         for k_start in range(0, n_features, FEATURE_BLOCK):
             k_stop = min(k_start + FEATURE_BLOCK, n_features)
             for i in range(band_start, band_stop, STRIP):
                 n_rows = min(STRIP, band_stop - i)
-                band = advance(scratch.band, (i - band_start) * columns)
+                band = advance(scratch.band, (i - band_start) * scratch.columns)
                 strip_products(x, i, n_rows, n_features, k_start, k_stop, first, stop, scratch, band)
-                if k_stop < n_features:
-                    continue
-                for row in range(i, i + n_rows):
-                    values = advance(band, (row - i) * columns)
-                    is_diagonal = block.is_symmetric and column_start <= row < column_stop
-                    if is_diagonal:  # not near anything: what is computed here is not used
-                        values[row - column_start] = 0
-                    row_entries(stop - first, entry, x, row, n_features, first, scratch, advance(values, first))
-                    if is_diagonal:
-                        values[row - column_start] = number(values, x.diagonal[row])
-                    column = max(row, column_start) if block.is_symmetric else column_start
-                    n = column_stop - column
-                    if n > 0:
-                        address = block.out + row * block.row_step + column * block.column_step
-                        values = advance(values, column - column_start)
-                        store_run(values, n, address, block.column_step, block.is_streamed)
+                if k_stop == n_features:
+                    for r in range(n_rows):
+                        finish_row(entry, x, i + r, first, n, block, scratch, advance(band, r * scratch.columns))
         if block.is_symmetric:
             store_mirrored(block, scratch, first, band_start, band_stop)
     finish_stores()
