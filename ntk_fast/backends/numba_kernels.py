@@ -19,18 +19,29 @@ from ntk_fast.backends.numba_vectors import (
     Vector,
     integer,
     kernel,
-    positions,
+    lane_numbers,
 )
 
 #: Rows and vectors of columns whose sums stay in registers: 8 x 3 sums, 3 columns and a row, or 4 x 3 of them.
 STRIP = 8 if HAS_32_REGISTERS else 4
 VECTORS = 3
+PANEL_BYTES = VECTORS * VECTOR_BYTES
 #: Vectors whose polynomials go side by side: one alone is a chain of operations that wait for each other.
 GROUP = 8 if HAS_32_REGISTERS else 4
+GROUP_BYTES = GROUP * VECTOR_BYTES
 
 
 @kernel
-def panel_product(e: Emitter, rows, packed, sums, row_stride, n_features, sums_stride, is_added):
+def panel_product(
+    e: Emitter,
+    rows: ir.Value,
+    packed: ir.Value,
+    sums: ir.Value,
+    row_stride: ir.Value,
+    n_features: ir.Value,
+    sums_stride: ir.Value,
+    is_added: ir.Value,
+) -> None:
     """sums[r, c] = (or +=) sum over features of rows[r, k] packed[k, c], for STRIP rows and one panel of columns."""
     cells = [[e.register(e.number(0)) for _ in range(VECTORS)] for _ in range(STRIP)]
     starts = [e.at(rows, e.times(row_stride, r)) for r in range(STRIP)]
@@ -49,11 +60,19 @@ def panel_product(e: Emitter, rows, packed, sums, row_stride, n_features, sums_s
 
 
 @kernel
-def panel_square_chords(e: Emitter, row, packed, inverse_norm, signed_inverse_norms, result, n_features):
+def panel_square_chords(
+    e: Emitter,
+    row: ir.Value,
+    packed: ir.Value,
+    inverse_norm: ir.Value,
+    signed_inverse_norms: ir.Value,
+    result: ir.Value,
+    n_features: ir.Value,
+) -> None:
     """Squared chords of a row and a panel of columns from the rows themselves: |x/|x| -+ y/|y||^2 / 4.
 
-    The inverse norms of the columns are negative where a pair is opposite. Symmetric in x and y to the last bit; exactly 0
-    for equal (or opposite) rows.
+    The inverse norms of the columns are negative where a pair is opposite. Symmetric in x and y to the last bit;
+    exactly 0 for equal (or opposite) rows.
     """
     a, b = e.load_repeated(inverse_norm), [e.load(signed_inverse_norms, v * e.lanes) for v in range(VECTORS)]
     sums = [e.register(e.number(0)) for _ in range(VECTORS)]
@@ -67,7 +86,15 @@ def panel_square_chords(e: Emitter, row, packed, inverse_norm, signed_inverse_no
 
 
 @kernel
-def panel_square_chords_exact(e: Emitter, row, packed, inverse_norm, signed_inverse_norms, result, n_features):
+def panel_square_chords_exact(
+    e: Emitter,
+    row: ir.Value,
+    packed: ir.Value,
+    inverse_norm: ir.Value,
+    signed_inverse_norms: ir.Value,
+    result: ir.Value,
+    n_features: ir.Value,
+) -> None:
     """The same to full relative accuracy, however small the angle, and exactly 0 for rows that are multiples.
 
     With w = x/|x| +- y/|y| and k the position of its largest component, m = y_k x - x_k y lies in the plane of x and y
@@ -107,7 +134,7 @@ def pieces_of(itemsize: int) -> int:
 
 
 class _Polynomials:
-    """Polynomials of a group of vectors: in each lane, that of the piece of the table where the lane's position lies."""
+    """Polynomials of a group of vectors: in each lane, that of the table's piece where the lane's position lies."""
 
     def __init__(self, e: Emitter, positions: list[Vector], opposites: list[Vector]) -> None:
         """`positions`: from 0 to half the pieces, in either half."""
@@ -134,8 +161,8 @@ class _Polynomials:
         if HAS_AVX2:
             integers = e.builder.bitcast(integers, ir.VectorType(ir.IntType(32), 8))
             if e.itemsize == 8:  # piece i becomes the pair (2i, 2i + 1) of halves: only those can be permuted
-                low = e.builder.shuffle_vector(integers, integers, positions([0, 0, 2, 2, 4, 4, 6, 6]))
-                integers = e.builder.add(e.builder.add(low, low), positions([0, 1] * 4))
+                low = e.builder.shuffle_vector(integers, integers, lane_numbers([0, 0, 2, 2, 4, 4, 6, 6]))
+                integers = e.builder.add(e.builder.add(low, low), lane_numbers([0, 1] * 4))
             return Vector(e.builder, integers)
         lanes = [e.builder.extract_element(integers, ir.Constant(ir.IntType(32), lane)) for lane in range(e.lanes)]
         return [e.builder.and_(lane, ir.Constant(lane.type, self.pieces - 1)) for lane in lanes]
@@ -166,14 +193,25 @@ class _Polynomials:
 
 
 @kernel
-def evaluate_profile(e: Emitter, place, table, squares, cosines, values, n_terms, n):
+def evaluate_profile(
+    e: Emitter,
+    scale_and_stretch: ir.Value,
+    table: ir.Value,
+    squares: ir.Value,
+    cosines: ir.Value,
+    values: ir.Value,
+    n_terms: ir.Value,
+    n: ir.Value,
+) -> None:
     """values[j] = the profile at the chord whose square is squares[j], opposite where cosines[j] < 0.
 
-    `place`: scale and stretch of the chord's position in the table, chord * scale / (1 + stretch * chord). Works on
-    whole groups: the arrays must be as long as that.
+    A chord's position in the table is chord * scale / (1 + stretch * chord). Works on whole groups: the arrays must be
+    as long as that.
     """
-    scale, stretch = e.load_repeated(place), e.load_repeated(place, 1)
-    is_stretched = e.builder.fcmp_unordered("!=", e.builder.load(e.at(place, 1)), ir.Constant(e.kind.element, 0.0))
+    scale, stretch = e.load_repeated(scale_and_stretch), e.load_repeated(scale_and_stretch, 1)
+    is_stretched = e.builder.fcmp_unordered(
+        "!=", e.builder.load(e.at(scale_and_stretch, 1)), ir.Constant(e.kind.element, 0.0)
+    )
     with e.loop(0, n, GROUP * e.lanes) as (j, _):
         chords = [e.square_root(e.load(squares, j, g * e.lanes)) for g in range(GROUP)]
         stretched = [e.register(chord * scale) for chord in chords]
@@ -187,9 +225,21 @@ def evaluate_profile(e: Emitter, place, table, squares, cosines, values, n_terms
 
 
 @kernel
-def evaluate_layer(e: Emitter, place, value, slope, chords, cosines, values, slopes, value_terms, slope_terms, n):
+def evaluate_layer(
+    e: Emitter,
+    scale_and_stretch: ir.Value,
+    value: ir.Value,
+    slope: ir.Value,
+    chords: ir.Value,
+    cosines: ir.Value,
+    values: ir.Value,
+    slopes: ir.Value,
+    value_terms: ir.Value,
+    slope_terms: ir.Value,
+    n: ir.Value,
+) -> None:
     """values[j] and, if it has terms, slopes[j] = two tables at chords[j], opposite where cosines[j] < 0."""
-    scale = e.load_repeated(place)
+    scale = e.load_repeated(scale_and_stretch)
     with e.loop(0, n, GROUP * e.lanes) as (j, _):
         places = [e.load(chords, j, g * e.lanes) * scale for g in range(GROUP)]
         opposites = [e.load(cosines, j, g * e.lanes) < e.number(0) for g in range(GROUP)]
@@ -202,7 +252,7 @@ def evaluate_layer(e: Emitter, place, value, slope, chords, cosines, values, slo
 
 
 @kernel
-def transpose(e: Emitter, source, result, source_stride, result_stride):
+def transpose(e: Emitter, source: ir.Value, result: ir.Value, source_stride: ir.Value, result_stride: ir.Value) -> None:
     """result[c, r] = source[r, c], for as many rows and columns as a vector has lanes."""
     rows = [e.load(source, e.times(source_stride, r)) for r in range(e.lanes)]
     distance = 1
@@ -219,7 +269,7 @@ def transpose(e: Emitter, source, result, source_stride, result_stride):
 
 
 @kernel
-def store_lines(e: Emitter, values, n, address, is_streamed):
+def store_lines(e: Emitter, values: ir.Value, n: ir.Value, address: ir.Value, is_streamed: ir.Value) -> None:
     """Store n values, whole cache lines, at an address that is aligned to them; streamed: past the caches."""
     line = ir.VectorType(e.kind.element, CACHE_LINE // e.itemsize)
     target = e.builder.inttoptr(address, values.type)

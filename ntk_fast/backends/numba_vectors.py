@@ -15,12 +15,16 @@ from functools import wraps
 from typing import Any
 
 from llvmlite import ir
+from numba import njit
 from numba.core import cgutils, types
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
 #: What Numba compiles for: the processor's own instructions, unless the environment (NUMBA_CPU_NAME) says otherwise.
 _TARGET, _, _FEATURES = cpu_target.target_context.codegen().magic_tuple()
+#: In compiled code, a pointer to numbers of the tile's dtype; in Python, the flat array that it is taken from.
+Pointer = Any
+
 HAS_AVX512 = "+avx512f" in _FEATURES
 HAS_AVX2 = "+avx2" in _FEATURES
 HAS_32_REGISTERS = HAS_AVX512 or not _TARGET.startswith(("x86", "i386", "i686"))
@@ -32,7 +36,7 @@ def integer(value: int | ir.Value) -> ir.Value:
     return ir.Constant(cgutils.intp_t, value) if isinstance(value, int) else value
 
 
-def positions(lanes: list[int]) -> ir.Constant:
+def lane_numbers(lanes: list[int]) -> ir.Constant:
     """A vector of lane numbers."""
     return ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), lanes)
 
@@ -114,7 +118,7 @@ class Emitter:
         number = self.builder.load(self.at(pointer, *offsets))
         undefined = ir.Constant(self.kind, ir.Undefined)
         first = self.builder.insert_element(undefined, number, ir.Constant(ir.IntType(32), 0))
-        return Vector(self.builder, self.builder.shuffle_vector(first, undefined, positions([0] * self.lanes)))
+        return Vector(self.builder, self.builder.shuffle_vector(first, undefined, lane_numbers([0] * self.lanes)))
 
     def gather(self, pointer: ir.Value, offsets: list[ir.Value]) -> Vector:
         """A number from memory for each lane."""
@@ -129,7 +133,7 @@ class Emitter:
 
     def shuffle(self, a: Vector, b: Vector, lanes: list[int]) -> Vector:
         """Lanes of a and, counted on from those, of b."""
-        return Vector(self.builder, self.builder.shuffle_vector(a.value, b.value, positions(lanes)))
+        return Vector(self.builder, self.builder.shuffle_vector(a.value, b.value, lane_numbers(lanes)))
 
     def square_root(self, a: Vector) -> Vector:
         return a.intrinsic(f"llvm.sqrt.{self._suffix}")
@@ -170,6 +174,11 @@ class Register:
 Emission = tuple[Any, Callable[..., ir.Value]]
 
 
+def _function(define: Callable[..., Emission]) -> Any:
+    """Make a function for Numba's functions to call; Numba's own decorator has the type of what it decorates."""
+    return intrinsic(define)
+
+
 def kernel(emit: Callable[..., None]) -> Any:
     """Make a function without result that Numba's functions can call, from one that emits its instructions.
 
@@ -186,10 +195,10 @@ def kernel(emit: Callable[..., None]) -> Any:
 
         return types.void(*kinds), generate
 
-    return intrinsic(wraps(emit)(typed))
+    return _function(wraps(emit)(typed))
 
 
-@intrinsic
+@_function
 def pointer(typing_context: Any, array: Any) -> Emission:
     """Return a pointer to an array's first number."""
 
@@ -199,7 +208,7 @@ def pointer(typing_context: Any, array: Any) -> Emission:
     return types.CPointer(array.dtype)(array), generate
 
 
-@intrinsic
+@_function
 def advance(typing_context: Any, pointer: Any, offset: Any) -> Emission:
     """Return a pointer to the number that is so many numbers further on."""
 
@@ -209,7 +218,7 @@ def advance(typing_context: Any, pointer: Any, offset: Any) -> Emission:
     return pointer(pointer, types.intp), generate
 
 
-@intrinsic
+@_function
 def itemsize(typing_context: Any, pointer: Any) -> Emission:
     """Return the bytes of a number that a pointer points to, as a constant."""
 
@@ -219,7 +228,7 @@ def itemsize(typing_context: Any, pointer: Any) -> Emission:
     return types.intp(pointer), generate
 
 
-@intrinsic
+@_function
 def number(typing_context: Any, pointer: Any, value: Any) -> Emission:
     """Return a number in the precision of those that a pointer points to."""
 
@@ -229,7 +238,7 @@ def number(typing_context: Any, pointer: Any, value: Any) -> Emission:
     return pointer.dtype(pointer, types.float64), generate
 
 
-@intrinsic
+@_function
 def multiply_add(typing_context: Any, a: Any, b: Any, c: Any) -> Emission:
     """Return a * b + c, in one rounding where the processor has such an instruction, and everywhere the same."""
 
@@ -239,7 +248,7 @@ def multiply_add(typing_context: Any, a: Any, b: Any, c: Any) -> Emission:
     return a(a, a, a), generate
 
 
-@intrinsic
+@_function
 def multiply_add_exact(typing_context: Any, a: Any, b: Any, c: Any) -> Emission:
     """Return a * b + c, in one rounding on every processor."""
 
@@ -249,7 +258,7 @@ def multiply_add_exact(typing_context: Any, a: Any, b: Any, c: Any) -> Emission:
     return a(a, a, a), generate
 
 
-@intrinsic
+@_function
 def store_number(typing_context: Any, value: Any, address: Any) -> Emission:
     """Store a number at any address."""
 
@@ -260,7 +269,7 @@ def store_number(typing_context: Any, value: Any, address: Any) -> Emission:
     return types.void(value, types.intp), generate
 
 
-@intrinsic
+@_function
 def finish_stores(typing_context: Any) -> Emission:
     """Make what was stored past the caches visible to whoever is told that we finished."""
 
@@ -269,3 +278,19 @@ def finish_stores(typing_context: Any) -> Emission:
         return context.get_dummy_value()
 
     return types.void(), generate
+
+
+#: What is not an entry point is compiled into its callers. Division by zero gives infinity, as in vectors.
+compiled = njit(nogil=True, error_model="numpy")
+
+
+@compiled
+def clear(target: Pointer, n: int) -> None:
+    for k in range(n):
+        target[k] = 0
+
+
+@compiled
+def copy(source: Pointer, target: Pointer, n: int) -> None:
+    for k in range(n):
+        target[k] = source[k]
