@@ -115,14 +115,19 @@ def check_both(
     return x, y
 
 
+def compile_for(kernel: Kernel, dtype: np.dtype, backend: Backend) -> Entry | None:
+    """Compile a kernel for a backend's tables; None if it has none."""
+    if not isinstance(getattr(kernel, "recursion", None), Recursion):
+        raise TypeError(f"kernel must be an ntk_fast.ArcCosine, NNGP or NTK; got a {type(kernel).__name__}.")
+    pieces = backend.pieces(dtype)
+    return compile_entry(kernel.recursion, pieces, dtype) if pieces else None
+
+
 def prepare(
     kernel: Kernel, x_values: NDArray[np.floating], y_values: NDArray[np.floating] | None, backend: Backend
 ) -> tuple[Rows, Rows | None, Entry | None]:
     """Prepare rows for tiles of a kernel, and refuse those whose kernel values overflow."""
-    if not isinstance(getattr(kernel, "recursion", None), Recursion):
-        raise TypeError(f"kernel must be an ntk_fast.ArcCosine, NNGP or NTK; got a {type(kernel).__name__}.")
-    pieces = backend.pieces(x_values.dtype)
-    entry = compile_entry(kernel.recursion, pieces, x_values.dtype) if pieces else None
+    entry = compile_for(kernel, x_values.dtype, backend)
     x = prepare_rows(x_values, "X", kernel.recursion, entry, backend)
     y = None if y_values is None else prepare_rows(y_values, "Y", kernel.recursion, entry, backend)
     largest = [float(rows.root_diagonal.max(initial=0.0)) for rows in (x, x if y is None else y)]
