@@ -6,9 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ntk_fast.backends import numba_tile
-from ntk_fast.backends.base import FillTile, GramTask, Tile
-from ntk_fast.backends.numba_tile import Block, EntryArguments, RowArguments, Scratch
+from ntk_fast.backends.base import FillTile, GramTask, MultiplyTile, ProductTask, Tile
+from ntk_fast.backends.blas_products import multiply_with_blas
 from ntk_fast.backends.numba_kernels import STRIP, pieces_of
+from ntk_fast.backends.numba_tile import Block, EntryArguments, RowArguments, Scratch
 from ntk_fast.backends.numba_vectors import CACHE_LINE, VECTOR_BYTES
 from ntk_fast.profile import Entry
 from ntk_fast.rows import Rows
@@ -102,6 +103,7 @@ class NumbaBackend:
 
     name = "numba"
     uses_blas = False
+    multiplies_with_blas = True
 
     def square_norms(self, values: NDArray[np.floating]) -> NDArray[np.float64]:
         result = np.empty(len(values))
@@ -143,3 +145,6 @@ class NumbaBackend:
             numba_tile.fill_tile(entry, x, y, block, scratch)
 
         return fill
+
+    def multiply_tile(self, task: ProductTask) -> MultiplyTile:
+        return multiply_with_blas(self, task)
