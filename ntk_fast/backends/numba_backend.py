@@ -44,6 +44,7 @@ class NumbaBackend:
 
     name = "numba"
     uses_blas = False
+    seconds_per_layer = 1e-9
     multiplies_with_blas = True
 
     def square_norms(self, values: NDArray[np.floating]) -> NDArray[np.float64]:
