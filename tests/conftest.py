@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 from registry import DTYPES, ENGINES, KERNELS
+
+settings.register_profile("tests", max_examples=60, deadline=None, derandomize=True)
+settings.load_profile("tests")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from adversarial import degree
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from registry import TOLERANCES, tolerance
@@ -14,9 +14,6 @@ from ntk_fast import NNGP, NTK, ArcCosine, leaky_relu
 from ntk_fast.kernels import Kernel
 
 FLOAT64 = np.dtype(np.float64)
-
-settings.register_profile("tests", max_examples=60, deadline=None, derandomize=True)
-settings.load_profile("tests")
 
 variances = st.floats(0.05, 4.0)
 activations = st.one_of(st.sampled_from(["relu", "abs", "leaky_relu"]), st.floats(-2.0, 2.0).map(leaky_relu))
