@@ -2,7 +2,7 @@
  *
  * Columns are packed once. Then, BAND rows at a time: dot products of a strip of rows (product.h), kernel entries in
  * place (entry.h), the row stored; and, in a symmetric matrix, the band stored again transposed. The matrix is written
- * once and never read.
+ * once and never read. Or the band is multiplied with vectors (multiply.h), and there is no matrix.
  */
 
 #include "instruction_set.h"
@@ -23,6 +23,8 @@
 #undef COLUMN_UNIT
 #define COLUMN_UNIT PANEL
 #endif
+
+#include "multiply.h"
 
 int NAME(ntk_pieces)(void) { return PIECES; }
 
@@ -246,6 +248,13 @@ void NAME(ntk_tile)(const ntk_entry *entry, const ntk_rows *x, const ntk_rows *y
                     if (block->diagonal && row > column)
                         column = row;
                     NAME(entries)(entry, x, row, &w, p, first, n_columns, strip + r * w.columns);
+                    if (block->vectors) {
+                        if (block->diagonal && row >= block->column_start) /* what is not above the diagonal */
+                            memset(strip + r * w.columns, 0,
+                                   (size_t)((row < block->column_stop ? row + 1 : block->column_stop) -
+                                            block->column_start) * sizeof(real));
+                        continue;
+                    }
                     if (block->diagonal && row >= block->column_start && row < block->column_stop)
                         strip[r * w.columns + row - block->column_start] = (real)block->diagonal[row];
                     if (column < block->column_stop)
@@ -255,7 +264,9 @@ void NAME(ntk_tile)(const ntk_entry *entry, const ntk_rows *x, const ntk_rows *y
                 }
             }
         }
-        if (block->diagonal)
+        if (block->vectors)
+            NAME(multiply_band)(block, w.band, w.columns, band_start, band_stop, first);
+        else if (block->diagonal)
             NAME(store_mirrored)(block, &w, band_start, band_stop, block->column_start + first);
     }
     store_fence();

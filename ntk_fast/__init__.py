@@ -7,6 +7,7 @@ The map, in the order in which to read it:
     recursion     the layers put together: the mathematics of every kernel, once
     profile       compiles a recursion into the short tables that tiles evaluate
     gram          checked rows -> tiles -> matrix; `validation`, `rows`, `memory` are its steps
+    operator      KernelOperator: the same tiles multiplied with vectors and forgotten
     tiling        the schedule: tiles, threads, progress, interrupts; `threads`: how many, and BLAS held to one
     backends      who fills a tile: `cython_backend` (C, in csrc/), `numba_backend`, `numpy_backend` (the reference)
     cli           the command line, ntk-fast
@@ -16,6 +17,7 @@ from ntk_fast.activations import leaky_relu
 from ntk_fast.backends import available_backends
 from ntk_fast.gram import gram
 from ntk_fast.kernels import NNGP, NTK, ArcCosine
+from ntk_fast.operator import KernelOperator
 from ntk_fast.version import __version__
 
-__all__ = ["NNGP", "NTK", "ArcCosine", "__version__", "available_backends", "gram", "leaky_relu"]
+__all__ = ["NNGP", "NTK", "ArcCosine", "KernelOperator", "__version__", "available_backends", "gram", "leaky_relu"]

@@ -146,3 +146,11 @@ def refuse_overflow(x_root: float, y_root: float, dtype: np.dtype) -> None:
             f"The result would overflow {dtype}: K reaches {largest:.3g}, the largest {dtype} is {limit:.3g}; "
             f"scale the rows down{' or pass dtype=numpy.float64' if dtype == np.float32 else ''}."
         )
+
+
+def check_not_negative(value: Any, name: str) -> float:
+    """Return a finite real number >= 0 as a float."""
+    number = check_finite_number(value, name)
+    if number < 0:
+        raise ValueError(f"{name} must be >= 0; got {value!r}.")
+    return number

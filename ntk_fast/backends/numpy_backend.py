@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ntk_fast.backends.base import FillTile, GramTask, Tile
+from ntk_fast.backends.base import FillTile, GramTask, MultiplyTile, ProductTask, Tile
+from ntk_fast.backends.blas_products import multiply_with_blas
 from ntk_fast.duals import Reals, Truths
 from ntk_fast.profile import near_thresholds
 from ntk_fast.recursion import RowParameters, two_sum
@@ -63,6 +64,7 @@ class NumpyBackend:
 
     name = "numpy"
     uses_blas = True
+    multiplies_with_blas = True
 
     def square_norms(self, values: NDArray[np.floating]) -> NDArray[np.float64]:
         return square_norms_of(values)
@@ -96,6 +98,9 @@ class NumpyBackend:
             store(task, tile, values)
 
         return fill
+
+    def multiply_tile(self, task: ProductTask) -> MultiplyTile:
+        return multiply_with_blas(self, task)
 
 
 def store(task: GramTask, tile: Tile, values: Reals) -> None:
