@@ -97,8 +97,13 @@ class PiecewiseLinear:
         return np.where(opposite, (self.fold - self.linear) * square, square) - rest
 
     def slope_complement(self, chord: Reals, opposite: Truths) -> Reals:
-        turned = 2 * self.fold * (2 * np.arcsin(chord) / np.pi)
+        turned = self.slope_per_angle * (2 * np.arcsin(chord))
         return np.where(opposite, 2 * self.fold - turned, turned)
+
+    @property
+    def slope_per_angle(self) -> float:
+        """How fast kappa' falls with the angle."""
+        return 2 * self.fold / np.pi
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ PADDING = 16
 
 @dataclass(frozen=True, eq=False)
 class TileTask:
-    """One Gram matrix. Symmetric (`y` is None): tiles compute what is on and above the diagonal, once for both halves."""
+    """One Gram matrix. Symmetric (`y` is None): tiles compute the diagonal and above, once for both halves."""
 
     recursion: Recursion
     entry: Entry | None  # compiled for this backend's tables; None if it evaluates the recursion itself
