@@ -10,8 +10,16 @@ The map, in the order in which to read it:
     operator      KernelOperator: the same tiles multiplied with vectors and forgotten
     tiling        the schedule: tiles, threads, progress, interrupts; `threads`: how many, and BLAS held to one
     backends      who fills a tile: `cython_backend` (C, in csrc/), `numba_backend`, `numpy_backend` (the reference)
+    solvers       systems with a Gram matrix: Cholesky, conjugate gradients, centres, eigenvalues
+    estimators    models in scikit-learn's conventions; `model_file`: their files; `derivatives`: of Gram matrices
+    sklearn_kernel a kernel as scikit-learn's Gaussian processes want one
     cli           the command line, ntk-fast
 """
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from ntk_fast.activations import leaky_relu
 from ntk_fast.backends import available_backends
@@ -20,4 +28,58 @@ from ntk_fast.kernels import NNGP, NTK, ArcCosine
 from ntk_fast.operator import KernelOperator
 from ntk_fast.version import __version__
 
-__all__ = ["NNGP", "NTK", "ArcCosine", "KernelOperator", "__version__", "available_backends", "gram", "leaky_relu"]
+if TYPE_CHECKING:
+    from ntk_fast.estimators import (
+        GradientFlowRegressor,
+        NTKClassifier,
+        NTKGaussianProcessRegressor,
+        NTKRegressor,
+        load_model,
+    )
+    from ntk_fast.sklearn_kernel import GaussianProcessKernel
+
+__all__ = [
+    "NNGP",
+    "NTK",
+    "ArcCosine",
+    "GaussianProcessKernel",
+    "GradientFlowRegressor",
+    "KernelOperator",
+    "NTKClassifier",
+    "NTKGaussianProcessRegressor",
+    "NTKRegressor",
+    "__version__",
+    "available_backends",
+    "gram",
+    "leaky_relu",
+    "load_model",
+]
+
+#: Names whose modules need scikit-learn: imported when they are first asked for.
+_WITH_SKLEARN = {
+    "GaussianProcessKernel": "ntk_fast.sklearn_kernel",
+    "GradientFlowRegressor": "ntk_fast.estimators",
+    "NTKClassifier": "ntk_fast.estimators",
+    "NTKGaussianProcessRegressor": "ntk_fast.estimators",
+    "NTKRegressor": "ntk_fast.estimators",
+    "load_model": "ntk_fast.estimators",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WITH_SKLEARN:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        value = getattr(importlib.import_module(_WITH_SKLEARN[name]), name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "sklearn":
+            raise
+        raise ImportError(
+            f"ntk_fast.{name} needs scikit-learn 1.6 or later: pip install 'ntk_fast[sklearn]'."
+        ) from error
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
