@@ -18,10 +18,12 @@ typedef struct {
 
 typedef struct {
     int n_layers;           /* 0: `value` is the whole profile; L: it is one layer's map, applied L times */
-    int chord_power;        /* one layer's map: 1 - kappa = chord^power * value (+ opposite_offset, if cosine < 0) */
     int has_tangent;        /* L layers: also carry Theta, with `slope` the layer's dual of the derivative */
+    int value_power;        /* a layer's map: 1 - kappa = lead chord^2 + chord^value_power * value (power 1, 3 or 4) */
+    double value_leads[2];  /* ... with one lead for cosine >= 0 and one for cosine < 0 ... */
+    double value_offset;    /* ... and this added if cosine < 0 */
+    double slope_offset;    /* 1 - kappa' = chord * slope (+ slope_offset if cosine < 0) */
     ntk_table value, slope;
-    double opposite_offset;
     double stretch, scale;  /* position in the table: chord * scale / (1 + stretch * chord) */
     double near, near_exact; /* squared chords below these come from the rows themselves (exactly) */
 } ntk_entry;

@@ -19,8 +19,8 @@ typedef double real;
 
 #if defined(NTK_AVX512) && !REAL_IS_FLOAT
 #define LANES 8
-#define PIECES 8
-#define OPPOSITE 4
+#define PIECES 16
+#define OPPOSITE 8
 typedef __m512d vreal;
 typedef __mmask8 vmask;
 typedef __m512i vindex;
@@ -41,7 +41,10 @@ static inline vmask vreal_less(vreal a, vreal b) { return _mm512_cmp_pd_mask(a, 
 static inline vreal vreal_select(vmask m, vreal yes, vreal no) { return _mm512_mask_blend_pd(m, no, yes); }
 static inline int vmask_any(vmask m) { return m != 0; }
 static inline vindex vreal_index(vreal shifted) { return _mm512_castpd_si512(shifted); }
-static inline vreal vreal_lookup(const real *table, vindex i) { return _mm512_permutexvar_pd(i, _mm512_load_pd(table)); }
+static inline vreal vreal_lookup(const real *table, vindex i)
+{
+    return _mm512_permutex2var_pd(_mm512_load_pd(table), i, _mm512_load_pd(table + 8));
+}
 static inline vreal vreal_scale_product(double a, const double *b)
 {
     return _mm512_mul_pd(_mm512_set1_pd(a), _mm512_loadu_pd(b));
@@ -153,11 +156,11 @@ static inline vreal vreal_scale_product(double a, const double *b)
 
 #else
 #define LANES 1
-#define PIECES 2
-#define OPPOSITE 2
+#define PIECES 16
+#define OPPOSITE 8
 typedef real vreal;
 typedef int vmask;
-typedef int vindex;
+typedef ptrdiff_t vindex;
 #if REAL_IS_FLOAT
 static inline vreal vreal_fma_exact(vreal a, vreal b, vreal c) { return fmaf(a, b, c); }
 #else
@@ -188,8 +191,8 @@ static inline vreal vreal_min(vreal a, vreal b) { return a < b ? a : b; }
 static inline vmask vreal_less(vreal a, vreal b) { return a < b; }
 static inline vreal vreal_select(vmask m, vreal yes, vreal no) { return m ? yes : no; }
 static inline int vmask_any(vmask m) { return m; }
-static inline vindex vreal_index(vreal shifted) { return shifted != ROUNDING_SHIFT; }
-static inline vreal vreal_lookup(const real *table, vindex i) { return i ? table[1] : table[0]; }
+static inline vindex vreal_index(vreal shifted) { return (ptrdiff_t)(shifted - ROUNDING_SHIFT); }
+static inline vreal vreal_lookup(const real *table, vindex i) { return table[i]; }
 static inline vreal vreal_scale_product(double a, const double *b) { return (real)(a * *b); }
 #endif
 

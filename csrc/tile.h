@@ -16,7 +16,7 @@
 #define BAND (512 / (int)sizeof(real))           /* rows: a transposed run is 8 cache lines */
 #define FEATURE_BLOCK 256                       /* features whose packed columns stay in the second-level cache */
 #define PACKED_BYTES (384 * 1024)                /* of packed columns: they and a band share 1 MB of that cache */
-#define LARGEST_COLUMNS (3840 / (int)sizeof(real))
+#define LARGEST_COLUMNS (3072 / (int)sizeof(real))
 #define PADDED(n, m) (((n) + (m) - 1) / (m) * (m))
 #define COLUMN_UNIT (3 * GROUP * LANES)          /* columns are padded to whole panels and whole groups */
 #if LANES == 1
@@ -110,10 +110,13 @@ static __attribute__((noinline)) vreal NAME(near_square_chord)(const ntk_entry *
 {
     const vreal near = vreal_set((real)entry->near), near_exact = vreal_set((real)entry->near_exact);
     const vmask is_near = vreal_less(square, near);
-    vreal precise = NAME(square_chord_of_rows)(row, packed, n_features, a, b, opposite);
-    if (vmask_any(vreal_less(vreal_select(is_near, precise, near), near_exact)))
-        precise = NAME(square_chord_of_rows_exact)(row, packed, n_features, a, b, opposite);
-    return vreal_select(is_near, precise, square);
+    const vreal precise = NAME(square_chord_of_rows)(row, packed, n_features, a, b, opposite);
+    const vmask is_nearer = vreal_less(vreal_select(is_near, precise, near), near_exact);
+    square = vreal_select(is_near, precise, square);
+    if (!vmask_any(is_nearer))
+        return square;
+    /* each pair by itself: which pairs share a vector must not show */
+    return vreal_select(is_nearer, NAME(square_chord_of_rows_exact)(row, packed, n_features, a, b, opposite), square);
 }
 
 /* Kernel entries of row i, in place of its dot products with columns [first, stop) of the block. */
@@ -128,27 +131,28 @@ NAME(row_entries)(const ntk_entry *entry, const ntk_rows *x, ptrdiff_t i, const 
     const real scale = (real)entry->scale;
     for (ptrdiff_t j = first; j < stop; j += GROUP * LANES) {
         chords c;
-        vreal square[GROUP], nearest = half, kappa[GROUP];
+        vreal nearest = half, kappa[GROUP];
 #pragma GCC unroll 8
         for (int g = 0; g < GROUP; g++) {
             const ptrdiff_t column = j + g * LANES;
             const vreal ab = vreal_mul(a, vreal_load(w->inverse_norm + column));
             const vreal cosine = vreal_mul(vreal_load(values + column), ab);
             c.opposite[g] = vreal_less(cosine, zero);
-            square[g] = vreal_max(vreal_fma(vreal_abs(cosine), minus_half, half), zero); /* (1 - |cosine|) / 2 */
-            nearest = vreal_min(nearest, square[g]);
+            c.square[g] = vreal_max(vreal_fma(vreal_abs(cosine), minus_half, half), zero); /* (1 - |cosine|) / 2 */
+            nearest = vreal_min(nearest, c.square[g]);
         }
         if (__builtin_expect(vmask_any(vreal_less(nearest, near)), 0))
             for (int g = 0; g < GROUP; g++) {
                 const ptrdiff_t column = j + g * LANES;
                 const real *packed = w->packed + column / PANEL * PANEL * n_features + column % PANEL;
-                if (vmask_any(vreal_less(square[g], near)))
-                    square[g] = NAME(near_square_chord)(entry, row, packed, n_features, a,
-                                                        vreal_load(w->inverse_norm + column), c.opposite[g], square[g]);
+                if (vmask_any(vreal_less(c.square[g], near)))
+                    c.square[g] =
+                        NAME(near_square_chord)(entry, row, packed, n_features, a, vreal_load(w->inverse_norm + column),
+                                                c.opposite[g], c.square[g]);
             }
 #pragma GCC unroll 8
         for (int g = 0; g < GROUP; g++)
-            c.chord[g] = vreal_sqrt(square[g]);
+            c.chord[g] = vreal_sqrt(c.square[g]);
         if (n_layers)
             NAME(recursion)(entry, c, (const real *)x->rho + i, (const real *)x->tau + i, x->n_rows, w->rho + j,
                             w->tau + j, w->columns, kappa);

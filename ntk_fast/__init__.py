@@ -4,6 +4,7 @@ The map, in the order in which to read it:
 
     kernels       ArcCosine, NNGP, NTK: what a user calls
     activations   the registry of activations; `duals`: what one hidden layer does to an angle
+    compensated   sums and products with their rounding errors, in NumPy
     recursion     the layers put together: the mathematics of every kernel, once
     profile       compiles a recursion into the short tables that tiles evaluate
     gram          checked rows -> tiles -> matrix; `validation`, `rows`, `memory` are its steps
@@ -12,20 +13,17 @@ The map, in the order in which to read it:
     backends      who fills a tile: `cython_backend` (C, in csrc/), `numba_backend`, `numpy_backend` (the reference)
     solvers       systems with a Gram matrix: Cholesky, conjugate gradients, centres, eigenvalues
     estimators    models in scikit-learn's conventions; `model_file`: their files; `derivatives`: of Gram matrices
-    sklearn_kernel a kernel as scikit-learn's Gaussian processes want one
+    sklearn_kernel  a kernel as scikit-learn's Gaussian processes want one
     cli           the command line, ntk-fast
 """
 
-from __future__ import annotations
-
-import importlib
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ntk_fast.activations import leaky_relu
 from ntk_fast.backends import available_backends
 from ntk_fast.gram import gram
 from ntk_fast.kernels import NNGP, NTK, ArcCosine
-from ntk_fast.operator import KernelOperator
 from ntk_fast.version import __version__
 
 if TYPE_CHECKING:
@@ -36,6 +34,7 @@ if TYPE_CHECKING:
         NTKRegressor,
         load_model,
     )
+    from ntk_fast.operator import KernelOperator
     from ntk_fast.sklearn_kernel import GaussianProcessKernel
 
 __all__ = [
@@ -55,10 +54,11 @@ __all__ = [
     "load_model",
 ]
 
-#: Names whose modules need scikit-learn: imported when they are first asked for.
-_WITH_SKLEARN = {
+#: Names that need SciPy or an extra, imported when they are first used: `import ntk_fast` stays as light as NumPy.
+_LAZY = {
     "GaussianProcessKernel": "ntk_fast.sklearn_kernel",
     "GradientFlowRegressor": "ntk_fast.estimators",
+    "KernelOperator": "ntk_fast.operator",
     "NTKClassifier": "ntk_fast.estimators",
     "NTKGaussianProcessRegressor": "ntk_fast.estimators",
     "NTKRegressor": "ntk_fast.estimators",
@@ -67,19 +67,17 @@ _WITH_SKLEARN = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _WITH_SKLEARN:
+    if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
-        value = getattr(importlib.import_module(_WITH_SKLEARN[name]), name)
+        value = globals()[name] = getattr(import_module(_LAZY[name]), name)
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "sklearn":
             raise
-        raise ImportError(
-            f"ntk_fast.{name} needs scikit-learn 1.6 or later: pip install 'ntk_fast[sklearn]'."
-        ) from error
-    globals()[name] = value
+        message = f"ntk_fast.{name} needs scikit-learn 1.6 or later: pip install 'ntk_fast[sklearn]'."
+        raise ImportError(message) from error
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *_LAZY})

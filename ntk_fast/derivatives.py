@@ -25,7 +25,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from ntk_fast.backends.base import FillTile, Tile
 from ntk_fast.backends.numpy_backend import NumpyBackend, tile_chords
-from ntk_fast.duals import PiecewiseLinear, Reals, complement
+from ntk_fast.compensated import Reals
+from ntk_fast.duals import PiecewiseLinear, complement, slope_complement
 from ntk_fast.gram import check_both, prepare
 from ntk_fast.kernels import NNGP, NTK, Kernel
 from ntk_fast.recursion import Recursion
@@ -137,6 +138,7 @@ def _differentiate(
     """Return the derivatives of a tile, (n_parameters, rows, columns): see the module."""
     dual = recursion.dual
     assert isinstance(dual, PiecewiseLinear)
+    slope_per_angle = dual.slope_offset / np.pi  # kappa' falls at this rate
     (x_rows, x_dot, rows), (y_rows, y_dot, columns) = x, y
     n_parameters = len(x_dot.turn)
     square = 2 * chord * chord
@@ -147,10 +149,10 @@ def _differentiate(
     for layer in range(recursion.depth + 1):
         if layer:
             decrease = complement(dual, chord, opposite)
-            slope = 1 - dual.slope_complement(chord, opposite)
+            slope = 1 - slope_complement(dual, chord, opposite)
             sine = 2 * chord * np.sqrt(1 - chord * chord)
             # for parallel rows delta_dot is 0 as well, and so is what the angle does
-            slope_dot = -dual.slope_per_angle * delta_dot / np.where(sine == 0, 1.0, sine)
+            slope_dot = -slope_per_angle * delta_dot / np.where(sine == 0, 1.0, sine)
         rho_x, tau_x = x_rows.rho[layer, rows, None], x_rows.tau[layer, rows, None]
         rho_y, tau_y = y_rows.rho[layer, columns], y_rows.tau[layer, columns]
         turn_x, turn_y = x_dot.turn[:, layer, rows, None], y_dot.turn[:, layer, None, columns]

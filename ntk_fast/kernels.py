@@ -15,7 +15,7 @@ from ntk_fast.backends import choose_backend
 from ntk_fast.duals import Dual, PiecewiseLinear, RectifiedSquare, Step
 from ntk_fast.gram import gram
 from ntk_fast.recursion import Recursion, plain, scaled
-from ntk_fast.rows import square_norms
+from ntk_fast.rows import measure
 from ntk_fast.tiling import Progress
 from ntk_fast.validation import check_dtype, check_rows, check_variances, check_whole_number, refuse_overflow
 
@@ -70,8 +70,8 @@ class Kernel:
         array([25.])
         """
         values = check_rows(X, "X", None if dtype is None else check_dtype(dtype))
-        _, _, square_norm = square_norms(values, "X", choose_backend(backend))
-        diagonal = plain(self.recursion.diagonal(square_norm))
+        _, _, square_norm, excess = measure(values, "X", self.recursion, choose_backend(backend))
+        diagonal = plain(self.recursion.diagonal(square_norm, excess))
         root = float(np.sqrt(diagonal.max(initial=0.0)))
         refuse_overflow(root, root, values.dtype)
         return diagonal.astype(values.dtype, copy=False)

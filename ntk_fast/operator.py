@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ntk_fast.kernels import Kernel
 
 
-class KernelOperator(LinearOperator):  # type: ignore[misc]
+class KernelOperator(LinearOperator):
     """The Gram matrix ``K[i, j] = kernel(X[i], Y[j])``, plus ``ridge`` times the identity, as a linear operator.
 
     A product computes the entries anew, tile by tile, and keeps none: it costs about as much time as forming the matrix
@@ -89,6 +89,7 @@ class KernelOperator(LinearOperator):  # type: ignore[misc]
         self._n_threads = choose_n_threads(n_threads)
         x_values, y_values = check_both(X, Y, dtype)
         self._x, self._y, self._entry = prepare(kernel, x_values, y_values, self._backend)
+        self._arguments = (kernel, x_values, y_values, self.ridge, x_values.dtype, backend, n_threads)
         super().__init__(x_values.dtype, (len(self._x), len(self._x if self._y is None else self._y)))
 
     def diagonal(self) -> NDArray[np.floating]:
@@ -112,6 +113,9 @@ class KernelOperator(LinearOperator):  # type: ignore[misc]
         if self._y is not None:
             raise ValueError("diagonal needs a symmetric operator: one without Y.")
         return (self._x.diagonal + self.ridge).astype(self.dtype)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _operator, self._arguments
 
     def _matmat(self, V: NDArray[Any]) -> NDArray[np.floating]:
         return self._product(self._x, self._y, V)
@@ -142,6 +146,19 @@ class KernelOperator(LinearOperator):  # type: ignore[misc]
         if y is None:
             sums += (x.diagonal + self.ridge) * vectors[:, : len(V)]
         return np.ascontiguousarray(sums.T, dtype=self.dtype)
+
+
+def _operator(
+    kernel: Kernel,
+    x_values: NDArray[np.floating],
+    y_values: NDArray[np.floating] | None,
+    ridge: float,
+    dtype: np.dtype,
+    backend: str | None,
+    n_threads: int | None,
+) -> KernelOperator:
+    """Rebuild a pickled or copied operator: prepared rows and tables belong to a processor, their source does not."""
+    return KernelOperator(kernel, x_values, y_values, ridge=ridge, dtype=dtype, backend=backend, n_threads=n_threads)
 
 
 def _spread(length: int, dtype: np.dtype) -> int:

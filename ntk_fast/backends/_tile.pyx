@@ -12,11 +12,13 @@ cdef extern from "ntk_tile.h" nogil:
 
     ctypedef struct ntk_entry:
         int n_layers
-        int chord_power
         int has_tangent
+        int value_power
+        double value_leads[2]
+        double value_offset
+        double slope_offset
         ntk_table value
         ntk_table slope
-        double opposite_offset
         double stretch
         double scale
         double near
@@ -113,9 +115,11 @@ cdef class TileRunner:
         self.kept = (task, scratch)
         self.scratch = <void *>address(scratch)
         self.entry.n_layers = entry.n_layers
-        self.entry.chord_power = entry.chord_power
-        self.entry.opposite_offset = entry.opposite_offset
         self.entry.has_tangent = entry.has_tangent
+        self.entry.value_power = entry.value_power
+        self.entry.value_leads = entry.value_leads
+        self.entry.value_offset = entry.value_offset
+        self.entry.slope_offset = entry.slope_offset
         self.entry.value.coefficients = address(entry.value)
         self.entry.value.n_terms = len(entry.value)
         self.entry.slope.coefficients = address(entry.slope)

@@ -7,40 +7,14 @@ from numpy.typing import NDArray
 
 from ntk_fast.backends.base import FillTile, GramTask, MultiplyTile, ProductTask, Tile
 from ntk_fast.backends.blas_products import multiply_with_blas
-from ntk_fast.duals import Reals, Truths
+from ntk_fast.compensated import Reals, square_norms, two_product
+from ntk_fast.duals import Truths
 from ntk_fast.profile import near_thresholds
-from ntk_fast.recursion import Recursion, RowParameters, two_sum
+from ntk_fast.recursion import Recursion, RowParameters
 from ntk_fast.rows import Rows
 
 #: Nearly parallel pairs are gathered this many numbers at a time.
 GATHERED_NUMBERS = 1 << 18
-
-
-def _halves(a: Reals) -> tuple[Reals, Reals]:
-    """Veltkamp's: a as a sum of two numbers of 26 bits, in float64."""
-    high = a * 134217729.0  # 2^27 + 1
-    high = high - (high - a)
-    return high, a - high
-
-
-def _two_product(a: Reals, b: Reals) -> tuple[Reals, Reals]:
-    """Dekker's: a * b and its rounding error."""
-    (a_high, a_low), (b_high, b_low) = _halves(a), _halves(b)
-    product = a * b
-    return product, ((a_high * b_high - product) + a_high * b_low + a_low * b_high) + a_low * b_low
-
-
-def square_norms_of(values: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Squared norms whose squares and sums keep their rounding errors, a column at a time."""
-    total: Reals = np.zeros(len(values))
-    rest = np.zeros(len(values))
-    with np.errstate(over="ignore", invalid="ignore"):
-        for column in values.T.astype(np.float64, copy=False):
-            square, square_error = _two_product(column, column)
-            total, sum_error = two_sum(total, square)
-            rest += square_error + sum_error
-        # beyond the range of float64 the error terms are NaN, and the plain sum is what says so
-        return np.where(np.isfinite(rest), total + rest, total)
 
 
 def square_chords_of_rows(x: Reals, y: Reals, a: Reals, b: Reals, opposite: Truths) -> Reals:
@@ -53,7 +27,7 @@ def square_chords_of_rows(x: Reals, y: Reals, a: Reals, b: Reals, opposite: Trut
     w = x * a[:, None] + y * np.where(opposite, -b, b)[:, None]
     k = np.abs(w).argmax(axis=1)[:, None]
     w_k, x_k, y_k = (np.take_along_axis(rows, k, axis=1) for rows in (w, x, y))
-    (first, first_rest), (second, second_rest) = _two_product(x, y_k), _two_product(x_k, y)
+    (first, first_rest), (second, second_rest) = two_product(x, y_k), two_product(x_k, y)
     m = ((first - second) + (first_rest - second_rest)) * (a * b)[:, None]
     area = np.maximum((m * m).sum(axis=1) * (w * w).sum(axis=1) - (m * w).sum(axis=1) ** 2, 0)
     square_sine = np.minimum(area / w_k[:, 0] ** 2, 1)
@@ -84,7 +58,7 @@ class NumpyBackend:
     multiplies_with_blas = True
 
     def square_norms(self, values: NDArray[np.floating]) -> NDArray[np.float64]:
-        return square_norms_of(values)
+        return square_norms(values)[0].astype(np.float64, copy=False)
 
     def pieces(self, dtype: np.dtype) -> int:
         return 0
