@@ -72,25 +72,18 @@ def test_predictions_after_loading_are_bit_identical(model, n_targets, dtype_of_
 
 @pytest.mark.parametrize(
     "labels",
-    [["a", "b"], [3, 1, 2], [True, False], pd.array(["x", "y", "z"]), np.array(["2020-01-01", "2021-01-01"], "M8[D]")],
-    ids=["strings", "numbers", "truths", "pandas", "dates"],
+    [["a", "b"], [3, 1, 2], [True, False], [0.0, 1.0]],
+    ids=["strings", "whole numbers", "truths", "numbers"],
 )
 def test_classifiers_keep_their_labels(labels, data, tmp_path):
     X, _, X_new = data
-    if isinstance(labels, np.ndarray) and labels.dtype.kind == "M":
-        y = labels[np.arange(60) % len(labels)]
-    else:
-        y = pd.Series(np.asarray(labels, dtype=object)[np.arange(60) % len(labels)]).infer_objects()
-    model = ntk.NTKClassifier(PRIOR)
-    try:
-        model.fit(X, y)
-    except ValueError as error:  # dates are no labels to scikit-learn
-        assert "Unknown label type" in str(error)
-        return
-    model.save(tmp_path / "model")
-    loaded = ntk.NTKClassifier.load(tmp_path / "model")
-    assert loaded.classes_.dtype == model.classes_.dtype
-    np.testing.assert_array_equal(loaded.predict(X_new), model.predict(X_new))
+    y = np.resize(labels, 60)
+    for given in (y, y.astype(object), pd.Series(y.tolist())) if y.dtype.kind == "U" else (y, pd.Series(y)):
+        model = ntk.NTKClassifier(PRIOR).fit(X, given)
+        model.save(tmp_path / "model")
+        loaded = ntk.NTKClassifier.load(tmp_path / "model")
+        assert loaded.classes_.dtype == model.classes_.dtype
+        np.testing.assert_array_equal(loaded.predict(X_new), model.predict(X_new))
 
 
 def test_names_of_columns_are_kept(data, tmp_path):

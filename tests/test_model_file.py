@@ -47,7 +47,7 @@ def test_cut_short_at_any_byte(path):
     whole = path.read_bytes()
     for n_bytes in range(len(whole)):
         path.write_bytes(whole[:n_bytes])
-        with pytest.raises(ValueError, match="damaged|not an ntk_fast model file"):
+        with pytest.raises(ValueError, match=r"damaged|not an ntk_fast model file"):
             read_model_file(path)
 
 
@@ -56,7 +56,7 @@ def test_a_flipped_bit_of_any_byte(path):
     for position in range(len(whole)):
         whole[position] ^= 1 << position % 8
         path.write_bytes(whole)
-        with pytest.raises(ValueError, match="damaged|not an ntk_fast model file"):
+        with pytest.raises(ValueError, match=r"damaged|not an ntk_fast model file"):
             read_model_file(path)
         whole[position] ^= 1 << position % 8
 

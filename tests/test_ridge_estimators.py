@@ -185,5 +185,5 @@ def test_bad_rows(data):
         model.predict(X_new[:, :3])
     with pytest.raises(ValueError, match="NaN"):
         model.predict(np.full((1, 4), np.nan))
-    with pytest.raises(ValueError, match="singular to working precision .* pass a larger ridge or noise, such as 1e-"):
+    with pytest.raises(ValueError, match=r"singular to working precision .* pass a larger ridge or noise, such as 1e-"):
         ntk.NTKRegressor(ridge=0).fit(np.vstack([X, X]), np.append(y, y))

@@ -61,7 +61,7 @@ def test_cholesky_overwrites_the_matrix_it_is_given(data):
 @pytest.mark.parametrize("ridge", [0.0, 1e-15])
 def test_a_singular_matrix_is_refused_with_a_ridge_that_works(ridge, data):
     rows, targets = np.vstack([data[0], data[0][:2]]), np.vstack([data[1], data[1][:2]])
-    with pytest.raises(ValueError, match="singular to working precision .* such as") as caught:
+    with pytest.raises(ValueError, match=r"singular to working precision .* such as") as caught:
         Cholesky().solve(ntk.NTK(2), rows, targets, ridge)
     suggested = float(str(caught.value).split()[-1].rstrip("."))
     assert np.isfinite(Cholesky().solve(ntk.NTK(2), rows, targets, suggested).coefficients).all()

@@ -87,7 +87,7 @@ class LowRankPreconditioner:
         rotation, singular, _ = np.linalg.svd(triangle)
         return cls(basis @ rotation, singular**2 / (singular**2 + shift))
 
-    def apply(self, columns: NDArray[np.float64]) -> NDArray[np.float64]:
+    def apply(self, columns: NDArray[np.floating]) -> NDArray[np.floating]:
         """Return shift (F F^T + shift I)^-1 columns: a constant factor is nothing to conjugate gradients."""
         return columns - self.directions @ (self.damping[:, None] * (self.directions.T @ columns))
 
