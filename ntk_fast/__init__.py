@@ -9,6 +9,7 @@ The map, in the order in which to read it:
     profile       compiles a recursion into the short tables that tiles evaluate
     gram          checked rows -> tiles -> matrix; `validation`, `rows`, `memory` are its steps
     operator      KernelOperator: the same tiles multiplied with vectors and forgotten
+    out_of_core   write_gram, read_gram: the same tiles in a file that is larger than memory
     tiling        the schedule: tiles, threads, progress, interrupts; `threads`: how many, and BLAS held to one
     backends      who fills a tile: `cython_backend` (C, in csrc/), `numba_backend`, `numpy_backend` (the reference)
     solvers       systems with a Gram matrix: Cholesky, conjugate gradients, centres, eigenvalues
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
         load_model,
     )
     from ntk_fast.operator import KernelOperator
+    from ntk_fast.out_of_core import read_gram, write_gram
     from ntk_fast.sklearn_kernel import GaussianProcessKernel
 
 __all__ = [
@@ -52,6 +54,8 @@ __all__ = [
     "gram",
     "leaky_relu",
     "load_model",
+    "read_gram",
+    "write_gram",
 ]
 
 #: Names that need SciPy or an extra, imported when they are first used: `import ntk_fast` stays as light as NumPy.
@@ -63,6 +67,8 @@ _LAZY = {
     "NTKGaussianProcessRegressor": "ntk_fast.estimators",
     "NTKRegressor": "ntk_fast.estimators",
     "load_model": "ntk_fast.estimators",
+    "read_gram": "ntk_fast.out_of_core",
+    "write_gram": "ntk_fast.out_of_core",
 }
 
 
