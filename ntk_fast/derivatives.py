@@ -35,8 +35,8 @@ from ntk_fast.threads import choose_n_threads, single_threaded_blas
 from ntk_fast.tiling import make_tiles, run_tiles
 
 VARIANCES = ("weight_variance", "bias_variance")
-#: Rows and columns of a tile: a dozen such arrays stay in a 2 MB cache.
-BLOCK_ROWS, BLOCK_COLUMNS = 64, 256
+#: Rows and columns of a tile: some twenty such arrays stay in a 2 MB cache.
+BLOCK_ROWS, BLOCK_COLUMNS = 64, 128
 
 
 @dataclass(frozen=True)

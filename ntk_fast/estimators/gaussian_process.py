@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -31,6 +32,7 @@ from ntk_fast.estimators.parameters import choose_kernel
 from ntk_fast.estimators.saving import SavedEstimator
 from ntk_fast.kernels import NNGP, NTK, Kernel
 from ntk_fast.solvers.cholesky import CholeskyFactor
+from ntk_fast.threads import single_threaded_blas
 from ntk_fast.validation import check_not_negative, check_whole_number
 
 Reals = NDArray[np.floating]
@@ -40,6 +42,8 @@ FITTED = (*VARIANCES, NOISE)
 #: What fitted variances are kept between, and the least noise: 1e-10 of the prior variance, so that A stays regular.
 BOUNDS = (1e-5, 1e5)
 LEAST_NOISE = 1e-10
+#: Factorising so small a matrix gains nothing from BLAS's threads, and loses five times where processors are busy.
+MOST_ROWS_FOR_ONE_THREAD = 500
 
 
 @dataclass(frozen=True)
@@ -355,8 +359,9 @@ def _maximise(
             return np.inf, np.zeros_like(theta)
         return -value, -gradient
 
-    model.log_likelihood(X, targets, with_gradient=False)  # a start that is singular is the caller's to hear of
-    found = [minimize(objective, theta, jac=True, method="L-BFGS-B", bounds=bounds) for theta in starts]
+    with single_threaded_blas() if len(X) <= MOST_ROWS_FOR_ONE_THREAD else nullcontext():
+        model.log_likelihood(X, targets, with_gradient=False)  # a start that is singular is the caller's to hear of
+        found = [minimize(objective, theta, jac=True, method="L-BFGS-B", bounds=bounds) for theta in starts]
     best = min(found, key=lambda result: result.fun)
     if not best.success:
         warnings.warn(
