@@ -29,6 +29,8 @@ PANEL_BYTES = VECTORS * VECTOR_BYTES
 #: Vectors whose polynomials go side by side: one alone is a chain of operations that wait for each other.
 GROUP = 8 if HAS_32_REGISTERS else 4
 GROUP_BYTES = GROUP * VECTOR_BYTES
+#: Rows that are multiplied with a vector side by side: 8 sums and 8 factors, an entry and 2 of a vector's.
+FACTORS = 8 if HAS_32_REGISTERS else 4
 
 
 @kernel
@@ -249,6 +251,42 @@ def evaluate_layer(
         with e.builder.if_then(e.builder.icmp_signed(">", slope_terms, integer(0))):
             for g, vector in enumerate(polynomials.evaluate(slope, slope_terms)):
                 e.store(vector, slopes, j, g * e.lanes)
+
+
+@kernel
+def multiply_rows(
+    e: Emitter,
+    rows: ir.Value,
+    right: ir.Value,
+    left: ir.Value,
+    row_sums: ir.Value,
+    column_sums: ir.Value,
+    stride: ir.Value,
+    n: ir.Value,
+    is_both: ir.Value,
+) -> None:
+    """row_sums[r] += sum over j of rows[r, j] right[j]; if both: column_sums[j] += sum over r of left[r] rows[r, j].
+
+    For FACTORS rows, in one pass.
+    """
+    sums = [e.register(e.number(0)) for _ in range(FACTORS)]
+    with e.builder.if_else(e.builder.icmp_signed("!=", is_both, integer(0))) as branches:
+        for branch, is_left_too in zip(branches, (True, False), strict=True):
+            with branch:
+                factors = [e.load_repeated(left, r) for r in range(FACTORS)] if is_left_too else []
+                with e.loop(0, n, e.lanes) as (j, _):
+                    entries = [e.load(rows, e.times(stride, r), j) for r in range(FACTORS)]
+                    vector = e.load(right, j)
+                    for total, entry in zip(sums, entries, strict=True):
+                        total.set(e.multiply_add(entry, vector, total.get()))
+                    if is_left_too:
+                        column = e.load(column_sums, j)
+                        for entry, factor in zip(entries, factors, strict=True):
+                            column = e.multiply_add(entry, factor, column)
+                        e.store(column, column_sums, j)
+    for r, total in enumerate(sums):
+        place = e.at(row_sums, r)
+        e.builder.store(e.builder.fadd(e.builder.load(place), e.sum_of_lanes(total.get())), place)
 
 
 @kernel
