@@ -6,6 +6,7 @@ operations: measured, those took longer than the computation.
 
 from __future__ import annotations
 
+from enum import IntEnum
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,20 +26,27 @@ STRIP_STRIDE = FEATURE_BLOCK + 16
 STREAMING_BYTES = 16 << 20
 
 
+class Constant(IntEnum):
+    """Where an entry's numbers stand in its array of constants."""
+
+    SCALE = 0
+    STRETCH = 1
+    NEAR_LEAD = 2
+    FAR_LEAD = 3
+    VALUE_OFFSET = 4
+    SLOPE_OFFSET = 5
+
+
 class EntryArguments(NamedTuple):
     """A `profile.Entry`."""
 
     n_layers: int
-    has_tangent: bool
-    value_power: int
-    value_leads: tuple[float, float]
-    value_offset: float
-    slope_offset: float
     value: Pointer
     value_terms: int
     slope: Pointer
-    slope_terms: int
-    scale_and_stretch: Pointer
+    slope_terms: int  # 0: no Theta
+    value_power: int
+    constants: Pointer
     near: float
     near_exact: float
 
@@ -97,9 +105,6 @@ class Scratch(NamedTuple):
     turned: Pointer  # (lanes, band)
     near: Pointer  # (3, panel)
     squares: Pointer  # (columns,), like the rest: of one row of the band ...
-    chords: Pointer
-    values: Pointer
-    slopes: Pointer
     theta: Pointer
     rest: Pointer
     inverse_norm: Pointer  # ... and of the block's columns
@@ -129,18 +134,18 @@ def memory_of(values: NDArray[np.floating], writeable: bool = False) -> tuple[ND
 
 
 def entry_arguments(entry: Entry) -> EntryArguments:
+    constants = np.empty(len(Constant), dtype=entry.value.dtype)
+    constants[Constant.SCALE], constants[Constant.STRETCH] = entry.scale, entry.stretch
+    constants[Constant.NEAR_LEAD], constants[Constant.FAR_LEAD] = entry.value_leads
+    constants[Constant.VALUE_OFFSET], constants[Constant.SLOPE_OFFSET] = entry.value_offset, entry.slope_offset
     return EntryArguments(
         n_layers=entry.n_layers,
-        has_tangent=entry.has_tangent,
-        value_power=entry.value_power,
-        value_leads=entry.value_leads,
-        value_offset=entry.value_offset,
-        slope_offset=entry.slope_offset,
         value=_flat(entry.value),
         value_terms=len(entry.value),
         slope=_flat(entry.slope),
         slope_terms=len(entry.slope),
-        scale_and_stretch=_flat(np.array([entry.scale, entry.stretch], dtype=entry.value.dtype)),
+        value_power=entry.value_power,
+        constants=_flat(constants),
         near=entry.near,
         near_exact=entry.near_exact,
     )
@@ -212,9 +217,6 @@ def make_scratch(columns: int, n_features: int, n_layers: int, dtype: np.dtype) 
         turned=_aligned(lanes * band, dtype),
         near=_aligned(3 * panel, dtype),
         squares=_aligned(columns, dtype),
-        chords=_aligned(columns, dtype),
-        values=_aligned(columns, dtype),
-        slopes=_aligned(columns, dtype),
         theta=_aligned(columns, dtype),
         rest=_aligned(columns, dtype),
         inverse_norm=_aligned(columns, dtype),
@@ -227,7 +229,7 @@ def make_scratch(columns: int, n_features: int, n_layers: int, dtype: np.dtype) 
 def example_arguments(dtype: np.dtype) -> tuple[EntryArguments, RowArguments, RowArguments, Block, Products, Scratch]:
     """Return arguments of no tile at all, for their types: those of all tiles of this dtype."""
     numbers, scales = _flat(np.empty(0, dtype)), _flat(np.empty(0))
-    entry = EntryArguments(0, False, 0, (0.0, 0.0), 0.0, 0.0, numbers, 0, numbers, 0, numbers, 0.0, 0.0)
+    entry = EntryArguments(0, numbers, 0, numbers, 0, 0, numbers, 0.0, 0.0)
     rows = RowArguments(0, numbers, 0, numbers, scales, numbers, numbers, scales)
     block = Block(0, 0, 0, 0, 0, 0, False, 0, 0, 0, False)
     return entry, rows, rows, block, no_products(dtype), make_scratch(0, 0, 0, dtype)
@@ -251,16 +253,12 @@ def row_pointers(rows: RowArguments) -> RowArguments:
 def entry_pointers(entry: EntryArguments) -> EntryArguments:
     return EntryArguments(
         entry.n_layers,
-        entry.has_tangent,
-        entry.value_power,
-        entry.value_leads,
-        entry.value_offset,
-        entry.slope_offset,
         pointer(entry.value),
         entry.value_terms,
         pointer(entry.slope),
         entry.slope_terms,
-        pointer(entry.scale_and_stretch),
+        entry.value_power,
+        pointer(entry.constants),
         entry.near,
         entry.near_exact,
     )
@@ -289,9 +287,6 @@ def scratch_pointers(scratch: Scratch) -> Scratch:
         pointer(scratch.turned),
         pointer(scratch.near),
         pointer(scratch.squares),
-        pointer(scratch.chords),
-        pointer(scratch.values),
-        pointer(scratch.slopes),
         pointer(scratch.theta),
         pointer(scratch.rest),
         pointer(scratch.inverse_norm),

@@ -1,7 +1,7 @@
 """The backend for machines without a C compiler: compiled for this processor at first use, by Numba.
 
-`numba_vectors` is the vocabulary of vectors, `numba_kernels` the inner loops that need it, `numba_entry` the entries of
-a row, `numba_tile` the tile loop, `numba_arguments` what it takes.
+`numba_vectors` is the vocabulary of vectors, `numba_kernels` the inner loops of products and stores, `numba_arguments`
+what a tile takes, `numba_chords` and `numba_entry` the entries of a row, `numba_tile` the tile loop.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from ntk_fast.backends.numba_arguments import (
     product_arguments,
     row_arguments,
 )
-from ntk_fast.backends.numba_kernels import PANEL_BYTES, pieces_of
+from ntk_fast.backends.numba_entry import pieces_of
+from ntk_fast.backends.numba_kernels import PANEL_BYTES
 from ntk_fast.backends.numba_tile import compute_tile, square_norms
 
 #: Of packed columns, a block of features: they and a band share 1 MB of second-level cache.

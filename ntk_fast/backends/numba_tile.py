@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ntk_fast.backends import numba_arguments, numba_entry, numba_kernels, numba_vectors
+from ntk_fast.backends import numba_arguments, numba_chords, numba_entry, numba_kernels, numba_vectors
 from ntk_fast.backends.numba_arguments import (
     BAND_BYTES,
     FEATURE_BLOCK,
@@ -56,7 +56,7 @@ from ntk_fast.backends.numba_vectors import (
     store_number,
 )
 
-_MODULES = numba_vectors, numba_kernels, numba_arguments, numba_entry
+_MODULES = numba_vectors, numba_kernels, numba_arguments, numba_chords, numba_entry
 _SOURCES = sha256(b"".join(Path(str(module.__file__)).read_bytes() for module in _MODULES)).hexdigest()
 
 
