@@ -145,3 +145,20 @@ def refuse_overflow(x_root: float, y_root: float, dtype: np.dtype) -> None:
             f"The result would overflow {dtype}: K reaches {largest:.3g}, the largest {dtype} is {limit:.3g}; "
             f"scale the rows down{' or pass dtype=numpy.float64' if dtype == np.float32 else ''}."
         )
+
+
+def check_vector(value: Any, name: str, length: int) -> NDArray[np.float64]:
+    """Return a finite vector of `length` real numbers as float64."""
+    try:
+        array = np.asarray(value)
+        if array.dtype.kind not in "fiub":
+            raise TypeError
+        vector = np.ascontiguousarray(array, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a vector of {length} real numbers; got a {type(value).__name__}.") from None
+    if array.shape != (length,):
+        raise ValueError(f"{name} must be a vector of {length} real numbers; got shape {array.shape}.")
+    if not np.isfinite(vector).all():
+        place = int(np.flatnonzero(~np.isfinite(vector))[0])
+        raise ValueError(f"{name} must be finite; entry {place} is {vector[place]}.")
+    return vector
