@@ -17,11 +17,12 @@ typedef struct {
 
 typedef struct {
     int n_layers;           /* 0: `value` is the whole profile; L: it is one layer's map, applied L times */
-    int chord_power;        /* one layer's map near cosine 1: 1 - kappa = chord^power * value */
+    int chord_power;        /* one layer's map: 1 - kappa = chord^power * value (+ opposite_offset, if cosine < 0) */
     int has_tangent;        /* L layers: also carry Theta, with `slope` the layer's dual of the derivative */
     ntk_table value, slope;
+    double opposite_offset;
     double stretch, scale;  /* position in the table: chord * scale / (1 + stretch * chord) */
-    double near, near_exact; /* squared chords below these come from the rows themselves (twice as carefully) */
+    double near, near_exact; /* squared chords below these come from the rows themselves (exactly) */
 } ntk_entry;
 
 typedef struct {

@@ -86,22 +86,39 @@ static vreal NAME(square_chord_of_rows)(const real *row, const real *packed, ptr
     return vreal_mul(vreal_set((real)0.25), vreal_add(vreal_add(sum[0], sum[1]), vreal_add(sum[2], sum[3])));
 }
 
-/* The same where the rounding of x/|x| and y/|y| themselves would show: the products keep their rounding errors, and the
- * part of the difference along the rows, which is nothing but the rounding of a and b, is taken off. */
+/* The same to full relative accuracy, however small the angle, and exactly 0 for rows that are multiples of each other.
+ *
+ * With w = x/|x| +- y/|y| and k the position of its largest component, m = y_k x - x_k y lies in the plane of x and y and is
+ * 0 at k: each component is a difference of two products, kept with their rounding errors, and the area |m ^ w| = |w_k|
+ * |x ^ y| loses nothing, since m and w are far from parallel. It gives the sine, and the sine gives the chord.
+ */
 static vreal NAME(square_chord_of_rows_exact)(const real *row, const real *packed, ptrdiff_t n_features, vreal a,
                                               vreal b, vmask opposite)
 {
-    const vreal zero = vreal_set(0), signed_b = vreal_select(opposite, vreal_sub(zero, b), b);
-    vreal sum = zero, along = zero;
+    const vreal zero = vreal_set(0), one = vreal_set(1), ab = vreal_mul(a, b);
+    const vreal signed_b = vreal_select(opposite, vreal_sub(zero, b), b);
+    vreal w_k = zero, x_k = zero, y_k = zero, square_m = zero, square_w = zero, along = zero;
     for (ptrdiff_t k = 0; k < n_features; k++) {
         const vreal x = vreal_set(row[k]), y = vreal_load(packed + k * PANEL);
-        const vreal u = vreal_mul(x, a), v = vreal_mul(y, signed_b);
-        const vreal rest = vreal_sub(vreal_fma_exact(x, a, vreal_sub(zero, u)), vreal_fma_exact(y, signed_b, vreal_sub(zero, v)));
-        const vreal d = vreal_add(vreal_sub(u, v), rest);
-        sum = vreal_fma(d, d, sum);
-        along = vreal_fma(d, vreal_add(u, v), along);
+        const vreal w = vreal_add(vreal_mul(x, a), vreal_mul(y, signed_b));
+        const vmask larger = vreal_less(vreal_abs(w_k), vreal_abs(w));
+        w_k = vreal_select(larger, w, w_k);
+        x_k = vreal_select(larger, x, x_k);
+        y_k = vreal_select(larger, y, y_k);
     }
-    /* along = |u|^2 - |v|^2: twice the difference of the lengths of u and v, both 1 but for rounding */
-    along = vreal_mul(along, vreal_set((real)0.5));
-    return vreal_mul(vreal_set((real)0.25), vreal_max(vreal_fma(along, vreal_sub(zero, along), sum), zero));
+    for (ptrdiff_t k = 0; k < n_features; k++) {
+        const vreal x = vreal_set(row[k]), y = vreal_load(packed + k * PANEL);
+        const vreal w = vreal_add(vreal_mul(x, a), vreal_mul(y, signed_b));
+        const vreal first = vreal_mul(x, y_k), second = vreal_mul(x_k, y);
+        const vreal first_rest = vreal_fma_exact(x, y_k, vreal_sub(zero, first));
+        const vreal second_rest = vreal_fma_exact(x_k, y, vreal_sub(zero, second));
+        const vreal m = vreal_mul(vreal_add(vreal_sub(first, second), vreal_sub(first_rest, second_rest)), ab);
+        square_m = vreal_fma(m, m, square_m);
+        square_w = vreal_fma(w, w, square_w);
+        along = vreal_fma(m, w, along);
+    }
+    const vreal area = vreal_max(vreal_sub(vreal_mul(square_m, square_w), vreal_mul(along, along)), zero);
+    const vreal square_sine = vreal_min(vreal_div(area, vreal_mul(w_k, w_k)), one);
+    const vreal cosine = vreal_sqrt(vreal_sub(one, square_sine));
+    return vreal_div(square_sine, vreal_add(vreal_add(one, cosine), vreal_add(one, cosine)));
 }

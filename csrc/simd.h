@@ -6,6 +6,7 @@
  *   vreal        LANES reals              vmask    LANES truth values
  *   vindex       LANES table positions, made from the bits of a real by vreal_index
  *   PIECES       columns of a coefficient table that vreal_lookup can address: half for cosine >= 0, half for cosine < 0
+ *   OPPOSITE     what vreal_index adds for cosine < 0; even, so that a tie rounds to the right half
  */
 
 #if REAL_IS_FLOAT
@@ -18,7 +19,8 @@ typedef double real;
 
 #if defined(NTK_AVX512) && !REAL_IS_FLOAT
 #define LANES 8
-#define PIECES 8
+#define PIECES 16
+#define OPPOSITE 8
 typedef __m512d vreal;
 typedef __mmask8 vmask;
 typedef __m512i vindex;
@@ -39,7 +41,10 @@ static inline vmask vreal_less(vreal a, vreal b) { return _mm512_cmp_pd_mask(a, 
 static inline vreal vreal_select(vmask m, vreal yes, vreal no) { return _mm512_mask_blend_pd(m, no, yes); }
 static inline int vmask_any(vmask m) { return m != 0; }
 static inline vindex vreal_index(vreal shifted) { return _mm512_castpd_si512(shifted); }
-static inline vreal vreal_lookup(const real *table, vindex i) { return _mm512_permutexvar_pd(i, _mm512_load_pd(table)); }
+static inline vreal vreal_lookup(const real *table, vindex i)
+{
+    return _mm512_permutex2var_pd(_mm512_load_pd(table), i, _mm512_load_pd(table + 8));
+}
 static inline vreal vreal_scale_product(double a, const double *b)
 {
     return _mm512_mul_pd(_mm512_set1_pd(a), _mm512_loadu_pd(b));
@@ -48,6 +53,7 @@ static inline vreal vreal_scale_product(double a, const double *b)
 #elif defined(NTK_AVX512)
 #define LANES 16
 #define PIECES 16
+#define OPPOSITE 8
 typedef __m512 vreal;
 typedef __mmask16 vmask;
 typedef __m512i vindex;
@@ -80,6 +86,7 @@ static inline vreal vreal_scale_product(double a, const double *b)
 #elif defined(NTK_AVX2) && !REAL_IS_FLOAT
 #define LANES 4
 #define PIECES 4
+#define OPPOSITE 2
 typedef __m256d vreal;
 typedef __m256d vmask;
 typedef __m256i vindex;
@@ -117,6 +124,7 @@ static inline vreal vreal_scale_product(double a, const double *b)
 #elif defined(NTK_AVX2)
 #define LANES 8
 #define PIECES 8
+#define OPPOSITE 4
 typedef __m256 vreal;
 typedef __m256 vmask;
 typedef __m256i vindex;
@@ -149,6 +157,7 @@ static inline vreal vreal_scale_product(double a, const double *b)
 #else
 #define LANES 1
 #define PIECES 2
+#define OPPOSITE 2
 typedef real vreal;
 typedef int vmask;
 typedef int vindex;

@@ -16,7 +16,7 @@
 #define BAND (512 / (int)sizeof(real))           /* rows: a transposed run is 8 cache lines */
 #define FEATURE_BLOCK 256                       /* features whose packed columns stay in the second-level cache */
 #define PACKED_BYTES (384 * 1024)                /* of packed columns: they and a band share 1 MB of that cache */
-#define LARGEST_COLUMNS (3840 / (int)sizeof(real))
+#define LARGEST_COLUMNS (3072 / (int)sizeof(real))
 #define PADDED(n, m) (((n) + (m) - 1) / (m) * (m))
 #define COLUMN_UNIT (3 * GROUP * LANES)          /* columns are padded to whole panels and whole groups */
 #if LANES == 1

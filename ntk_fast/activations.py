@@ -6,8 +6,8 @@ correlation `cosine`,
     E[sigma(u) sigma(v)]   = gain sqrt(q q') kappa(cosine),   kappa  = (1 - 2 fold) cosine + 2 fold kappa1(cosine)
     E[sigma'(u) sigma'(v)] = gain kappa'(cosine),             kappa' = (1 - 2 fold) + 2 fold kappa0(cosine)
 
-with gain = alpha^2 + beta^2, fold = beta^2 / gain, and the arc-cosine functions kappa0, kappa1 of Cho & Saul (2009). The
-identity is fold 0, ReLU is 1/2, the absolute value is 1.
+with gain = alpha^2 + beta^2, fold = beta^2 / gain, and the arc-cosine functions kappa0, kappa1 of Cho & Saul (2009).
+The identity is fold 0, ReLU is 1/2, the absolute value is 1.
 
 To add an activation of the family: a row of `ACTIVATIONS`.
 """
@@ -50,6 +50,11 @@ class Activation:
     def fold(self) -> float:
         """The share beta^2 / (alpha^2 + beta^2) of the absolute value, 0 to 1."""
         return float((1 - Fraction(self.slope)) ** 2 / (4 * self.gain))
+
+    @property
+    def linear(self) -> float:
+        """The share alpha^2 / (alpha^2 + beta^2) of the identity: 1 - fold, with its own digits."""
+        return float((1 + Fraction(self.slope)) ** 2 / (4 * self.gain))
 
     def __repr__(self) -> str:
         return f"leaky_relu({self.slope:g})" if self.name == "leaky_relu" else f"'{self.name}'"

@@ -10,6 +10,7 @@ Cho & Saul, "Kernel methods for deep learning" (2009), is where the arc-cosine f
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Protocol
@@ -17,7 +18,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-Reals = NDArray[np.floating]
+from ntk_fast.compensated import Reals
+
 Truths = NDArray[np.bool_]
 
 
@@ -34,16 +36,20 @@ class Dual(Protocol):
 
     @property
     def chord_power(self) -> int:
-        """The exponent with which 1 - kappa vanishes in the chord."""
+        """The exponent of the chord with which kappa departs from its values at cosine 1 and -1."""
 
-    def complement(self, chord: Reals, opposite: Truths) -> Reals:
-        """Return 1 - kappa."""
+    @property
+    def opposite_offset(self) -> float:
+        """The value of 1 - kappa at cosine -1."""
 
-    def slope(self, chord: Reals, opposite: Truths) -> Reals:
-        """Return kappa', the dual of the derivative, 1 at angle 0."""
+    def departure(self, chord: Reals, opposite: Truths) -> Reals:
+        """Return 1 - kappa, less `opposite_offset` where the pair is opposite."""
+
+    def slope_complement(self, chord: Reals, opposite: Truths) -> Reals:
+        """Return 1 - kappa', with kappa' the dual of the derivative, 1 at angle 0."""
 
 
-def _power_series(x: Reals, first: int, coefficient) -> Reals:
+def _power_series(x: Reals, first: int, coefficient: Callable[[int], float]) -> Reals:
     """Sum coefficient(k) x^(2k + 1) for k = first, ..., 12: to the last bit for x <= 2 in the uses below."""
     square = x * x
     total = np.zeros_like(x)
@@ -67,23 +73,33 @@ def _second_order_rest(angle: Reals) -> Reals:
     return np.where(angle < 1, series, direct) / (3 * np.pi)
 
 
+def complement(dual: Dual, chord: Reals, opposite: Truths) -> Reals:
+    """Return 1 - kappa."""
+    return np.where(opposite, dual.opposite_offset, 0.0) + dual.departure(chord, opposite)
+
+
 @dataclass(frozen=True)
 class PiecewiseLinear:
     """The duals of the activations alpha z + beta |z| (see `activations`); ReLU's is Cho & Saul's order 1."""
 
     gain: Fraction
-    fold: float
+    fold: float  # the share of |z| ...
+    linear: float  # ... and of z; they add up to 1, yet near 0 each keeps its own digits
     order: int = 1
     chord_power: int = 2
 
-    def complement(self, chord: Reals, opposite: Truths) -> Reals:
-        square = chord * chord
-        rest = 2 * self.fold * sine_minus_angle_cosine(2 * np.arcsin(chord))
-        return np.where(opposite, 1 + (1 - 2 * self.fold) * (1 - 2 * square) - rest, 2 * square - rest)
+    @property
+    def opposite_offset(self) -> float:
+        return 2 * self.linear
 
-    def slope(self, chord: Reals, opposite: Truths) -> Reals:
+    def departure(self, chord: Reals, opposite: Truths) -> Reals:
+        square = 2 * chord * chord
+        rest = 2 * self.fold * sine_minus_angle_cosine(2 * np.arcsin(chord))
+        return np.where(opposite, (self.fold - self.linear) * square, square) - rest
+
+    def slope_complement(self, chord: Reals, opposite: Truths) -> Reals:
         turned = 2 * self.fold * (2 * np.arcsin(chord) / np.pi)
-        return np.where(opposite, 1 - 2 * self.fold + turned, 1 - turned)
+        return np.where(opposite, 2 * self.fold - turned, turned)
 
 
 @dataclass(frozen=True)
@@ -93,12 +109,13 @@ class Step:
     gain: Fraction = Fraction(1, 2)
     order: int = 0
     chord_power: int = 1
+    opposite_offset: float = 1.0
 
-    def complement(self, chord: Reals, opposite: Truths) -> Reals:
+    def departure(self, chord: Reals, opposite: Truths) -> Reals:
         turned = 2 * np.arcsin(chord) / np.pi
-        return np.where(opposite, 1 - turned, turned)
+        return np.where(opposite, -turned, turned)
 
-    def slope(self, chord: Reals, opposite: Truths) -> Reals:
+    def slope_complement(self, chord: Reals, opposite: Truths) -> Reals:
         raise NotImplementedError("the step has no derivative that a tangent kernel could use")
 
 
@@ -109,11 +126,12 @@ class RectifiedSquare:
     gain: Fraction = Fraction(3, 2)
     order: int = 2
     chord_power: int = 2
+    opposite_offset: float = 1.0
 
-    def complement(self, chord: Reals, opposite: Truths) -> Reals:
+    def departure(self, chord: Reals, opposite: Truths) -> Reals:
         square = chord * chord
         rest = _second_order_rest(2 * np.arcsin(chord))
-        return np.where(opposite, 1 + rest, 8 / 3 * square * (1 - square) - rest)
+        return np.where(opposite, rest, 8 / 3 * square * (1 - square) - rest)
 
-    def slope(self, chord: Reals, opposite: Truths) -> Reals:
+    def slope_complement(self, chord: Reals, opposite: Truths) -> Reals:
         raise NotImplementedError("order 2 has no tangent kernel here")

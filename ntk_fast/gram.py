@@ -124,6 +124,9 @@ def prepare(
 
 def fill_gram(task: GramTask, backend: Backend, n_threads: int, progress: Progress | None = None) -> None:
     """Fill `task.out`, tile by tile."""
+    if abs(task.out.strides[0]) < abs(task.out.strides[1]):  # column-major: the transpose is what is stored in rows
+        x, y = (task.x, None) if task.y is None else (task.y, task.x)
+        task = GramTask(task.recursion, task.entry, x, y, task.out.T)
     n_rows, n_columns = task.out.shape
     n_features = task.x.values.shape[1]
     block_rows, block_columns = backend.block_shape(n_features, task.out.dtype)

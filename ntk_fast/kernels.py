@@ -15,7 +15,7 @@ from ntk_fast.backends import choose_backend
 from ntk_fast.duals import Dual, PiecewiseLinear, RectifiedSquare, Step
 from ntk_fast.gram import gram
 from ntk_fast.recursion import Recursion, plain, scaled
-from ntk_fast.rows import square_norms
+from ntk_fast.rows import measure
 from ntk_fast.tiling import Progress
 from ntk_fast.validation import check_dtype, check_rows, check_variances, check_whole_number, refuse_overflow
 
@@ -46,9 +46,7 @@ class Kernel:
         progress: Progress | None = None,
     ) -> NDArray[np.floating]:
         """Return the Gram matrix ``K[i, j] = kernel(X[i], Y[j])``: see :func:`ntk_fast.gram` for the arguments."""
-        return gram(
-            self, X, Y, out=out, dtype=dtype, backend=backend, n_threads=n_threads, progress=progress
-        )
+        return gram(self, X, Y, out=out, dtype=dtype, backend=backend, n_threads=n_threads, progress=progress)
 
     def diag(self, X: ArrayLike, *, dtype: Any = None, backend: str | None = None) -> NDArray[np.floating]:
         """Return the diagonal ``kernel(x, x)`` of each row, in O(n n_features), right to about the last bit.
@@ -72,8 +70,8 @@ class Kernel:
         array([25.])
         """
         values = check_rows(X, "X", None if dtype is None else check_dtype(dtype))
-        _, _, square_norm = square_norms(values, "X", choose_backend(backend))
-        diagonal = plain(self.recursion.diagonal(square_norm))
+        _, _, square_norm, excess = measure(values, "X", self.recursion, choose_backend(backend))
+        diagonal = plain(self.recursion.diagonal(square_norm, excess))
         root = float(np.sqrt(diagonal.max(initial=0.0)))
         refuse_overflow(root, root, values.dtype)
         return diagonal.astype(values.dtype, copy=False)
@@ -159,7 +157,7 @@ class ArcCosine(Kernel):
         object.__setattr__(self, "depth", check_whole_number(self.depth, "depth", 1))
 
     def _layers(self) -> Recursion:
-        dual: Dual = (Step(), PiecewiseLinear(Fraction(1, 2), 0.5), RectifiedSquare())[self.order]
+        dual: Dual = (Step(), PiecewiseLinear(Fraction(1, 2), 0.5, 0.5), RectifiedSquare())[self.order]
         n = self.depth + 1
         return Recursion(dual, self.depth, (1.0,) * n, (0.0,) * n, has_tangent=False)
 
@@ -188,7 +186,7 @@ class _Network(Kernel):
             (float(value),) * (self.depth + 1) if not isinstance(value, tuple) else value
             for value in (self.weight_variance, self.bias_variance)
         )
-        dual = PiecewiseLinear(activation.gain, activation.fold)
+        dual = PiecewiseLinear(activation.gain, activation.fold, activation.linear)
         return Recursion(dual, self.depth, weights, biases, has_tangent)
 
 
@@ -246,9 +244,9 @@ class NTK(_Network):
     >>> import ntk_fast as ntk
     >>> X = np.array([[1.0, 0.0], [1.0, 1.0], [-2.0, 0.0]])
     >>> ntk.NTK(depth=3)(X).round(4)
-    array([[0.5   , 0.3124, 0.2153],
-           [0.3124, 1.    , 0.4757],
-           [0.2153, 0.4757, 2.    ]])
+    array([[0.5   , 0.3948, 0.1714],
+           [0.3948, 1.    , 0.2396],
+           [0.1714, 0.2396, 2.    ]])
     """
 
     def _layers(self) -> Recursion:

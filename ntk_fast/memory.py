@@ -22,10 +22,14 @@ def available_bytes() -> int | None:
     return min(limits) if limits else None
 
 
+#: Results below this many bytes are not worth asking the system for.
+SMALL_RESULT = 64 << 20
+
+
 def refuse_too_large(shape: tuple[int, int], dtype: np.dtype) -> None:
     """Raise if a matrix of this shape does not fit in the available memory."""
     needed = shape[0] * shape[1] * dtype.itemsize
-    available = available_bytes()
+    available = available_bytes() if needed > SMALL_RESULT else None
     if available is not None and needed > available:
         raise MemoryError(
             f"The {shape[0]} x {shape[1]} result in {dtype} needs {needed / 1e9:.1f} GB and {available / 1e9:.1f} GB "

@@ -19,7 +19,8 @@ import numpy as np
 from numpy.polynomial import chebyshev
 from numpy.typing import NDArray
 
-from ntk_fast.duals import Reals, Truths
+from ntk_fast.compensated import Reals
+from ntk_fast.duals import Truths
 from ntk_fast.recursion import Recursion, RowParameters
 
 #: Just above sqrt(1/2), the largest chord: rounding must not carry a cosine of 0 into a piece that does not exist.
@@ -38,8 +39,8 @@ class Accuracy:
 
 
 ACCURACY = {
-    np.dtype(np.float64): Accuracy(coefficient=2.5e-16, largest_degree=47, cosine=8e-16, chord=1e-16, entry=1e-15),
-    np.dtype(np.float32): Accuracy(coefficient=1e-8, largest_degree=23, cosine=2.5e-7, chord=6e-8, entry=2e-7),
+    np.dtype(np.float64): Accuracy(coefficient=2.5e-16, largest_degree=47, cosine=6e-16, chord=1e-16, entry=1.5e-15),
+    np.dtype(np.float32): Accuracy(coefficient=1e-8, largest_degree=23, cosine=1.2e-7, chord=6e-8, entry=2.5e-7),
 }
 
 STRETCHES = (0.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0)
@@ -50,14 +51,15 @@ class Entry:
     """A kernel compiled for one dtype and one number of pieces; the arguments that every backend's tile takes."""
 
     n_layers: int  # 0: `value` is the whole profile, over its value at cosine 1; else one layer's dual
-    chord_power: int
+    chord_power: int  # one layer's: 1 - kappa = chord**chord_power * value, plus, where the cosine is negative,
+    opposite_offset: float  # the value at cosine -1
     has_tangent: bool
     value: NDArray[np.floating]  # (terms, pieces): lowest power first; the second half of the pieces is cosine < 0
     slope: NDArray[np.floating]
     stretch: float
     scale: float
     near: float  # squared chords below this are computed from the rows themselves ...
-    near_exact: float  # ... and below this with compensated products
+    near_exact: float  # ... and below this to full relative accuracy
 
 
 def unit_parameters(recursion: Recursion, n: int = 1) -> RowParameters:
@@ -93,7 +95,8 @@ def _fit(function: Callable[[Reals, Truths], Reals], half: int, stretch: float, 
 
 def _n_terms(coefficients: Reals, tolerance: float) -> int:
     """Terms to keep, so that what is dropped is below the tolerance; all of them plus one if the tail is not."""
-    kept = np.flatnonzero(np.abs(coefficients).max(axis=1) > tolerance)
+    sizes = np.abs(coefficients).max(axis=1)
+    kept = np.flatnonzero(sizes > tolerance * max(1.0, sizes[0]))
     n_terms = int(kept[-1]) + 1 if len(kept) else 1
     return n_terms if n_terms <= len(coefficients) - 2 else len(coefficients) + 1
 
@@ -129,7 +132,7 @@ def near_thresholds(recursion: Recursion, dtype: np.dtype) -> tuple[float, float
         from_chord = chord[steepness * accuracy.chord > budget]
         near = max(near, *(from_cosine[-1:] ** 2), 0.0)
         near_exact = max(near_exact, *(from_chord[-1:] ** 2), 0.0)
-    # scaled copies of a row: their chord is all rounding error unless the products are compensated
+    # scaled copies of a row: their plain chord is nothing but rounding error
     floor = (16 * accuracy.chord) ** 2
     return near, min(near, max(near_exact, floor))
 
@@ -158,19 +161,23 @@ def compile_entry(recursion: Recursion, pieces: int, dtype: np.dtype) -> Entry:
             n_terms, stretch, coefficients = best
             value = _powers(coefficients, n_terms, dtype)
             scale = half * (1 + stretch * LARGEST_CHORD) / LARGEST_CHORD
-            return Entry(0, 0, False, value, value[:0], stretch, scale, near, near_exact)
+            return Entry(0, 0, 0.0, False, value, value[:0], stretch, scale, near, near_exact)
     dual = recursion.dual
 
     def quotient(chord: Reals, opposite: Truths) -> Reals:
-        return dual.complement(chord, opposite) / np.where(opposite, 1.0, chord**dual.chord_power)
+        return dual.departure(chord, opposite) / chord**dual.chord_power
+
+    def slope(chord: Reals, opposite: Truths) -> Reals:
+        return 1 - dual.slope_complement(chord, opposite)
 
     tables = []
-    for function in (quotient, dual.slope) if recursion.has_tangent else (quotient,):
+    for function in (quotient, slope) if recursion.has_tangent else (quotient,):
         coefficients = _fit(function, half, 0.0, accuracy.largest_degree)
         tables.append(_powers(coefficients, _n_terms(coefficients, accuracy.coefficient), dtype))
     return Entry(
         recursion.depth,
         dual.chord_power,
+        dual.opposite_offset,
         recursion.has_tangent,
         tables[0],
         tables[-1] if recursion.has_tangent else tables[0][:0],

@@ -20,17 +20,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ntk_fast.duals import Dual, Reals, Truths
+from ntk_fast.compensated import Reals, two_product, two_sum
+from ntk_fast.duals import Dual, Truths, complement
 
 #: A positive number as mantissa * 2**exponent, for what may lie outside the range of float64.
 Scaled = tuple[NDArray[np.float64], NDArray[np.int64]]
 
 
-def scaled(mantissa, exponent) -> Scaled:
+def scaled(mantissa: Any, exponent: Any) -> Scaled:
     """Bring the mantissa into [1/2, 1)."""
     fraction, shift = np.frexp(mantissa)
     return fraction, exponent + shift.astype(np.int64)
@@ -42,7 +44,7 @@ def scaled_fraction(number: Fraction) -> Scaled:
     return scaled(np.float64(float(number / power)), np.int64(exponent))
 
 
-def plain(number: Scaled) -> Reals:
+def plain(number: Scaled) -> NDArray[np.float64]:
     """Return the float64, infinite or zero where it is out of range."""
     mantissa, exponent = number
     with np.errstate(over="ignore", under="ignore"):
@@ -117,22 +119,30 @@ class Recursion:
         slope, offset = (scaled_fraction(part) for part in affine)
         return _add(_multiply(slope, square_norm), offset)
 
-    def variance(self, square_norm: Scaled) -> Scaled:
-        """Return q of the last layer, Sigma_L(x, x)."""
+    def variance(self, square_norm: Scaled, excess: Reals | float = 0.0) -> Scaled:
+        """Return q of the last layer, Sigma_L(x, x), of rows with |x|^2 = square_norm * (1 + excess).
+
+        The excess is less than a rounding error; it counts where the norm is raised to high powers (order 2).
+        """
         if self.dual.order == 1:
             return self._evaluate(self._affine[-2], square_norm)
+        if self.dual.order == 0:  # h(z) = 1 where z > 0, which is nowhere for a zero row
+            gain = scaled_fraction(self.dual.gain)
+            return np.where(square_norm[0] > 0, gain[0], 0.0), gain[1] + np.zeros_like(square_norm[1])
         variance = square_norm
-        gain = scaled_fraction(self.dual.gain)
         for _ in range(self.depth):
-            power = (np.ones_like(variance[0]), np.zeros_like(variance[1]))
-            for _ in range(self.dual.order):
-                power = _multiply(power, variance)
-            variance = _multiply(gain, power)
-        return variance
+            square, error = two_product(variance[0], variance[0])
+            tripled, error_of_tripled = two_product(square, 3 * np.ones_like(square))
+            with np.errstate(invalid="ignore"):
+                excess = 2 * excess + np.where(square > 0, error / square + error_of_tripled / tripled, 0.0)
+            variance = scaled(tripled, 2 * variance[1] - 1)  # 3/2 q^2
+        return scaled(variance[0] * (1 + excess), variance[1])
 
-    def diagonal(self, square_norm: Scaled) -> Scaled:
-        """Return K(x, x) for rows of these squared norms."""
-        return self._evaluate(self._affine[-1], square_norm) if self.dual.order == 1 else self.variance(square_norm)
+    def diagonal(self, square_norm: Scaled, excess: Reals | float = 0.0) -> Scaled:
+        """Return K(x, x) of rows with |x|^2 = square_norm * (1 + excess)."""
+        if self.dual.order == 1:
+            return self._evaluate(self._affine[-1], square_norm)
+        return self.variance(square_norm, excess)
 
     def row_parameters(self, square_norm: Scaled) -> RowParameters:
         """Return rho and tau of rows of these squared norms."""
@@ -156,22 +166,28 @@ class Recursion:
     def value(self, chord: Reals, opposite: Truths, x: RowParameters, y: RowParameters) -> Reals:
         """Return Sigma_L (or Theta_L) / sqrt(q_L q_L'). Arrays broadcast: x varies along axis 0, y along the last."""
         square = 2 * chord * chord
-        complement = np.where(opposite, 2 - square, square)
-        theta = np.zeros_like(chord)
-        slope = np.zeros_like(chord)
+        decrease = np.where(opposite, 2 - square, square)  # 1 - kappa; of the rows: 1 - cosine
+        theta = slope_complement = rest = np.zeros_like(chord)
         for layer in range(self.depth + 1):
             if layer:
-                complement = self.dual.complement(chord, opposite)
-                slope = self.dual.slope(chord, opposite) if self.has_tangent else slope
+                decrease = complement(self.dual, chord, opposite)
+                if self.has_tangent:
+                    slope_complement = self.dual.slope_complement(chord, opposite)
             rho_x, tau_x = x.rho[layer][:, None], x.tau[layer][:, None]
             rho_y, tau_y = y.rho[layer], y.tau[layer]
             rho, tau = rho_x * rho_y, tau_x * tau_y
-            delta = rho * complement + (rho_x * tau_y - tau_x * rho_y) ** 2 / (1 + tau + rho)
-            theta = rho * slope * theta + (1 - delta)
+            delta = rho * decrease + (rho_x * tau_y - tau_x * rho_y) ** 2 / (1 + tau + rho)
             from_opposite = 2 - delta
             if layer == 0:  # 1 + cosine, likewise; where it is used rho > tau
                 divisor = np.maximum(1 - tau + rho, 1)
                 from_opposite = rho * square + (rho_x * tau_y + tau_x * rho_y) ** 2 / divisor
+            if not self.has_tangent:
+                theta = 1 - delta
+            elif self.is_homogeneous:
+                # the same small decrease layer after layer: without its rounding errors it is off by depth times one
+                theta, rest = two_sum(theta, 1 + (rest - delta - slope_complement * theta))
+            else:
+                theta = rho * (1 - slope_complement) * theta + (1 - delta)
             opposite = delta > 1
             chord = np.sqrt(np.maximum(np.where(opposite, from_opposite, delta) / 2, 0))
         return theta

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ntk_fast.backends.base import Backend
+from ntk_fast.compensated import Reals, square_norms
 from ntk_fast.profile import Entry
 from ntk_fast.recursion import Recursion, Scaled, plain, scaled, square_root
 from ntk_fast.validation import refuse_not_finite
@@ -36,10 +37,13 @@ class Rows:
         return len(self.values)
 
 
-def square_norms(
-    values: NDArray[np.floating], name: str, backend: Backend
-) -> tuple[NDArray[np.floating], NDArray[np.float64], Scaled]:
-    """Return rows that are safe to multiply, their inverse norms, and the squared norms of the rows given."""
+def measure(
+    values: NDArray[np.floating], name: str, recursion: Recursion, backend: Backend
+) -> tuple[NDArray[np.floating], NDArray[np.float64], Scaled, Reals | float]:
+    """Return rows that are safe to multiply and their inverse norms; of the rows given, squared norms and their excess.
+
+    The excess, a squared norm's relative rounding error, is 0 unless the recursion is sensitive to it.
+    """
     squares = backend.square_norms(values)
     low, high = SAFE_SQUARES[values.dtype]
     unsafe = ~((squares >= low) & (squares <= high))
@@ -52,8 +56,11 @@ def square_norms(
         exponent = 2 * power.astype(np.int64)
     with np.errstate(divide="ignore"):
         inverse = np.where(squares > 0, 1 / np.sqrt(squares), 0.0)
-    mantissa, shift = scaled(squares, exponent)
-    return values, inverse, (mantissa, shift)
+    excess: Reals | float = 0.0
+    if recursion.dual.order > 1:
+        sums, rests = square_norms(values)
+        excess = np.where(sums > 0, ((sums - squares) + rests) * inverse * inverse, 0.0)
+    return values, inverse, scaled(squares, exponent), excess
 
 
 def prepare_rows(
@@ -65,11 +72,11 @@ def prepare_rows(
     all that the recursion itself needs.
     """
     dtype = np.dtype(np.float64) if entry is None else values.dtype
-    values, inverse_norm, square_norm = square_norms(values, name, backend)
-    diagonal = recursion.diagonal(square_norm)
+    values, inverse_norm, square_norm, excess = measure(values, name, recursion, backend)
+    diagonal = recursion.diagonal(square_norm, excess)
     root_diagonal = plain(square_root(diagonal))
     in_layers = entry is None or entry.n_layers > 0
-    scale = plain(square_root(recursion.variance(square_norm))) if in_layers else root_diagonal
+    scale = plain(square_root(recursion.variance(square_norm, excess))) if in_layers else root_diagonal
     if in_layers:
         parameters = recursion.row_parameters(square_norm)
         rho, tau = (np.ascontiguousarray(part, dtype=dtype) for part in (parameters.rho, parameters.tau))

@@ -40,7 +40,8 @@ def check_whole_number(value: Any, name: str, least: int) -> int:
 def check_variances(value: Any, name: str, depth: int) -> float | tuple[float, ...]:
     """Return a scalar >= 0, or depth + 1 of them (one scalar if all are equal, so that equal kernels compare equal)."""
     expected = f"a number >= 0 or a sequence of depth + 1 = {depth + 1} of them"
-    if isinstance(value, str) or not isinstance(value, (Real, np.floating, np.integer, Iterable)):
+    accepted = isinstance(value, (Real, np.floating, np.integer, Iterable)) and not isinstance(value, str)
+    if not accepted:
         raise TypeError(f"{name} must be {expected}; got {value!r} of type {type(value).__name__}.")
     if np.ndim(value) == 0:
         parts = [value.item() if isinstance(value, np.ndarray) else value]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import warnings
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from ntk_fast.backends.base import Backend
 
@@ -15,7 +15,7 @@ BACKEND_VARIABLE = "NTK_FAST_BACKEND"
 BACKENDS = ("cython", "numba", "numpy")
 
 
-@lru_cache(maxsize=None)
+@cache
 def why_missing(name: str) -> str | None:
     """Return why a backend cannot run here; None if it can."""
     if name == "cython" and importlib.util.find_spec("ntk_fast.backends._tile") is None:
@@ -36,7 +36,7 @@ def available_backends() -> tuple[str, ...]:
     return tuple(name for name in BACKENDS if why_missing(name) is None)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _load(name: str) -> Backend:
     if name == "cython":
         from ntk_fast.backends.cython_backend import CythonBackend

@@ -16,6 +16,7 @@ cdef extern from "ntk_tile.h" nogil:
         int has_tangent
         ntk_table value
         ntk_table slope
+        double opposite_offset
         double stretch
         double scale
         double near
@@ -104,6 +105,7 @@ cdef class TileFiller:
         self.scratch = <void *>address(scratch)
         self.entry.n_layers = entry.n_layers
         self.entry.chord_power = entry.chord_power
+        self.entry.opposite_offset = entry.opposite_offset
         self.entry.has_tangent = entry.has_tangent
         self.entry.value.coefficients = address(entry.value)
         self.entry.value.n_terms = len(entry.value)

@@ -35,7 +35,7 @@ FillTile = Callable[[Tile], None]
 
 @dataclass(frozen=True, eq=False)
 class GramTask:
-    """One Gram matrix to fill. Symmetric (`y` is None): tiles compute on and above the diagonal and store both halves."""
+    """One Gram matrix to fill. Symmetric (`y` is None): tiles compute the diagonal and above, and store both halves."""
 
     recursion: Recursion
     entry: Entry | None  # compiled for this backend's tables; None if it evaluates the recursion itself

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ INSTRUCTION_SETS = ("avx512", "avx2", "baseline")
 STREAMING_BYTES = 16 << 20
 
 
-@lru_cache(maxsize=None)
+@cache
 def available_instruction_sets() -> tuple[str, ...]:
     """Return the instruction sets that were compiled and that this processor has, fastest first."""
     present = []
@@ -42,7 +42,7 @@ def choose_instruction_set() -> str:
     return name or present[0]
 
 
-@lru_cache(maxsize=None)
+@cache
 def _functions(instruction_set: str, dtype: np.dtype) -> Functions:
     return Functions(instruction_set, dtype == np.float32)
 

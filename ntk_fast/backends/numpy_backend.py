@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ntk_fast.backends.base import FillTile, GramTask, Tile
-from ntk_fast.duals import Reals, Truths
+from ntk_fast.compensated import Reals, square_norms, two_product
+from ntk_fast.duals import Truths
 from ntk_fast.profile import near_thresholds
 from ntk_fast.recursion import RowParameters
 
@@ -14,42 +15,21 @@ from ntk_fast.recursion import RowParameters
 GATHERED_NUMBERS = 1 << 18
 
 
-def _two_sum(a: Reals, b: Reals) -> tuple[Reals, Reals]:
-    """Knuth's: a + b and its rounding error."""
-    total = a + b
-    part = total - a
-    return total, (a - (total - part)) + (b - part)
+def square_chords_of_rows(x: Reals, y: Reals, a: Reals, b: Reals, opposite: Truths) -> Reals:
+    """Squared chords of pairs of rows (inverse norms a, b) to full relative accuracy, exactly 0 for parallel rows.
 
-
-def _two_square(a: Reals) -> tuple[Reals, Reals]:
-    """Dekker's and Veltkamp's: a * a and its rounding error, in float64."""
-    high = a * 134217729.0  # 2^27 + 1
-    high = high - (high - a)
-    low = a - high
-    square = a * a
-    return square, ((high * high - square) + 2 * high * low) + low * low
-
-
-def square_norms_of(values: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Squared norms whose squares and sums keep their rounding errors, a column at a time."""
-    total = np.zeros(len(values))
-    rest = np.zeros(len(values))
-    with np.errstate(over="ignore", invalid="ignore"):
-        for column in values.T:
-            square, square_error = _two_square(column.astype(np.float64))
-            total, sum_error = _two_sum(total, square)
-            rest += square_error + sum_error
-        # beyond the range of float64 the error terms are NaN, and the plain sum is what says so
-        return np.where(np.isfinite(rest), total + rest, total)
-
-
-def _square_chords(x: Reals, y: Reals, opposite: Truths) -> Reals:
-    """Squared chords of pairs of rows from the rows themselves, |x/|x| -+ y/|y||^2 / 4, in extended precision."""
-    x, y = x.astype(np.longdouble), y.astype(np.longdouble)
-    x /= np.sqrt((x * x).sum(axis=1, keepdims=True))
-    y /= np.sqrt((y * y).sum(axis=1, keepdims=True))
-    difference = np.where(opposite[:, None], x + y, x - y)
-    return ((difference * difference).sum(axis=1) / 4).astype(np.float64)
+    With w = x/|x| +- y/|y| and k its largest component, m = y_k x - x_k y is 0 at k, and the area
+    |m ^ w| = |w_k| |x ^ y| loses nothing: each component of m is a difference of two products, taken with their
+    rounding errors.
+    """
+    w = x * a[:, None] + y * np.where(opposite, -b, b)[:, None]
+    k = np.abs(w).argmax(axis=1)[:, None]
+    w_k, x_k, y_k = (np.take_along_axis(rows, k, axis=1) for rows in (w, x, y))
+    (first, first_rest), (second, second_rest) = two_product(x, y_k), two_product(x_k, y)
+    m = ((first - second) + (first_rest - second_rest)) * (a * b)[:, None]
+    area = np.maximum((m * m).sum(axis=1) * (w * w).sum(axis=1) - (m * w).sum(axis=1) ** 2, 0)
+    square_sine = np.minimum(area / w_k[:, 0] ** 2, 1)
+    return square_sine / (2 + 2 * np.sqrt(1 - square_sine))
 
 
 class NumpyBackend:
@@ -59,7 +39,7 @@ class NumpyBackend:
     uses_blas = True
 
     def square_norms(self, values: NDArray[np.floating]) -> NDArray[np.float64]:
-        return square_norms_of(values)
+        return square_norms(values)[0]
 
     def pieces(self, dtype: np.dtype) -> int:
         return 0
@@ -81,7 +61,8 @@ class NumpyBackend:
             step = max(1, GATHERED_NUMBERS // x_values.shape[1])
             for k in range(0, len(near_i), step):
                 i, j = near_i[k : k + step], near_j[k : k + step]
-                square[i, j] = _square_chords(x_values[i], y_values[j], opposite[i, j])
+                a, b = x.inverse_norm[rows][i], y.inverse_norm[columns][j]
+                square[i, j] = square_chords_of_rows(x_values[i], y_values[j], a, b, opposite[i, j])
             x_parameters = RowParameters(x.rho[:, rows], x.tau[:, rows])
             y_parameters = RowParameters(y.rho[:, columns], y.tau[:, columns])
             values = task.recursion.value(np.sqrt(square), opposite, x_parameters, y_parameters)
