@@ -6,6 +6,7 @@ small ones: nothing here has the size of the parameters.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -18,8 +19,11 @@ from ntk_fast.validation import check_whole_number
 
 if TYPE_CHECKING:
     from ntk_fast.activations import Activation
-    from ntk_fast.finite.activations import Softplus
+    from ntk_fast.finite.activations import Unit
     from ntk_fast.finite.propagation import Propagation, Weights
+
+#: Of passes over rows; the weights; and how many of the rows are x, the others being y (None: all are both).
+GramFunction = Callable[["Propagation", "Weights", int | None], Reals]
 
 
 def hidden_gram(passes: Propagation, weights: Weights, n_x: int | None) -> Reals:
@@ -35,7 +39,7 @@ def tangent_gram(passes: Propagation, weights: Weights, n_x: int | None) -> Real
     passes.forward(weights)
     out = _zeros(passes, n_x)
     add_gram(out, [_halves(passes.hidden(len(passes.pre) - 1), n_x)], passes.n_threads)
-    passes.turn(weights, lambda outputs, _: np.ones_like(outputs))
+    passes.turn(weights, np.ones(len(passes.X)))
     for _, delta, inputs in passes.backward(weights):
         add_gram(out, [_halves(delta, n_x), _halves(inputs, n_x)], passes.n_threads)
     return _complete(out, passes, n_x)
@@ -80,7 +84,7 @@ def average_kernel(
     n_networks: int,
     width: int,
     depth: int = 1,
-    activation: str | Activation | Softplus = "relu",
+    activation: str | Activation | Unit = "relu",
     rng: np.random.Generator | int | None = None,
     n_threads: int | None = None,
 ) -> KernelAverage:

@@ -127,6 +127,6 @@ class Linearization:
 
 
 def _filtered(singular: Reals, ridge: float, noise: float) -> Reals:
-    """Return s / (s^2 + ridge), and 0 for singular values that are rounding errors: below `noise` * eps * the largest."""
+    """Return s / (s^2 + ridge); 0 for singular values that are rounding errors, below noise * eps * the largest."""
     kept = singular > noise * np.finfo(np.float64).eps * singular.max(initial=0.0)
     return np.divide(singular, singular**2 + ridge, where=kept, out=np.zeros_like(singular))

@@ -6,6 +6,7 @@ bit for every number of threads.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -36,9 +37,7 @@ def product(
         if finish is not None:
             finish(rows, columns)
 
-    tiles = make_tiles(
-        len(a), len(b), symmetric=False, block_rows=PRODUCT_TILE[0], block_columns=PRODUCT_TILE[1]
-    )
+    tiles = make_tiles(len(a), len(b), symmetric=False, block_rows=PRODUCT_TILE[0], block_columns=PRODUCT_TILE[1])
     with single_threaded_blas():
         run_tiles(tiles, lambda: fill, n_threads)
     return out
@@ -53,15 +52,10 @@ def add_gram(out: Reals, factors: list[tuple[Reals, Reals | None]], n_threads: i
 
     def fill(tile: Tile) -> None:
         rows, columns = slice(tile.row_start, tile.row_stop), slice(tile.column_start, tile.column_stop)
-        entries = None
-        for x, y in factors:
-            inner = x[rows] @ (x if y is None else y)[columns].T
-            entries = inner if entries is None else np.multiply(entries, inner, out=entries)
-        out[rows, columns] += entries
+        grams = [x[rows] @ (x if y is None else y)[columns].T for x, y in factors]
+        out[rows, columns] += math.prod(grams[1:], start=grams[0])
 
-    tiles = make_tiles(
-        *out.shape, symmetric=symmetric, block_rows=GRAM_TILE[0], block_columns=GRAM_TILE[1]
-    )
+    tiles = make_tiles(*out.shape, symmetric=symmetric, block_rows=GRAM_TILE[0], block_columns=GRAM_TILE[1])
     with single_threaded_blas():
         run_tiles(tiles, lambda: fill, n_threads)
 
@@ -87,8 +81,8 @@ def row_blocks(n_rows: int, width: int) -> list[slice]:
     return [slice(start, min(start + n, n_rows)) for start in range(0, n_rows, n)]
 
 
-def over_row_blocks(n_rows: int, width: int, work: Callable[[slice], None], n_threads: int) -> None:
-    """Call ``work(rows)`` for every block of rows, on all threads."""
-    tiles = [Tile(block.start, block.stop, 0, width) for block in row_blocks(n_rows, width)]
+def over_row_blocks(shape: tuple[int, int], work: Callable[[slice], None], n_threads: int) -> None:
+    """Call ``work(rows)`` for every block of rows of a matrix, on all threads."""
+    tiles = [Tile(block.start, block.stop, 0, shape[1]) for block in row_blocks(*shape)]
     with single_threaded_blas():
         run_tiles(tiles, lambda: lambda tile: work(slice(tile.row_start, tile.row_stop)), n_threads)

@@ -18,6 +18,9 @@ import numpy as np
 from ntk_fast.finite.activations import Reals, Unit
 from ntk_fast.finite.products import over_row_blocks, product, row_blocks
 
+#: The weights c of a weighted sum over rows; or a function of the outputs f of some rows, called as ``c(f, rows)``.
+Cotangent = Reals | Callable[[Reals, slice], Reals]
+
 
 def count_parameters(n_features: int, width: int, depth: int) -> int:
     """Return d + d p + (L - 1) d^2."""
@@ -52,8 +55,8 @@ class Propagation:
         self._spare: Reals | None = None
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        return self.pre[0].shape
+    def shape(self) -> tuple[int, int]:
+        return self.pre[0].shape[0], self.pre[0].shape[1]
 
     def forward(self, weights: Weights) -> None:
         """Fill `pre` with h_1, ..., h_L."""
@@ -73,7 +76,7 @@ class Propagation:
             self.unit.value(self.pre[layer][rows], out=outputs[rows])
             outputs[rows] *= self.scale
 
-        over_row_blocks(*self.shape, work, self.n_threads)
+        over_row_blocks(self.shape, work, self.n_threads)
         return outputs
 
     def outputs(self, weights: Weights) -> Reals:
@@ -83,14 +86,13 @@ class Propagation:
         def work(rows: slice) -> None:
             outputs[rows] = self.unit.value(self.pre[-1][rows]) @ weights.readout * self.scale
 
-        over_row_blocks(*self.shape, work, self.n_threads)
+        over_row_blocks(self.shape, work, self.n_threads)
         return outputs
 
-    def turn(self, weights: Weights, cotangent: Callable[[Reals, slice], Reals]) -> tuple[Reals, Reals]:
+    def turn(self, weights: Weights, cotangent: Cotangent) -> tuple[Reals, Reals]:
         """Turn from the forward to the backward pass, in one visit of each block of rows while it is in the cache.
 
-        The cotangent c of some rows may depend on their outputs f: it is called as ``cotangent(f, rows)``. Returns f and
-        the gradient of sum_i c_i f(x_i) by beta; the last h in `pre` becomes c delta_L.
+        Returns f and the gradient of sum_i c_i f(x_i) by beta; the last h in `pre` becomes c delta_L.
         """
         blocks = row_blocks(*self.shape)
         outputs = np.empty(len(self.X))
@@ -100,12 +102,13 @@ class Propagation:
             z = self.pre[-1][rows]
             hidden = self.unit.value(z)
             outputs[rows] = hidden @ weights.readout * self.scale
-            scaled = cotangent(outputs[rows], rows) * self.scale
-            parts[rows.start // (blocks[0].stop)] = scaled @ hidden
+            here = cotangent(outputs[rows], rows) if callable(cotangent) else cotangent[rows]
+            scaled = here * self.scale
+            parts[rows.start // blocks[0].stop] = scaled @ hidden
             np.multiply(self.unit.slope(z), weights.readout, out=z)
             z *= scaled[:, None]
 
-        over_row_blocks(*self.shape, work, self.n_threads)
+        over_row_blocks(self.shape, work, self.n_threads)
         return outputs, parts.sum(axis=0)
 
     def backward(self, weights: Weights) -> Iterator[tuple[int, Reals, Reals]]:
@@ -127,7 +130,7 @@ class Propagation:
         product(self.pre[layer], matrix.T, target, self.n_threads, finish)
         self.pre[layer - 1], self._spare = target, z
 
-    def gradient(self, weights: Weights, out: Weights, cotangent: Callable[[Reals, slice], Reals]) -> Reals:
+    def gradient(self, weights: Weights, out: Weights, cotangent: Cotangent) -> Reals:
         """Forward, then backward: write the gradient of sum_i c_i f(x_i) into `out`, and return f."""
         self.forward(weights)
         outputs, out.readout[:] = self.turn(weights, cotangent)
@@ -136,9 +139,7 @@ class Propagation:
         return outputs
 
 
-def directional(
-    weights: Weights, along: Weights, X: Reals, unit: Unit, n_threads: int
-) -> tuple[Reals, Reals, Reals]:
+def directional(weights: Weights, along: Weights, X: Reals, unit: Unit, n_threads: int) -> tuple[Reals, Reals, Reals]:
     """Return f, and its derivative along a direction by the readout and by the hidden weights, in one forward pass."""
     n, width = len(X), len(weights.readout)
     scale = width**-0.5
@@ -155,7 +156,7 @@ def directional(
             unit.value(pre[rows], out=pre[rows])
             pre[rows] *= scale
 
-        over_row_blocks(n, width, work, n_threads)
+        over_row_blocks((n, width), work, n_threads)
         inputs, moved = pre, rate
     assert moved is not None
     return inputs @ weights.readout, inputs @ along.readout, moved @ weights.readout
