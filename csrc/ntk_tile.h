@@ -1,8 +1,9 @@
 /* What Python hands to a tile, and the tiles themselves: one function per real type and instruction set.
  *
  * A tile fills out[row_start:row_stop, column_start:column_stop]. In a symmetric Gram matrix it computes the entries on
- * and above the diagonal only and stores their mirror images too. It allocates nothing, shares nothing that it writes,
- * and knows no threads: the caller owns the schedule and the scratch memory.
+ * and above the diagonal only and stores their mirror images too. With `vectors` it stores nothing and multiplies the
+ * same entries with them instead. It allocates nothing, shares nothing that it writes, and knows no threads: the
+ * caller owns the schedule and the scratch memory.
  */
 #ifndef NTK_TILE_H
 #define NTK_TILE_H
@@ -17,10 +18,12 @@ typedef struct {
 
 typedef struct {
     int n_layers;           /* 0: `value` is the whole profile; L: it is one layer's map, applied L times */
-    int chord_power;        /* one layer's map: 1 - kappa = chord^power * value (+ opposite_offset, if cosine < 0) */
     int has_tangent;        /* L layers: also carry Theta, with `slope` the layer's dual of the derivative */
+    int value_power;        /* a layer's map: 1 - kappa = lead chord^2 + chord^value_power * value (power 1, 3 or 4) */
+    double value_leads[2];  /* ... with one lead for cosine >= 0 and one for cosine < 0 ... */
+    double value_offset;    /* ... and this added if cosine < 0 */
+    double slope_offset;    /* 1 - kappa' = chord * slope (+ slope_offset if cosine < 0) */
     ntk_table value, slope;
-    double opposite_offset;
     double stretch, scale;  /* position in the table: chord * scale / (1 + stretch * chord) */
     double near, near_exact; /* squared chords below these come from the rows themselves (exactly) */
 } ntk_entry;
@@ -34,12 +37,30 @@ typedef struct {
     ptrdiff_t n_rows;         /* layer stride of rho and tau */
 } ntk_rows;
 
+/* Products of a tile with vectors, each a contiguous run of reals; vectors are readable, and sums writeable, up to
+ * NTK_PADDING reals beyond their ends, where vectors hold zeros.
+ *
+ *     row_sums[v][i - row_start]       += sum over the tile's columns j of K[i][j] right[v][j]
+ *     column_sums[v][j - column_start] += sum over the tile's rows i of left[v][i] K[i][j]      unless left is NULL
+ *
+ * In a symmetric Gram matrix only entries above the diagonal count: the caller adds the diagonal's share.
+ */
+typedef struct {
+    const void *right, *left;
+    void *row_sums, *column_sums;
+    ptrdiff_t n_vectors;
+    ptrdiff_t vector_stride, sum_stride; /* in reals */
+} ntk_vectors;
+
+#define NTK_PADDING 16 /* the most lanes of any instruction set */
+
 typedef struct {
     ptrdiff_t n_features;
     ptrdiff_t row_start, row_stop, column_start, column_stop;
     const double *diagonal;   /* (n,): symmetric, with these diagonal entries; NULL: rectangular */
     void *out;                /* the whole matrix */
     ptrdiff_t out_row_stride, out_column_stride; /* in reals */
+    const ntk_vectors *vectors; /* NULL: store */
     int streaming;            /* store past the caches: right when the matrix does not fit in them */
 } ntk_block;
 

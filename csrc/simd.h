@@ -156,11 +156,11 @@ static inline vreal vreal_scale_product(double a, const double *b)
 
 #else
 #define LANES 1
-#define PIECES 2
-#define OPPOSITE 2
+#define PIECES 16
+#define OPPOSITE 8
 typedef real vreal;
 typedef int vmask;
-typedef int vindex;
+typedef ptrdiff_t vindex;
 #if REAL_IS_FLOAT
 static inline vreal vreal_fma_exact(vreal a, vreal b, vreal c) { return fmaf(a, b, c); }
 #else
@@ -191,8 +191,8 @@ static inline vreal vreal_min(vreal a, vreal b) { return a < b ? a : b; }
 static inline vmask vreal_less(vreal a, vreal b) { return a < b; }
 static inline vreal vreal_select(vmask m, vreal yes, vreal no) { return m ? yes : no; }
 static inline int vmask_any(vmask m) { return m; }
-static inline vindex vreal_index(vreal shifted) { return shifted != ROUNDING_SHIFT; }
-static inline vreal vreal_lookup(const real *table, vindex i) { return i ? table[1] : table[0]; }
+static inline vindex vreal_index(vreal shifted) { return (ptrdiff_t)(shifted - ROUNDING_SHIFT); }
+static inline vreal vreal_lookup(const real *table, vindex i) { return table[i]; }
 static inline vreal vreal_scale_product(double a, const double *b) { return (real)(a * *b); }
 #endif
 

@@ -2,7 +2,7 @@
  *
  * Columns are packed once. Then, BAND rows at a time: dot products of a strip of rows (product.h), kernel entries in
  * place (entry.h), the row stored; and, in a symmetric matrix, the band stored again transposed. The matrix is written
- * once and never read.
+ * once and never read. Or the band is multiplied with vectors (multiply.h), and there is no matrix.
  */
 
 #include "instruction_set.h"
@@ -23,6 +23,8 @@
 #undef COLUMN_UNIT
 #define COLUMN_UNIT PANEL
 #endif
+
+#include "multiply.h"
 
 int NAME(ntk_pieces)(void) { return PIECES; }
 
@@ -126,27 +128,28 @@ NAME(row_entries)(const ntk_entry *entry, const ntk_rows *x, ptrdiff_t i, const 
     const real scale = (real)entry->scale;
     for (ptrdiff_t j = first; j < stop; j += GROUP * LANES) {
         chords c;
-        vreal square[GROUP], nearest = half, kappa[GROUP];
+        vreal nearest = half, kappa[GROUP];
 #pragma GCC unroll 8
         for (int g = 0; g < GROUP; g++) {
             const ptrdiff_t column = j + g * LANES;
             const vreal ab = vreal_mul(a, vreal_load(w->inverse_norm + column));
             const vreal cosine = vreal_mul(vreal_load(values + column), ab);
             c.opposite[g] = vreal_less(cosine, zero);
-            square[g] = vreal_max(vreal_fma(vreal_abs(cosine), minus_half, half), zero); /* (1 - |cosine|) / 2 */
-            nearest = vreal_min(nearest, square[g]);
+            c.square[g] = vreal_max(vreal_fma(vreal_abs(cosine), minus_half, half), zero); /* (1 - |cosine|) / 2 */
+            nearest = vreal_min(nearest, c.square[g]);
         }
         if (__builtin_expect(vmask_any(vreal_less(nearest, near)), 0))
             for (int g = 0; g < GROUP; g++) {
                 const ptrdiff_t column = j + g * LANES;
                 const real *packed = w->packed + column / PANEL * PANEL * n_features + column % PANEL;
-                if (vmask_any(vreal_less(square[g], near)))
-                    square[g] = NAME(near_square_chord)(entry, row, packed, n_features, a,
-                                                        vreal_load(w->inverse_norm + column), c.opposite[g], square[g]);
+                if (vmask_any(vreal_less(c.square[g], near)))
+                    c.square[g] =
+                        NAME(near_square_chord)(entry, row, packed, n_features, a, vreal_load(w->inverse_norm + column),
+                                                c.opposite[g], c.square[g]);
             }
 #pragma GCC unroll 8
         for (int g = 0; g < GROUP; g++)
-            c.chord[g] = vreal_sqrt(square[g]);
+            c.chord[g] = vreal_sqrt(c.square[g]);
         if (n_layers)
             NAME(recursion)(entry, c, (const real *)x->rho + i, (const real *)x->tau + i, x->n_rows, w->rho + j,
                             w->tau + j, w->columns, kappa);
@@ -246,6 +249,13 @@ void NAME(ntk_tile)(const ntk_entry *entry, const ntk_rows *x, const ntk_rows *y
                     if (block->diagonal && row > column)
                         column = row;
                     NAME(entries)(entry, x, row, &w, p, first, n_columns, strip + r * w.columns);
+                    if (block->vectors) {
+                        if (block->diagonal && row >= block->column_start) /* what is not above the diagonal */
+                            memset(strip + r * w.columns, 0,
+                                   (size_t)((row < block->column_stop ? row + 1 : block->column_stop) -
+                                            block->column_start) * sizeof(real));
+                        continue;
+                    }
                     if (block->diagonal && row >= block->column_start && row < block->column_stop)
                         strip[r * w.columns + row - block->column_start] = (real)block->diagonal[row];
                     if (column < block->column_stop)
@@ -255,7 +265,9 @@ void NAME(ntk_tile)(const ntk_entry *entry, const ntk_rows *x, const ntk_rows *y
                 }
             }
         }
-        if (block->diagonal)
+        if (block->vectors)
+            NAME(multiply_band)(block, w.band, w.columns, band_start, band_stop, first);
+        else if (block->diagonal)
             NAME(store_mirrored)(block, &w, band_start, band_stop, block->column_start + first);
     }
     store_fence();

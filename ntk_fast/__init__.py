@@ -8,10 +8,17 @@ The map, in the order in which to read it:
     recursion     the layers put together: the mathematics of every kernel, once
     profile       compiles a recursion into the short tables that tiles evaluate
     gram          checked rows -> tiles -> matrix; `validation`, `rows`, `memory` are its steps
+    operator      KernelOperator: the same tiles multiplied with vectors and forgotten
     tiling        the schedule: tiles, threads, progress, interrupts; `threads`: how many, and BLAS held to one
     backends      who fills a tile: `cython_backend` (C, in csrc/), `numba_backend`, `numpy_backend` (the reference)
+    finite        networks of finite width, their linearisation and training (a package with a map of its own)
+    spectrum      eigenvalues on data, and exact ones on the sphere (`sphere`)
+    theory        the lecture's claims as experiments, and the page that shows them
     cli           the command line, ntk-fast
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from ntk_fast.activations import leaky_relu
 from ntk_fast.backends import available_backends
@@ -19,4 +26,37 @@ from ntk_fast.gram import gram
 from ntk_fast.kernels import NNGP, NTK, ArcCosine
 from ntk_fast.version import __version__
 
-__all__ = ["NNGP", "NTK", "ArcCosine", "__version__", "available_backends", "gram", "leaky_relu"]
+if TYPE_CHECKING:
+    from ntk_fast import finite, spectrum
+    from ntk_fast.operator import KernelOperator
+
+__all__ = [
+    "NNGP",
+    "NTK",
+    "ArcCosine",
+    "KernelOperator",
+    "__version__",
+    "available_backends",
+    "finite",
+    "gram",
+    "leaky_relu",
+    "spectrum",
+]
+
+#: Names that need SciPy or an extra, imported when they are first used: `import ntk_fast` stays as light as NumPy.
+_LAZY = {"KernelOperator": "ntk_fast.operator"}
+#: Likewise, modules.
+_MODULES = ("finite", "spectrum")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"ntk_fast.{name}")
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_LAZY[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY, *_MODULES})

@@ -35,18 +35,38 @@ class Dual(Protocol):
         """The degree of homogeneity: a variance q becomes gain * q**order."""
 
     @property
-    def chord_power(self) -> int:
-        """The exponent of the chord with which kappa departs from its values at cosine 1 and -1."""
-
-    @property
-    def opposite_offset(self) -> float:
+    def offset(self) -> float:
         """The value of 1 - kappa at cosine -1."""
 
-    def departure(self, chord: Reals, opposite: Truths) -> Reals:
-        """Return 1 - kappa, less `opposite_offset` where the pair is opposite."""
+    @property
+    def leads(self) -> tuple[float, float]:
+        """The exact coefficients of chord^2 in 1 - kappa, for cosine >= 0 and < 0; the rest has other powers."""
 
-    def slope_complement(self, chord: Reals, opposite: Truths) -> Reals:
-        """Return 1 - kappa', with kappa' the dual of the derivative, 1 at angle 0."""
+    @property
+    def rest_power(self) -> int:
+        """The exponent with which the rest vanishes in the chord."""
+
+    def rest(self, chord: Reals, opposite: Truths) -> Reals:
+        """Return what is left of 1 - kappa without its offset and lead."""
+
+    @property
+    def slope_offset(self) -> float:
+        """The value of 1 - kappa' at cosine -1, with kappa' the dual of the derivative, 1 at angle 0."""
+
+    def slope_rest(self, chord: Reals, opposite: Truths) -> Reals:
+        """Return 1 - kappa', less `slope_offset` where the pair is opposite; it vanishes like the chord."""
+
+
+def complement(dual: Dual, chord: Reals, opposite: Truths) -> Reals:
+    """Return 1 - kappa."""
+    near, far = dual.leads
+    lead = np.where(opposite, far, near) * (chord * chord)
+    return np.where(opposite, dual.offset, 0.0) + (lead + dual.rest(chord, opposite))
+
+
+def slope_complement(dual: Dual, chord: Reals, opposite: Truths) -> Reals:
+    """Return 1 - kappa'."""
+    return np.where(opposite, dual.slope_offset, 0.0) + dual.slope_rest(chord, opposite)
 
 
 def _power_series(x: Reals, first: int, coefficient: Callable[[int], float]) -> Reals:
@@ -73,11 +93,6 @@ def _second_order_rest(angle: Reals) -> Reals:
     return np.where(angle < 1, series, direct) / (3 * np.pi)
 
 
-def complement(dual: Dual, chord: Reals, opposite: Truths) -> Reals:
-    """Return 1 - kappa."""
-    return np.where(opposite, dual.opposite_offset, 0.0) + dual.departure(chord, opposite)
-
-
 @dataclass(frozen=True)
 class PiecewiseLinear:
     """The duals of the activations alpha z + beta |z| (see `activations`); ReLU's is Cho & Saul's order 1."""
@@ -86,20 +101,26 @@ class PiecewiseLinear:
     fold: float  # the share of |z| ...
     linear: float  # ... and of z; they add up to 1, yet near 0 each keeps its own digits
     order: int = 1
-    chord_power: int = 2
+    rest_power: int = 3
 
     @property
-    def opposite_offset(self) -> float:
+    def offset(self) -> float:
         return 2 * self.linear
 
-    def departure(self, chord: Reals, opposite: Truths) -> Reals:
-        square = 2 * chord * chord
-        rest = 2 * self.fold * sine_minus_angle_cosine(2 * np.arcsin(chord))
-        return np.where(opposite, (self.fold - self.linear) * square, square) - rest
+    @property
+    def leads(self) -> tuple[float, float]:
+        return 2.0, 2 * (self.fold - self.linear)
 
-    def slope_complement(self, chord: Reals, opposite: Truths) -> Reals:
+    def rest(self, chord: Reals, opposite: Truths) -> Reals:
+        return -2 * self.fold * sine_minus_angle_cosine(2 * np.arcsin(chord))
+
+    @property
+    def slope_offset(self) -> float:
+        return 2 * self.fold
+
+    def slope_rest(self, chord: Reals, opposite: Truths) -> Reals:
         turned = 2 * self.fold * (2 * np.arcsin(chord) / np.pi)
-        return np.where(opposite, 2 * self.fold - turned, turned)
+        return np.where(opposite, -turned, turned)
 
 
 @dataclass(frozen=True)
@@ -108,14 +129,16 @@ class Step:
 
     gain: Fraction = Fraction(1, 2)
     order: int = 0
-    chord_power: int = 1
-    opposite_offset: float = 1.0
+    offset: float = 1.0
+    leads: tuple[float, float] = (0.0, 0.0)
+    rest_power: int = 1
+    slope_offset: float = 1.0
 
-    def departure(self, chord: Reals, opposite: Truths) -> Reals:
+    def rest(self, chord: Reals, opposite: Truths) -> Reals:
         turned = 2 * np.arcsin(chord) / np.pi
         return np.where(opposite, -turned, turned)
 
-    def slope_complement(self, chord: Reals, opposite: Truths) -> Reals:
+    def slope_rest(self, chord: Reals, opposite: Truths) -> Reals:
         raise NotImplementedError("the step has no derivative that a tangent kernel could use")
 
 
@@ -125,13 +148,14 @@ class RectifiedSquare:
 
     gain: Fraction = Fraction(3, 2)
     order: int = 2
-    chord_power: int = 2
-    opposite_offset: float = 1.0
+    offset: float = 1.0
+    leads: tuple[float, float] = (8 / 3, 0.0)
+    rest_power: int = 4
+    slope_offset: float = 1.0
 
-    def departure(self, chord: Reals, opposite: Truths) -> Reals:
-        square = chord * chord
+    def rest(self, chord: Reals, opposite: Truths) -> Reals:
         rest = _second_order_rest(2 * np.arcsin(chord))
-        return np.where(opposite, rest, 8 / 3 * square * (1 - square) - rest)
+        return np.where(opposite, rest, -8 / 3 * chord**4 - rest)
 
-    def slope_complement(self, chord: Reals, opposite: Truths) -> Reals:
+    def slope_rest(self, chord: Reals, opposite: Truths) -> Reals:
         raise NotImplementedError("order 2 has no tangent kernel here")

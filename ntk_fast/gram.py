@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ntk_fast.backends import choose_backend
-from ntk_fast.backends.base import Backend, GramTask
+from ntk_fast.backends.base import Backend, GramTask, Tile, TileTask
 from ntk_fast.memory import refuse_too_large
 from ntk_fast.profile import Entry, compile_entry
 from ntk_fast.rows import Rows, prepare_rows
@@ -122,23 +123,16 @@ def prepare(
     return x, y, entry
 
 
-def fill_gram(task: GramTask, backend: Backend, n_threads: int, progress: Progress | None = None) -> None:
-    """Fill `task.out`, tile by tile."""
-    if abs(task.out.strides[0]) < abs(task.out.strides[1]):  # column-major: the transpose is what is stored in rows
-        x, y = (task.x, None) if task.y is None else (task.y, task.x)
-        task = GramTask(task.recursion, task.entry, x, y, task.out.T)
-    n_rows, n_columns = task.out.shape
+def choose_tiles(task: TileTask, backend: Backend, offset: int = 0) -> list[Tile]:
+    """Cut a task into tiles of a size that suits the backend; see `make_tiles` for `offset`."""
+    n_rows, n_columns = task.shape
     n_features = task.x.values.shape[1]
-    block_rows, block_columns = backend.block_shape(n_features, task.out.dtype)
+    block_rows, block_columns = backend.block_shape(n_features, task.dtype)
     layers = task.entry.n_layers if task.entry is not None else task.recursion.depth
     # about 10^-11 s a multiply-add and 10^-9 s a layer, on one thread
     seconds_per_row = block_columns * (1e-11 * n_features + 1e-9 * (1 + layers))
     block_rows = max(64, min(block_rows, int(LONGEST_TILE / seconds_per_row)) // 64 * 64)
-    offset = 0
-    itemsize, row_bytes = task.out.itemsize, task.out.strides[0]
-    if not backend.uses_blas and row_bytes % CACHE_LINE == 0 and task.out.strides[1] == itemsize:
-        offset = -task.out.ctypes.data % CACHE_LINE // itemsize
-    tiles = make_tiles(
+    return make_tiles(
         n_rows,
         n_columns,
         symmetric=task.y is None,
@@ -146,8 +140,17 @@ def fill_gram(task: GramTask, backend: Backend, n_threads: int, progress: Progre
         block_columns=block_columns,
         offset=offset,
     )
-    if backend.uses_blas:
-        with single_threaded_blas():
-            run_tiles(tiles, lambda: backend.fill_tile(task), n_threads, progress)
-    else:
+
+
+def fill_gram(task: GramTask, backend: Backend, n_threads: int, progress: Progress | None = None) -> None:
+    """Fill `task.out`, tile by tile."""
+    if abs(task.out.strides[0]) < abs(task.out.strides[1]):  # column-major: the transpose is what is stored in rows
+        x, y = (task.x, None) if task.y is None else (task.y, task.x)
+        task = GramTask(task.recursion, task.entry, x, y, task.out.T)
+    offset = 0
+    itemsize, row_bytes = task.out.itemsize, task.out.strides[0]
+    if not backend.uses_blas and row_bytes % CACHE_LINE == 0 and task.out.strides[1] == itemsize:
+        offset = -task.out.ctypes.data % CACHE_LINE // itemsize
+    tiles = choose_tiles(task, backend, offset)
+    with single_threaded_blas() if backend.uses_blas else nullcontext():
         run_tiles(tiles, lambda: backend.fill_tile(task), n_threads, progress)

@@ -51,9 +51,11 @@ class Entry:
     """A kernel compiled for one dtype and one number of pieces; the arguments that every backend's tile takes."""
 
     n_layers: int  # 0: `value` is the whole profile, over its value at cosine 1; else one layer's dual
-    chord_power: int  # one layer's: 1 - kappa = chord**chord_power * value, plus, where the cosine is negative,
-    opposite_offset: float  # the value at cosine -1
-    has_tangent: bool
+    has_tangent: bool  # layers: carry Theta too, with `slope`
+    value_power: int  # a layer: 1 - kappa = lead * chord**2 + chord**value_power * value, plus, where the cosine is
+    value_leads: tuple[float, float]  # negative (and the second lead counts),
+    value_offset: float  # this
+    slope_offset: float  # likewise 1 - kappa' = chord * slope, plus slope_offset
     value: NDArray[np.floating]  # (terms, pieces): lowest power first; the second half of the pieces is cosine < 0
     slope: NDArray[np.floating]
     stretch: float
@@ -79,22 +81,29 @@ def homogeneous_profile(recursion: Recursion) -> Callable[[Reals, Truths], Reals
     return profile
 
 
-def _fit(function: Callable[[Reals, Truths], Reals], half: int, stretch: float, degree: int) -> Reals:
-    """Chebyshev coefficients (degree + 1, 2 * half) of a function on equal pieces of the stretched chord."""
+def _fit(
+    function: Callable[[Reals, Truths], Reals], half: int, stretches: tuple[float, ...], degree: int
+) -> list[Reals]:
+    """Chebyshev coefficients (degree + 1, 2 * half), per stretch, of a function on equal pieces of the chord."""
     n = degree + 1
-    scale = half * (1 + stretch * LARGEST_CHORD) / LARGEST_CHORD
     quarter_turns = np.outer(np.arange(n), 2 * np.arange(n) + 1) % (4 * n)  # reduced exactly: cos of large arguments
     cosines = np.cos(quarter_turns * np.pi / (2 * n))
     position = np.arange(half)[:, None] + 0.5 + cosines[1] / 2
-    chord = np.tile(position / (scale - stretch * position), (2, 1))
-    opposite = np.repeat([False, True], half)[:, None] & np.ones(n, dtype=bool)
-    coefficients = cosines @ function(chord, opposite).T * (2 / n)
-    coefficients[0] /= 2
-    return coefficients
+    chord = np.array([position / (_scale(half, stretch) - stretch * position) for stretch in stretches])
+    chord = np.concatenate([chord, chord], axis=1)
+    opposite = np.zeros(chord.shape, dtype=bool)
+    opposite[:, half:] = True
+    weights = cosines * (2 / n)
+    weights[0] /= 2
+    return [weights @ values.T for values in function(chord, opposite)]
+
+
+def _scale(half: int, stretch: float) -> float:
+    return half * (1 + stretch * LARGEST_CHORD) / LARGEST_CHORD
 
 
 def _n_terms(coefficients: Reals, tolerance: float) -> int:
-    """Terms to keep, so that what is dropped is below the tolerance; all of them plus one if the tail is not."""
+    """Terms to keep, so that what is dropped is below the tolerance; more than there are if the tail is not."""
     sizes = np.abs(coefficients).max(axis=1)
     kept = np.flatnonzero(sizes > tolerance * max(1.0, sizes[0]))
     n_terms = int(kept[-1]) + 1 if len(kept) else 1
@@ -149,40 +158,41 @@ def compile_entry(recursion: Recursion, pieces: int, dtype: np.dtype) -> Entry:
     profile = homogeneous_profile(recursion)
     near, near_exact = near_thresholds(recursion, dtype)
     if recursion.is_homogeneous:
-        best: tuple[int, float, Reals] | None = None
-        for stretch in STRETCHES:
-            coefficients = _fit(profile, half, stretch, accuracy.largest_degree)
-            n_terms = _n_terms(coefficients, accuracy.coefficient)
-            if n_terms <= len(coefficients) and (best is None or n_terms < best[0]):
-                best = (n_terms, stretch, coefficients)
-            elif best is not None:
-                break  # past the best one
-        if best is not None:
-            n_terms, stretch, coefficients = best
+        tolerance = accuracy.coefficient * max(1.0, np.log2(recursion.depth) / 2)
+        stretches = tuple(stretch for stretch in STRETCHES if stretch >= recursion.depth / 200 - 1)
+        fits = _fit(profile, half, stretches, accuracy.largest_degree)
+        n_terms, stretch, coefficients = min(
+            ((_n_terms(fit, tolerance), stretch, fit) for stretch, fit in zip(stretches, fits, strict=True)),
+            key=lambda candidate: candidate[:2],
+        )
+        if n_terms <= accuracy.largest_degree:
             value = _powers(coefficients, n_terms, dtype)
-            scale = half * (1 + stretch * LARGEST_CHORD) / LARGEST_CHORD
-            return Entry(0, 0, 0.0, False, value, value[:0], stretch, scale, near, near_exact)
+            return Entry(
+                0, False, 0, (0.0, 0.0), 0.0, 0.0, value, value[:0], stretch, _scale(half, stretch), near, near_exact
+            )
     dual = recursion.dual
 
-    def quotient(chord: Reals, opposite: Truths) -> Reals:
-        return dual.departure(chord, opposite) / chord**dual.chord_power
+    def value_quotient(chord: Reals, opposite: Truths) -> Reals:
+        return dual.rest(chord, opposite) / chord**dual.rest_power
 
-    def slope(chord: Reals, opposite: Truths) -> Reals:
-        return 1 - dual.slope_complement(chord, opposite)
+    def slope_quotient(chord: Reals, opposite: Truths) -> Reals:
+        return dual.slope_rest(chord, opposite) / chord
 
     tables = []
-    for function in (quotient, slope) if recursion.has_tangent else (quotient,):
-        coefficients = _fit(function, half, 0.0, accuracy.largest_degree)
+    for function in (value_quotient, slope_quotient) if recursion.has_tangent else (value_quotient,):
+        (coefficients,) = _fit(function, half, (0.0,), accuracy.largest_degree)
         tables.append(_powers(coefficients, _n_terms(coefficients, accuracy.coefficient), dtype))
     return Entry(
-        recursion.depth,
-        dual.chord_power,
-        dual.opposite_offset,
-        recursion.has_tangent,
-        tables[0],
-        tables[-1] if recursion.has_tangent else tables[0][:0],
-        0.0,
-        half / LARGEST_CHORD,
-        near,
-        near_exact,
+        n_layers=recursion.depth,
+        has_tangent=recursion.has_tangent,
+        value_power=dual.rest_power,
+        value_leads=dual.leads,
+        value_offset=dual.offset,
+        slope_offset=dual.slope_offset if recursion.has_tangent else 0.0,
+        value=tables[0],
+        slope=tables[-1] if recursion.has_tangent else tables[0][:0],
+        stretch=0.0,
+        scale=_scale(half, 0.0),
+        near=near,
+        near_exact=near_exact,
     )

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ntk_fast.compensated import Reals, two_product, two_sum
-from ntk_fast.duals import Dual, Truths, complement
+from ntk_fast.duals import Dual, Truths, complement, slope_complement
 
 #: A positive number as mantissa * 2**exponent, for what may lie outside the range of float64.
 Scaled = tuple[NDArray[np.float64], NDArray[np.int64]]
@@ -167,12 +167,12 @@ class Recursion:
         """Return Sigma_L (or Theta_L) / sqrt(q_L q_L'). Arrays broadcast: x varies along axis 0, y along the last."""
         square = 2 * chord * chord
         decrease = np.where(opposite, 2 - square, square)  # 1 - kappa; of the rows: 1 - cosine
-        theta = slope_complement = rest = np.zeros_like(chord)
+        theta = turn = rest = np.zeros_like(chord)
         for layer in range(self.depth + 1):
             if layer:
                 decrease = complement(self.dual, chord, opposite)
                 if self.has_tangent:
-                    slope_complement = self.dual.slope_complement(chord, opposite)
+                    turn = slope_complement(self.dual, chord, opposite)
             rho_x, tau_x = x.rho[layer][:, None], x.tau[layer][:, None]
             rho_y, tau_y = y.rho[layer], y.tau[layer]
             rho, tau = rho_x * rho_y, tau_x * tau_y
@@ -185,9 +185,9 @@ class Recursion:
                 theta = 1 - delta
             elif self.is_homogeneous:
                 # the same small decrease layer after layer: without its rounding errors it is off by depth times one
-                theta, rest = two_sum(theta, 1 + (rest - delta - slope_complement * theta))
+                theta, rest = two_sum(theta, 1 + (rest - delta - turn * theta))
             else:
-                theta = rho * (1 - slope_complement) * theta + (1 - delta)
+                theta = rho * theta * (1 - turn) + (1 - delta)
             opposite = delta > 1
             chord = np.sqrt(np.maximum(np.where(opposite, from_opposite, delta) / 2, 0))
         return theta

@@ -36,6 +36,19 @@ class Rows:
     def __len__(self) -> int:
         return len(self.values)
 
+    def part(self, rows: slice) -> Rows:
+        """Return some of the rows; only `rho` and `tau` are copied."""
+        rho, tau = (np.ascontiguousarray(parameter[:, rows]) for parameter in (self.rho, self.tau))
+        return Rows(
+            self.values[rows],
+            self.inverse_norm[rows],
+            self.diagonal[rows],
+            self.root_diagonal[rows],
+            self.scale[rows],
+            rho,
+            tau,
+        )
+
 
 def measure(
     values: NDArray[np.floating], name: str, recursion: Recursion, backend: Backend

@@ -163,3 +163,11 @@ def check_vector(value: Any, name: str, length: int) -> NDArray[np.float64]:
         place = int(np.flatnonzero(~np.isfinite(vector))[0])
         raise ValueError(f"{name} must be finite; entry {place} is {vector[place]}.")
     return vector
+
+
+def check_not_negative(value: Any, name: str) -> float:
+    """Return a finite real number >= 0 as a float."""
+    number = check_finite_number(value, name)
+    if number < 0:
+        raise ValueError(f"{name} must be >= 0; got {value!r}.")
+    return number

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-
 import numpy as np
 
 import ntk_fast as ntk
 from ntk_fast.activations import ACTIVATIONS
-from ntk_fast.backends import available_backends
+from ntk_fast.engines import available_engines
 from ntk_fast.kernels import Kernel
 
 #: Error of an entry over sqrt(K(x, x) K(y, y)): the promise, for rows of up to 64 features.
@@ -42,45 +37,7 @@ KERNELS: dict[str, Kernel] = {
     "nngp-first-bias-2": ntk.NNGP(2, bias_variance=(0.3, 0.0, 0.0)),
 }
 
-
-@dataclass(frozen=True)
-class Engine:
-    """A backend, and the instruction set that it is held to (None: its own choice)."""
-
-    backend: str
-    instruction_set: str | None = None
-
-    def __str__(self) -> str:
-        return self.backend if self.instruction_set is None else f"{self.backend}-{self.instruction_set}"
-
-    @contextmanager
-    def selected(self) -> Iterator[str]:
-        """Hold the environment to this instruction set; yields the backend's name."""
-        before = os.environ.get("NTK_FAST_ISA")
-        try:
-            if self.instruction_set is not None:
-                os.environ["NTK_FAST_ISA"] = self.instruction_set
-            yield self.backend
-        finally:
-            if self.instruction_set is not None:
-                os.environ.pop("NTK_FAST_ISA")
-                if before is not None:
-                    os.environ["NTK_FAST_ISA"] = before
-
-
-def _engines() -> list[Engine]:
-    engines = []
-    for backend in available_backends():
-        if backend == "cython":
-            from ntk_fast.backends.cython_backend import available_instruction_sets
-
-            engines += [Engine(backend, name) for name in available_instruction_sets()]
-        else:
-            engines.append(Engine(backend))
-    return engines
-
-
 #: Every way to compute on this machine, fastest first.
-ENGINES = _engines()
+ENGINES = available_engines()
 
 DTYPES = [np.dtype(np.float64), np.dtype(np.float32)]

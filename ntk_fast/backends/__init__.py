@@ -19,7 +19,7 @@ BACKENDS = ("cython", "numba", "numpy")
 def why_missing(name: str) -> str | None:
     """Return why a backend cannot run here; None if it can."""
     if name == "cython" and importlib.util.find_spec("ntk_fast.backends._tile") is None:
-        return "the compiled extension is not installed; install a C compiler and reinstall ntk_fast"
+        return "the compiled extension is not installed; install a C compiler and Python's headers, then ntk_fast again"
     if name == "numba" and importlib.util.find_spec("numba") is None:
         return "Numba is not installed"
     return None

@@ -3,7 +3,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ntk_fast.backends.base import GramTask, Tile
+from ntk_fast.backends.base import GramTask, ProductTask, Tile
 
 class Functions:
     def __init__(self, instruction_set: str, is_float: bool) -> None: ...
@@ -17,3 +17,9 @@ class Functions:
 class TileFiller:
     def __init__(self, functions: Functions, task: GramTask, streaming: bool, scratch: NDArray[np.uint8]) -> None: ...
     def __call__(self, tile: Tile) -> None: ...
+
+class TileMultiplier:
+    def __init__(self, functions: Functions, task: ProductTask, scratch: NDArray[np.uint8]) -> None: ...
+    def __call__(
+        self, tile: Tile, row_sums: NDArray[np.floating[Any]], column_sums: NDArray[np.floating[Any]]
+    ) -> None: ...

@@ -12,11 +12,13 @@ cdef extern from "ntk_tile.h" nogil:
 
     ctypedef struct ntk_entry:
         int n_layers
-        int chord_power
         int has_tangent
+        int value_power
+        double value_leads[2]
+        double value_offset
+        double slope_offset
         ntk_table value
         ntk_table slope
-        double opposite_offset
         double stretch
         double scale
         double near
@@ -31,6 +33,15 @@ cdef extern from "ntk_tile.h" nogil:
         ptrdiff_t row_stride
         ptrdiff_t n_rows
 
+    ctypedef struct ntk_vectors:
+        const void *right
+        const void *left
+        void *row_sums
+        void *column_sums
+        ptrdiff_t n_vectors
+        ptrdiff_t vector_stride
+        ptrdiff_t sum_stride
+
     ctypedef struct ntk_block:
         ptrdiff_t n_features
         ptrdiff_t row_start
@@ -41,6 +52,7 @@ cdef extern from "ntk_tile.h" nogil:
         void *out
         ptrdiff_t out_row_stride
         ptrdiff_t out_column_stride
+        const ntk_vectors *vectors
         int streaming
 
 
@@ -86,8 +98,8 @@ cdef class Functions:
             self.functions.square_norms(data, row_stride, n_features, row_start, row_stop, out)
 
 
-cdef class TileFiller:
-    """Fills tiles of one task: everything that does not change from tile to tile, and scratch memory."""
+cdef class TileRunner:
+    """Tiles of one task: everything that does not change from tile to tile, and scratch memory."""
 
     cdef const ntk_functions *functions
     cdef ntk_entry entry
@@ -96,17 +108,18 @@ cdef class TileFiller:
     cdef object kept
     cdef void *scratch
 
-    def __cinit__(self, Functions functions, task, bint streaming, scratch):
+    def __init__(self, Functions functions, task, scratch):
         entry, x = task.entry, task.x
         y = x if task.y is None else task.y
-        out = task.out
         self.functions = functions.functions
         self.kept = (task, scratch)
         self.scratch = <void *>address(scratch)
         self.entry.n_layers = entry.n_layers
-        self.entry.chord_power = entry.chord_power
-        self.entry.opposite_offset = entry.opposite_offset
         self.entry.has_tangent = entry.has_tangent
+        self.entry.value_power = entry.value_power
+        self.entry.value_leads = entry.value_leads
+        self.entry.value_offset = entry.value_offset
+        self.entry.slope_offset = entry.slope_offset
         self.entry.value.coefficients = address(entry.value)
         self.entry.value.n_terms = len(entry.value)
         self.entry.slope.coefficients = address(entry.slope)
@@ -119,12 +132,8 @@ cdef class TileFiller:
         fill_rows(&self.y, y)
         self.block.n_features = x.values.shape[1]
         self.block.diagonal = <const double *>address(x.diagonal) if task.y is None else NULL
-        self.block.out = <void *>address(out)
-        self.block.out_row_stride = out.strides[0] // out.itemsize
-        self.block.out_column_stride = out.strides[1] // out.itemsize
-        self.block.streaming = streaming
 
-    def __call__(self, tile):
+    cdef run(self, tile):
         cdef ntk_block block = self.block
         block.row_start = tile.row_start
         block.row_stop = tile.row_stop
@@ -132,6 +141,42 @@ cdef class TileFiller:
         block.column_stop = tile.column_stop
         with nogil:
             self.functions.tile(&self.entry, &self.x, &self.y, &block, self.scratch)
+
+
+cdef class TileFiller(TileRunner):
+    """Stores tiles in a matrix."""
+
+    def __init__(self, Functions functions, task, bint streaming, scratch):
+        super().__init__(functions, task, scratch)
+        out = task.out
+        self.block.out = <void *>address(out)
+        self.block.out_row_stride = out.strides[0] // out.itemsize
+        self.block.out_column_stride = out.strides[1] // out.itemsize
+        self.block.streaming = streaming
+
+    def __call__(self, tile):
+        self.run(tile)
+
+
+cdef class TileMultiplier(TileRunner):
+    """Multiplies tiles with vectors."""
+
+    cdef ntk_vectors vectors
+
+    def __init__(self, Functions functions, task, scratch):
+        super().__init__(functions, task, scratch)
+        vectors = task.vectors
+        self.vectors.right = address(vectors)
+        self.vectors.left = address(vectors) if task.y is None else NULL
+        self.vectors.n_vectors = vectors.shape[0]
+        self.vectors.vector_stride = vectors.strides[0] // vectors.itemsize
+        self.block.vectors = &self.vectors
+
+    def __call__(self, tile, row_sums, column_sums):
+        self.vectors.row_sums = <void *>address(row_sums)
+        self.vectors.column_sums = <void *>address(column_sums)
+        self.vectors.sum_stride = row_sums.strides[0] // row_sums.itemsize
+        self.run(tile)
 
 
 cdef fill_rows(ntk_rows *result, rows):

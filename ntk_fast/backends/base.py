@@ -1,4 +1,4 @@
-"""What a backend is: squared norms of rows, and tiles of a Gram matrix. Everything else is shared."""
+"""What a backend is: squared norms of rows, and tiles of a Gram matrix, stored or multiplied. All else is shared."""
 
 from __future__ import annotations
 
@@ -32,24 +32,53 @@ class Tile:
 #: Fills one tile of the matrix; called from several threads at once, each with a function of its own.
 FillTile = Callable[[Tile], None]
 
+#: Adds one tile's products with vectors to row sums (n_vectors, rows of the tile) and, in a symmetric matrix, to column
+#: sums (n_vectors, columns of the tile). Both are writeable `PADDING` numbers beyond their ends.
+MultiplyTile = Callable[[Tile, NDArray[np.floating], NDArray[np.floating]], None]
+
+#: Compiled tiles read vectors and write sums a whole machine vector at a time: NTK_PADDING in csrc/ntk_tile.h.
+PADDING = 16
+
 
 @dataclass(frozen=True, eq=False)
-class GramTask:
-    """One Gram matrix to fill. Symmetric (`y` is None): tiles compute the diagonal and above, and store both halves."""
+class TileTask:
+    """One Gram matrix. Symmetric (`y` is None): tiles compute the diagonal and above, once for both halves."""
 
     recursion: Recursion
     entry: Entry | None  # compiled for this backend's tables; None if it evaluates the recursion itself
     x: Rows
     y: Rows | None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.x), len(self.x if self.y is None else self.y)
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.x.values.dtype
+
+
+@dataclass(frozen=True, eq=False)
+class GramTask(TileTask):
+    """A Gram matrix to fill; symmetric, tiles store both halves."""
+
     out: NDArray[np.floating]
+
+
+@dataclass(frozen=True, eq=False)
+class ProductTask(TileTask):
+    """A Gram matrix to multiply and forget; symmetric, tiles leave out the diagonal."""
+
+    vectors: NDArray[np.floating]  # (n_vectors, n_columns + PADDING or more): contiguous rows that end in zeros
 
 
 class Backend(Protocol):
     """One way to compute; instances are stateless and shared between threads."""
 
     name: str
-    #: Whether tiles call BLAS, which is then held to one thread.
+    #: Whether filling tiles, and multiplying them, calls BLAS, which is then held to one thread.
     uses_blas: bool
+    multiplies_with_blas: bool
 
     def square_norms(self, values: NDArray[np.floating]) -> NDArray[np.float64]:
         """Return the squared norms of rows, right to about the last bit."""
@@ -62,3 +91,6 @@ class Backend(Protocol):
 
     def fill_tile(self, task: GramTask) -> FillTile:
         """Return a function that fills tiles of a task, with scratch memory of its own."""
+
+    def multiply_tile(self, task: ProductTask) -> MultiplyTile:
+        """Return a function that multiplies tiles of a task, with scratch memory of its own."""

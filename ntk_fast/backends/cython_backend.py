@@ -8,8 +8,8 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from ntk_fast.backends._tile import Functions, TileFiller
-from ntk_fast.backends.base import FillTile, GramTask
+from ntk_fast.backends._tile import Functions, TileFiller, TileMultiplier
+from ntk_fast.backends.base import FillTile, GramTask, MultiplyTile, ProductTask, TileTask
 
 ISA_VARIABLE = "NTK_FAST_ISA"
 
@@ -52,6 +52,7 @@ class CythonBackend:
 
     name = "cython"
     uses_blas = False
+    multiplies_with_blas = False
 
     def _functions(self, dtype: np.dtype) -> Functions:
         return _functions(choose_instruction_set(), dtype)
@@ -67,10 +68,16 @@ class CythonBackend:
     def block_shape(self, n_features: int, dtype: np.dtype) -> tuple[int, int]:
         return 1024, self._functions(dtype).block_columns(n_features)
 
-    def fill_tile(self, task: GramTask) -> FillTile:
-        functions = self._functions(task.out.dtype)
+    def _scratch(self, task: TileTask) -> NDArray[np.uint8]:
+        functions = self._functions(task.dtype)
         assert task.entry is not None
         n_features = task.x.values.shape[1]
-        columns = min(functions.block_columns(n_features), task.out.shape[1])
-        scratch = np.empty(functions.scratch_bytes(n_features, columns, task.entry.n_layers), dtype=np.uint8)
-        return TileFiller(functions, task, task.out.nbytes > STREAMING_BYTES, scratch)
+        columns = min(functions.block_columns(n_features), task.shape[1])
+        return np.empty(functions.scratch_bytes(n_features, columns, task.entry.n_layers), dtype=np.uint8)
+
+    def fill_tile(self, task: GramTask) -> FillTile:
+        streaming = task.out.nbytes > STREAMING_BYTES
+        return TileFiller(self._functions(task.dtype), task, streaming, self._scratch(task))
+
+    def multiply_tile(self, task: ProductTask) -> MultiplyTile:
+        return TileMultiplier(self._functions(task.dtype), task, self._scratch(task))

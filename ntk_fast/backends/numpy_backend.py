@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ntk_fast.backends.base import FillTile, GramTask, Tile
+from ntk_fast.backends.base import FillTile, GramTask, MultiplyTile, ProductTask, Tile
+from ntk_fast.backends.blas_products import multiply_with_blas
 from ntk_fast.compensated import Reals, square_norms, two_product
 from ntk_fast.duals import Truths
 from ntk_fast.profile import near_thresholds
@@ -37,9 +38,10 @@ class NumpyBackend:
 
     name = "numpy"
     uses_blas = True
+    multiplies_with_blas = True
 
     def square_norms(self, values: NDArray[np.floating]) -> NDArray[np.float64]:
-        return square_norms(values)[0]
+        return square_norms(values)[0].astype(np.float64, copy=False)
 
     def pieces(self, dtype: np.dtype) -> int:
         return 0
@@ -70,6 +72,9 @@ class NumpyBackend:
             store(task, tile, values)
 
         return fill
+
+    def multiply_tile(self, task: ProductTask) -> MultiplyTile:
+        return multiply_with_blas(self, task)
 
 
 def store(task: GramTask, tile: Tile, values: Reals) -> None:

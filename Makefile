@@ -1,0 +1,51 @@
+# make demo    the main job on real data: every backend, its speed and errors, a classifier, a picture in demo/
+# make test    formatting, lint, types, and all tests
+# make bench   ratios to the NumPy reference and to two rooflines; make bench-quick: the same in two minutes
+#
+# Each needs Python >= 3.11 and a C compiler, and sets up .venv by itself; PYTHON names another interpreter.
+
+PYTHON ?= python3
+BIN := .venv/bin
+SOURCES := $(wildcard csrc/*.c csrc/*.h ntk_fast/backends/*.pyx) setup.py pyproject.toml ntk_fast/version.py
+
+.PHONY: demo test bench bench-quick clean
+.DELETE_ON_ERROR:
+
+demo: .venv/with-demo
+	@$(BIN)/ntk-fast info
+	@echo
+	@$(BIN)/ntk-fast demo --out demo
+
+test: .venv/with-test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+bench: .venv/with-bench
+	$(BIN)/python -m bench
+
+bench-quick: .venv/with-bench
+	$(BIN)/python -m bench --quick
+
+# What a command needs beyond the package. The package is there already: pip only adds the extra's requirements.
+.venv/with-%: .venv/built
+	@echo "Installing what 'make $*' needs ..."
+	@$(BIN)/python -m pip install --disable-pip-version-check "ntk_fast[$*]"
+	@touch $@
+
+# An editable installation: Python sources count as they stand, the extension is built anew when a source changes.
+.venv/built: $(SOURCES) | .venv/bin/python
+	@echo "Building and installing ntk_fast into .venv (about a minute) ..."
+	@rm -f ntk_fast/backends/_tile.*.so
+	@$(BIN)/python -m pip install --disable-pip-version-check --editable .
+	@touch $@
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "ntk_fast needs Python 3.11 or newer, and '$(PYTHON)' is not; name one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -m venv .venv || \
+	  { rm -rf .venv; echo "'$(PYTHON) -m venv' failed; on Debian and Ubuntu install python3-venv" >&2; exit 1; }
+
+clean:
+	rm -rf .venv build demo *.egg-info ntk_fast/backends/_tile.c ntk_fast/backends/_tile.*.so

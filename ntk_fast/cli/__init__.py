@@ -1,0 +1,91 @@
+"""The command line, ntk-fast: one module per command, and what they share.
+
+    info, gram, demo     the commands
+    kernel_arguments     the options that name a kernel
+    row_files            rows from .npy, .npz and .csv
+    whole_file           a result file that appears whole or not at all
+    progress, table      what the terminal shows
+
+Whatever a user can get wrong ends in one sentence on stderr and exit code 2; Ctrl-C in 130.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from ntk_fast.cli import demo, gram, info
+from ntk_fast.cli.parser import Parser
+from ntk_fast.version import __version__
+
+#: Exit codes; those of signals as shells give them, 128 and the signal's number.
+BAD_INPUT, INTERRUPTED, BROKEN_PIPE, TERMINATED = 2, 130, 141, 143
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command of ntk-fast, with the process's own arguments by default, and return its exit code."""
+    parser = Parser(prog="ntk-fast", description="Exact kernels of infinitely wide neural networks, on all cores.")
+    parser.add_argument("--version", action="version", version=f"ntk-fast {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for module in (info, gram, demo):
+        module.add_parser(commands)
+    parsed = parser.parse_args(arguments)
+    try:
+        with _plain_warnings(), _terminates_like_an_error():
+            parsed.run(parsed)
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        return _complain(parsed.prog, "interrupted", INTERRUPTED)
+    except BrokenPipeError:  # whoever read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except (ImportError, MemoryError, OSError, TypeError, ValueError) as error:
+        return _complain(parsed.prog, _sentence(error), BAD_INPUT)
+    return 0
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror}."
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _complain(prog: str, sentence: str, code: int) -> int:
+    print(f"{prog}: {sentence}", file=sys.stderr)
+    return code
+
+
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Show warnings as sentences, not as source lines."""
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        print(f"ntk-fast: {message}", file=sys.stderr)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
+
+
+@contextmanager
+def _terminates_like_an_error() -> Iterator[None]:
+    """Let SIGTERM unwind the stack as Ctrl-C does, so that no temporary file stays behind."""
+
+    def terminate(signal_number: int, frame: FrameType | None) -> None:
+        sys.exit(TERMINATED)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

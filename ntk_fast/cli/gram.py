@@ -1,0 +1,104 @@
+"""ntk-fast gram: the Gram matrix of rows in a file, into a file."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ntk_fast import gram
+from ntk_fast.backends import BACKENDS
+from ntk_fast.cli.kernel_arguments import add_kernel_arguments, kernel_from
+from ntk_fast.cli.parser import Subparsers, add_command
+from ntk_fast.cli.progress import shown_progress
+from ntk_fast.cli.row_files import is_archive, read_rows
+from ntk_fast.cli.table import aligned
+from ntk_fast.cli.whole_file import check_new, whole_npy
+from ntk_fast.engines import chosen_engine
+from ntk_fast.gram import check_both
+from ntk_fast.threads import choose_n_threads
+
+#: Entries that the summary looks at at a time.
+BLOCK_ENTRIES = 1 << 22
+
+
+def add_parser(commands: Subparsers) -> None:
+    parser = add_command(
+        commands,
+        "gram",
+        run,
+        "Compute the Gram matrix of rows in a file (.npy, .npz, .csv) and write it to an .npy file.",
+        "ntk-fast gram rows.csv --out K.npy --kernel ntk --depth 3 --bias-variance 0.1",
+    )
+    parser.add_argument("rows", type=Path, metavar="ROWS", help="rows by features")
+    parser.add_argument("--other", type=Path, metavar="ROWS2", help="rows for the columns of the matrix; default: ROWS")
+    parser.add_argument("--key", metavar="NAME", help="the array to take from an .npz archive that holds several")
+    parser.add_argument("--out", type=Path, metavar="FILE", required=True, help="the .npy file to write")
+    parser.add_argument("--force", action="store_true", help="replace FILE if it exists")
+    add_kernel_arguments(parser)
+    group = parser.add_argument_group("computation")
+    group.add_argument(
+        "--dtype", choices=["float32", "float64"], help="default: float32 for float32 rows, else float64"
+    )
+    group.add_argument("--backend", metavar="NAME", help=f"{', '.join(BACKENDS)}; default: the fastest present")
+    group.add_argument("--threads", type=int, metavar="N", help="default: all processors")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    if arguments.out.suffix.lower() != ".npy":
+        raise ValueError(f"--out must name an .npy file; got {arguments.out}.")
+    target = check_new(arguments.out, arguments.force)
+    if target in (arguments.rows.resolve(), arguments.other and arguments.other.resolve()):
+        raise ValueError(f"--out must not be the file of the rows, {arguments.out}.")
+    kernel = kernel_from(arguments)
+    n_threads = choose_n_threads(arguments.threads)
+    engine = chosen_engine(arguments.backend)
+    x, y = _read(arguments)
+    shape = (len(x), len(x if y is None else y))
+    description = f"{shape[0]} x {shape[1]} {kernel}"
+    before = time.perf_counter()
+    with whole_npy(arguments.out, shape, x.dtype, arguments.force) as result:
+        start = time.perf_counter()
+        with shown_progress(description) as progress:
+            gram(kernel, x, y, out=result, backend=engine.backend, n_threads=n_threads, progress=progress)
+        seconds = time.perf_counter() - start
+        ranges = _value_ranges(result, is_symmetric=y is None)
+    in_all = time.perf_counter() - before
+    size = f"{shape[0]} x {shape[1]} {x.dtype}, {target.stat().st_size / 1e6:.4g} MB"
+    summary = [
+        ("written", f"{arguments.out}: {size}"),
+        ("kernel", repr(kernel)),
+        ("time", f"{seconds:.3g} s, {shape[0] * shape[1] / seconds:.3g} entries/s; with the disk {in_all:.3g} s"),
+        ("computed by", f"{engine}, {n_threads} threads"),
+        *ranges,
+    ]
+    print(aligned(summary))
+
+
+def _read(arguments: argparse.Namespace) -> tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]] | None]:
+    dtype = None if arguments.dtype is None else np.dtype(arguments.dtype)
+    paths = [path for path in (arguments.rows, arguments.other) if path is not None]
+    if arguments.key is not None and not any(is_archive(path) for path in paths):
+        raise ValueError(f"--key names an array of an .npz archive; got {' and '.join(map(str, paths))}.")
+    x, *others = (read_rows(path, arguments.key, dtype) for path in paths)
+    for y in others:
+        if x.shape[1] != y.shape[1]:
+            widths = f"{x.shape[1]} and {y.shape[1]}"
+            raise ValueError(f"{paths[0]} and {paths[1]} must have the same number of columns; got {widths}.")
+        return check_both(x, y, None)
+    return x, None
+
+
+def _value_ranges(matrix: NDArray[np.floating[Any]], is_symmetric: bool) -> list[tuple[str, str]]:
+    step = max(1, BLOCK_ENTRIES // matrix.shape[1])
+    blocks = [matrix[start : start + step] for start in range(0, len(matrix), step)]
+    least, most = min(float(block.min()) for block in blocks), max(float(block.max()) for block in blocks)
+    lines = [("values", f"{least:.6g} to {most:.6g}")]
+    if is_symmetric:
+        diagonal = matrix.diagonal()
+        lines.append(("diagonal", f"{float(diagonal.min()):.6g} to {float(diagonal.max()):.6g}"))
+    return lines

@@ -1,0 +1,215 @@
+"""Products with a Gram matrix that is never formed: tiles are multiplied while they are in the cache, and forgotten."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.sparse.linalg import LinearOperator
+
+from ntk_fast.backends import choose_backend
+from ntk_fast.backends.base import PADDING, Backend, FillTile, ProductTask, Tile
+from ntk_fast.gram import check_both, choose_tiles, prepare
+from ntk_fast.rows import Rows
+from ntk_fast.threads import choose_n_threads, single_threaded_blas
+from ntk_fast.tiling import run_tiles
+from ntk_fast.validation import check_not_negative
+
+if TYPE_CHECKING:
+    from ntk_fast.kernels import Kernel
+
+
+class KernelOperator(LinearOperator):
+    """The Gram matrix ``K[i, j] = kernel(X[i], Y[j])``, plus ``ridge`` times the identity, as a linear operator.
+
+    A product computes the entries anew, tile by tile, and keeps none: it costs about as much time as forming the matrix
+    once, and no memory beyond the vectors. Several columns at once share the entries. A symmetric matrix (no `Y`) has
+    each pair of rows computed once. Products are the same to the last bit for every number of threads.
+
+    Parameters
+    ----------
+    kernel : ArcCosine, NNGP or NTK
+    X : array-like of shape (n, n_features)
+        Real, finite rows, kept and not copied where possible: do not change them while the operator is in use.
+    Y : array-like of shape (m, n_features), optional
+        None: the rows of `X`.
+    ridge : float >= 0, default 0.0
+        Added to the diagonal; only without `Y`.
+    dtype : float32 or float64, optional
+        Of the entries and the products. By default float32 if all rows are float32, else float64. Vectors are converted
+        to it; sums over tiles are float64.
+    backend : {"cython", "numba", "numpy"}, optional
+        As in :func:`ntk_fast.gram`.
+    n_threads : int >= 1, optional
+        As in :func:`ntk_fast.gram`.
+
+    Attributes
+    ----------
+    shape : (n, n) or (n, m)
+    dtype : numpy.dtype
+    kernel, ridge : as given
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as above, or an entry would overflow the dtype; for vectors that are complex or of another
+        length.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import ntk_fast as ntk
+    >>> from scipy.sparse.linalg import cg
+    >>> X = np.random.default_rng(0).standard_normal((100, 5))
+    >>> A = ntk.KernelOperator(ntk.NTK(depth=2), X, ridge=0.1)
+    >>> weights, info = cg(A, np.ones(100), rtol=1e-10)
+    >>> bool(np.allclose(A @ weights, 1.0))
+    True
+    """
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        X: ArrayLike,
+        Y: ArrayLike | None = None,
+        *,
+        ridge: float = 0.0,
+        dtype: Any = None,
+        backend: str | None = None,
+        n_threads: int | None = None,
+    ) -> None:
+        self.kernel = kernel
+        self.ridge = check_not_negative(ridge, "ridge")
+        if Y is not None and self.ridge:
+            raise ValueError(f"ridge must be 0 where Y is given: there is no diagonal to add it to; got {ridge!r}.")
+        self._backend = choose_backend(backend)
+        self._n_threads = choose_n_threads(n_threads)
+        x_values, y_values = check_both(X, Y, dtype)
+        self._x, self._y, self._entry = prepare(kernel, x_values, y_values, self._backend)
+        self._arguments = (kernel, x_values, y_values, self.ridge, x_values.dtype, backend, n_threads)
+        super().__init__(x_values.dtype, (len(self._x), len(self._x if self._y is None else self._y)))
+
+    def diagonal(self) -> NDArray[np.floating]:
+        """Return the diagonal, ridge included, without computing anything else; only without `Y`.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+
+        Raises
+        ------
+        ValueError
+            If the operator has a `Y`.
+
+        Examples
+        --------
+        >>> import ntk_fast as ntk
+        >>> ntk.KernelOperator(ntk.NTK(depth=1), [[3.0, 4.0], [0.0, 1.0]], ridge=0.5).diagonal()
+        array([25.5,  1.5])
+        """
+        if self._y is not None:
+            raise ValueError("diagonal needs a symmetric operator: one without Y.")
+        return (self._x.diagonal + self.ridge).astype(self.dtype)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _operator, self._arguments
+
+    def _matmat(self, V: NDArray[Any]) -> NDArray[np.floating]:
+        return self._product(self._x, self._y, V)
+
+    def _matvec(self, v: NDArray[Any]) -> NDArray[np.floating]:
+        return self._matmat(v.reshape(-1, 1))
+
+    def _rmatmat(self, V: NDArray[Any]) -> NDArray[np.floating]:
+        return self._matmat(V) if self._y is None else self._product(self._y, self._x, V)
+
+    def _rmatvec(self, v: NDArray[Any]) -> NDArray[np.floating]:
+        return self._rmatmat(v.reshape(-1, 1))
+
+    def _adjoint(self) -> LinearOperator:
+        return self if self._y is None else super()._adjoint()
+
+    def _transpose(self) -> LinearOperator:
+        return self if self._y is None else super()._transpose()
+
+    def _product(self, x: Rows, y: Rows | None, V: NDArray[Any]) -> NDArray[np.floating]:
+        """Return the Gram matrix of x and y times the columns of V."""
+        if V.dtype.kind not in "fiub":
+            raise TypeError(f"Vectors must hold real numbers; got dtype {V.dtype}.")
+        vectors = np.zeros((V.shape[1], _spread(len(V) + PADDING, self.dtype)), dtype=self.dtype)
+        vectors[:, : len(V)] = V.T
+        task = ProductTask(self.kernel.recursion, self._entry, x, y, vectors)
+        sums = _multiply(task, self._backend, self._n_threads)
+        if y is None:
+            sums += (x.diagonal + self.ridge) * vectors[:, : len(V)]
+        return np.ascontiguousarray(sums.T, dtype=self.dtype)
+
+
+def _operator(
+    kernel: Kernel,
+    x_values: NDArray[np.floating],
+    y_values: NDArray[np.floating] | None,
+    ridge: float,
+    dtype: np.dtype,
+    backend: str | None,
+    n_threads: int | None,
+) -> KernelOperator:
+    """Rebuild a pickled or copied operator: prepared rows and tables belong to a processor, their source does not."""
+    return KernelOperator(kernel, x_values, y_values, ridge=ridge, dtype=dtype, backend=backend, n_threads=n_threads)
+
+
+def _spread(length: int, dtype: np.dtype) -> int:
+    """Return a row length of an odd number of cache lines: rows of a power-of-two length share a few cache sets."""
+    per_line = 64 // dtype.itemsize
+    lines = -(-length // per_line)
+    return (lines | 1) * per_line
+
+
+class _OrderedSums:
+    """Sums over tiles that workers finish in any order: added in the order of the tiles, so that rounding is too."""
+
+    def __init__(self, tiles: list[Tile], n_vectors: int, n_rows: int) -> None:
+        self.total = np.zeros((n_vectors, n_rows))
+        self._tiles = tiles
+        self._position = {tile: position for position, tile in enumerate(tiles)}
+        self._waiting: dict[int, tuple[NDArray[np.floating], NDArray[np.floating] | None]] = {}
+        self._next = 0
+        self._lock = threading.Lock()
+
+    def add(self, tile: Tile, row_sums: NDArray[np.floating], column_sums: NDArray[np.floating] | None) -> None:
+        with self._lock:
+            self._waiting[self._position[tile]] = row_sums, column_sums
+            while self._next in self._waiting:
+                rows, columns = self._waiting.pop(self._next)
+                tile = self._tiles[self._next]
+                self.total[:, tile.row_start : tile.row_stop] += rows
+                if columns is not None:
+                    self.total[:, tile.column_start : tile.column_stop] += columns
+                self._next += 1
+
+
+def _multiply(task: ProductTask, backend: Backend, n_threads: int) -> NDArray[np.float64]:
+    """Return the Gram matrix times the vectors, (n_vectors, n_rows); a symmetric one without its diagonal."""
+    tiles = choose_tiles(task, backend)
+    n_vectors = len(task.vectors)
+    sums = _OrderedSums(tiles, n_vectors, task.shape[0])
+
+    def make_fill() -> FillTile:
+        multiply = backend.multiply_tile(task)
+
+        def fill(tile: Tile) -> None:
+            n_rows, n_columns = tile.row_stop - tile.row_start, tile.column_stop - tile.column_start
+            columns_start = _spread(n_rows + PADDING, task.dtype)
+            both = np.zeros((n_vectors, columns_start + _spread(n_columns + PADDING, task.dtype)), dtype=task.dtype)
+            row_sums, column_sums = both[:, :n_rows], both[:, columns_start : columns_start + n_columns]
+            multiply(tile, row_sums, column_sums)
+            sums.add(tile, row_sums, column_sums if task.y is None else None)
+
+        return fill
+
+    with single_threaded_blas() if backend.multiplies_with_blas else nullcontext():
+        run_tiles(tiles, make_fill, n_threads)
+    return sums.total

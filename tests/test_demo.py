@@ -1,0 +1,62 @@
+"""The demo: its parts on few digits, and the sentence when what it needs is missing."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ntk_fast import NTK
+from ntk_fast.cli import demo, main
+from ntk_fast.engines import available_engines
+
+
+@pytest.fixture
+def few_digits(monkeypatch: pytest.MonkeyPatch) -> demo.Digits:
+    """The demo cut down to what a test can wait for."""
+    digits = demo.load_digits()
+    few = demo.Digits(digits.rows[:500], digits.labels[:500])
+    monkeypatch.setattr(demo, "load_digits", lambda: few)
+    monkeypatch.setattr(demo, "DEPTHS", (1, 3))
+    monkeypatch.setattr(demo, "N_EXACT_PAIRS", 20)
+    monkeypatch.setattr(demo, "N_HELD_OUT", 100)
+    monkeypatch.setattr(demo, "SECONDS_OF_TIMING", 0.0)
+    return few
+
+
+def test_every_engine_has_its_line_and_the_picture_is_drawn(
+    few_digits: demo.Digits, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["demo", "--out", str(tmp_path / "new" / "folder")]) == 0
+    shown = capsys.readouterr().out
+    for engine in available_engines():
+        assert f"\n{engine} " in shown
+    assert (tmp_path / "new" / "folder" / "demo.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_errors_are_those_of_the_matrix(few_digits: demo.Digits) -> None:
+    kernel = NTK(2)
+    rows = few_digits.rows[:50]
+    gram = kernel(rows, backend="numpy")
+    pairs, exact = demo.exact_sample(kernel, rows)
+    assert demo.error_against_exact(gram, pairs, exact) < 2e-15
+    i, j = pairs[0]
+    gram[i, j] += 1e-6 * np.sqrt(gram[i, i] * gram[j, j])
+    assert demo.error_against_exact(gram, pairs, exact) == pytest.approx(1e-6, rel=1e-6)
+
+
+def test_the_classifier_learns(few_digits: demo.Digits) -> None:
+    gram = demo.KERNEL(few_digits.rows, backend="numpy")
+    assert demo.held_out_accuracy(gram, few_digits.labels) > 0.9
+
+
+def test_what_is_missing_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "mpmath" else find(name))
+    assert main(["demo", "--out", str(tmp_path / "demo")]) == 2
+    assert capsys.readouterr().err == "ntk-fast demo: the demo needs mpmath: pip install 'ntk_fast[demo]'.\n"
+    assert not (tmp_path / "demo").exists()
