@@ -13,9 +13,9 @@ of the second kind, Q_k(z) = int P_k w / (z - t) dt / int w, jumps by -2 pi i P_
 
 kappa is analytic but for cuts outside [-1, 1], and Q_k falls off like exp(-k tau) with z = cosh(tau). The path follows
 the cuts: along the upper side of the left one, z = -cosh(tau), away from -1 to tau = T'; through the upper half-plane,
-z = cosh(tau + i phi), tau from T' to T, where Q_k is tiny; and back along the right one to 1. On the cuts Q_k is real and
-falls smoothly, and only Im kappa counts: the powers of t that P_k is orthogonal to, which caused the cancellation, have
-gone. (Physics knows this as the Froissart-Gribov formula.)
+z = cosh(tau + i phi), tau from T' to T, where Q_k is tiny; and back along the right one to 1. On the cuts Q_k is real
+and falls smoothly, and only Im kappa counts: the powers of t that P_k is orthogonal to, which caused the cancellation,
+have gone. (Physics knows this as the Froissart-Gribov formula.)
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.special
@@ -43,14 +44,14 @@ UNIT = scaled(np.ones(1), np.zeros(1, dtype=np.int64))
 #: Heights (T, T') to try, in this order. Activations of nearly equal or opposite slopes need a low T'.
 HEIGHTS = [
     (right, left)
-    for right in (1.2, 0.5, 0.1)
+    for right in (1.2, 0.9, 0.5, 0.1)
     for left in (1.2, 0.9, 0.6, 0.4, 0.25, 0.15, 0.1, 0.05, 0.02, 0.01, 0.004, 0.002, 0.001)
     if left <= right
 ]
-#: Error of the path's integral of kappa, relative to the size of its terms, that rounding alone explains.
-CAUCHY = 3e-14
+#: Error of the path's integral of kappa, relative to the size of its terms, that rounding explains: this a layer.
+CAUCHY = 1e-15
 #: A sum this much smaller than its terms is rounding errors, and taken for zero.
-ZERO = 1e-13
+ZERO = 1e-14
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +97,11 @@ class SphereSpectrum:
         degrees = np.arange(len(self.eigenvalues))[first : None if last is None else last + 1]
         values = self.eigenvalues[degrees]
         return fit_power_law(degrees[values > 0], values[values > 0])
+
+
+def check_kernel(kernel: Any) -> None:
+    if not isinstance(kernel, Kernel):
+        raise TypeError(f"kernel must be an ArcCosine, NNGP or NTK; got a {type(kernel).__name__}.")
 
 
 def sphere_multiplicities(n_features: int, max_degree: int) -> tuple[int, ...]:
@@ -149,22 +155,22 @@ def sphere_eigenvalues(kernel: Kernel, n_features: int, max_degree: int) -> Sphe
     >>> from ntk_fast import spectrum
     >>> result = spectrum.sphere_eigenvalues(ntk.NTK(depth=1), n_features=3, max_degree=5)
     >>> result.eigenvalues.round(6)  # odd degrees above 1 vanish: the odd part of Eq. 6 is linear
-    array([0.25    , 0.166667, 0.046875, 0.      , 0.003255, 0.      ])
+    array([0.25    , 0.166667, 0.039062, 0.      , 0.002604, 0.      ])
     """
-    if not isinstance(kernel, Kernel):
-        raise TypeError(f"kernel must be an ArcCosine, NNGP or NTK; got a {type(kernel).__name__}.")
+    check_kernel(kernel)
     multiplicities = sphere_multiplicities(n_features, max_degree)
     if max_degree > LARGEST_DEGREE:
         raise ValueError(f"max_degree must be a whole number from 0 to {LARGEST_DEGREE}; got {max_degree}.")
-    path = _path_for(kernel.recursion)
-    values = _continued(kernel.recursion, path.points)
     size = float(plain(kernel.recursion.variance(UNIT))[0])
     refuse_overflow(math.sqrt(size), math.sqrt(size), np.dtype(np.float64))
+    path = _path_for(kernel.recursion)
+    values = _continued(kernel.recursion, path.points)
     terms = path.steps * _second_kind(path, n_features, max_degree)
+    noise = ZERO * np.abs(terms).sum(axis=1) * np.abs(values).max()
     terms[:2] *= values
     terms[2:] *= values - _line(path.points, values)
     sums = terms.imag.sum(axis=1)
-    eigenvalues = np.where(np.abs(sums) > ZERO * np.abs(terms).sum(axis=1), size * sums / np.pi, 0.0)
+    eigenvalues = np.where(np.abs(sums) > noise, size * sums / np.pi, 0.0)
     return SphereSpectrum(n_features, eigenvalues, multiplicities)
 
 
@@ -194,8 +200,9 @@ def _path_for(recursion: Recursion) -> _Path:
         # with a bias in the first layer the left cut starts further out: there a piece of the path ends
         start = math.acosh(1 + 2 * bias / weight) if 0 < 2 * bias < weight * (math.cosh(left) - 1) else 0.0
         path = _path(right, left, start)
-        terms = _continued(recursion, path.points) * path.steps
-        if abs(terms.sum() - expected) < CAUCHY * np.abs(terms).sum():
+        with np.errstate(over="ignore", invalid="ignore"):  # far outside of where kappa is analytic
+            terms = _continued(recursion, path.points) * path.steps
+        if abs(terms.sum() - expected) < CAUCHY * (2 + recursion.depth) * np.abs(terms).sum():
             return path
     raise ValueError(
         "kernel has structure at too many scales for sphere_eigenvalues (its profile is not analytic near [-1, 1])."
@@ -206,14 +213,14 @@ def _path(right: float, left: float, cut_start: float) -> _Path:
     tau_right, step_right = _double_exponential(0.0, right)
     pieces = [_double_exponential(low, high) for low, high in ((0.0, cut_start), (cut_start, left)) if high > low]
     tau_left, step_left = (np.concatenate(parts)[::-1] for parts in zip(*pieces, strict=True))
-    node, weight = np.polynomial.legendre.leggauss(200)
-    phi = (node + 1) * (np.pi / 2)
-    slope = (left - right) / np.pi
-    across = right + slope * phi + 1j * phi  # tau + i phi
+    phi, step_across = _double_exponential(0.0, np.pi)
+    # tau + i phi; the fourth power: a low left end rises at once, out of where Q_k is not tiny yet
+    across = right + (left - right) * (phi / np.pi) ** 4 + 1j * phi
+    slope = (left - right) * 4 / np.pi * (phi / np.pi) ** 3
     points = [np.cosh(tau_right) + 0j, np.cosh(across), -np.cosh(tau_left) + 0j]
     steps = [
         np.sinh(tau_right) * step_right + 0j,
-        np.sinh(across) * (slope + 1j) * weight * (np.pi / 2),
+        np.sinh(across) * (slope + 1j) * step_across,
         np.sinh(tau_left) * step_left + 0j,
     ]
     opposite = np.repeat([False, False, True], [len(part) for part in points])
@@ -237,8 +244,8 @@ def _line(points: Complexes, values: Complexes) -> Complexes:
 
 def _double_exponential(low: float, high: float) -> tuple[Reals, Reals]:
     """Nodes and weights of tanh-sinh quadrature: indifferent to what happens at the ends of the interval."""
-    step = 1 / 16
-    position = np.arange(-52, 53) * step
+    step = 1 / 32
+    position = np.arange(-104, 105) * step
     stretched = np.pi * np.sinh(position)
     share = 1 / (1 + np.exp(-stretched))
     weight = step * np.pi * np.cosh(position) * share / (1 + np.exp(stretched))
@@ -289,15 +296,16 @@ def _continued_dual(dual: Dual) -> Callable[[Complexes], tuple[Complexes, Comple
 
     def piecewise_linear(cosine: Complexes) -> tuple[Complexes, Complexes]:
         assert isinstance(dual, PiecewiseLinear)
-        angle = np.arccos(cosine)
-        rest, odd = 2 * dual.fold * (np.pi - angle) / np.pi, dual.linear - dual.fold
-        return odd * cosine + 2 * dual.fold * np.sin(angle) / np.pi + rest * cosine, odd + rest
+        angle: Any = np.arccos(cosine)
+        slope = dual.linear - dual.fold + 2 * dual.fold * (np.pi - angle) / np.pi
+        return slope * cosine + 2 * dual.fold * np.sin(angle) / np.pi, slope
 
     def step(cosine: Complexes) -> tuple[Complexes, Complexes]:
-        return 1 - np.arccos(cosine) / np.pi, np.zeros_like(cosine)
+        angle: Any = np.arccos(cosine)
+        return 1 - angle / np.pi, np.zeros_like(cosine)
 
     def rectified_square(cosine: Complexes) -> tuple[Complexes, Complexes]:
-        angle = np.arccos(cosine)
+        angle: Any = np.arccos(cosine)
         total = 3 * np.sin(angle) * cosine + (np.pi - angle) * (1 + 2 * cosine**2)
         return total / (3 * np.pi), np.zeros_like(cosine)
 

@@ -21,6 +21,7 @@ class _Bounds:
     printed: Reals
     printed_of_distance: Reals
     corrected: Reals
+    corrected_of_distance: Reals
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +78,15 @@ class LinearizationError:
         contributes no error, and does not count.
         """
         return self._need_bounds().corrected
+
+    @property
+    def bound_corrected_of_distance(self) -> Reals:
+        """And in terms of the distance, with C/2 for C D as ``2 |a| |b| <= a^2 + b^2``:
+        ``(max_i |beta_i(0)| gamma/2 |x|^2 + C/2 |x|) |theta - theta(0)|^2 / sqrt(width)``.
+
+        The largest of width standard normal numbers grows like ``sqrt(2 log width)``: the conclusion stands.
+        """
+        return self._need_bounds().corrected_of_distance
 
     @property
     def switched(self) -> Reals:
@@ -174,10 +184,12 @@ def linearization_error(network0: Network, network: Network, X: ArrayLike) -> Li
         c, gamma = unit.lipschitz, unit.curvature
         ratio = np.divide(np.abs(beta_moved), np.sqrt(squares), where=squares > 0, out=np.zeros_like(squares))
         printed = (gamma / 2 * norms**2 + c * norms) * scale
+        distance = squares.sum() + (beta_moved**2).sum()
         bounds = _Bounds(
             printed * squares.sum(),
-            printed * (squares.sum() + (beta_moved**2).sum()),
+            printed * distance,
             (gamma / 2 * norms**2 * (np.abs(beta0) @ squares) + c * ratio.max() * norms * squares.sum()) * scale,
+            (gamma / 2 * norms**2 * np.abs(beta0).max() + c / 2 * norms) * distance * scale,
         )
     else:
         switched = (new > 0) != (old > 0)

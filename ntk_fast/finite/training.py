@@ -65,7 +65,7 @@ class Training:
     @property
     def times(self) -> Reals:
         """Steps times step size: the time of the gradient flow that training follows."""
-        return self.steps * self.step_size
+        return self.steps.astype(np.float64) * self.step_size
 
     @property
     def linear_loss(self) -> Reals:
@@ -283,19 +283,18 @@ def train(
         alongside = _Linear(*kernels, target, *starts)
     recorder = _Recorder(network, passes, test_passes, target, alongside)
     recorder.record(0, theta, weights)
-    first_loss, limit = recorder.rows[0][1], DIVERGED_PARAMETERS * np.linalg.norm(theta)
+    first_loss, limit = recorder.rows[0][1], DIVERGED_PARAMETERS * float(np.linalg.norm(theta))
     for done in range(1, n_steps + 1):
         outputs = passes.gradient(weights, slopes, lambda f, block: f - target[block])
         loss = 0.5 * ((outputs - target) ** 2).sum()
-        gradient *= step
-        size = np.linalg.norm(gradient)
-        if not (loss <= DIVERGED_LOSS * first_loss and size <= limit):
+        if not (loss <= DIVERGED_LOSS * first_loss and step * float(np.linalg.norm(gradient)) <= limit):
             safe = 1 / largest_tangent_eigenvalue(network, rows, n_threads=threads)
             raise TrainingDiverged(
-                f"training diverged at step {done} with step_size={step:.3g}: the loss is {loss:.3g}, it was "
-                f"{first_loss:.3g}; step_size={safe:.3g} is safe (1 over the kernel's largest eigenvalue).",
+                f"training diverged at step {done} with step_size={step:.3g} (the loss was {first_loss:.3g} at first, "
+                f"and is {loss:.3g}); step_size={safe:.3g} is safe: 1 over the kernel's largest eigenvalue.",
                 recorder.training(theta, step),
             )
+        gradient *= step
         theta -= gradient
         if alongside is not None:
             alongside.step(step)
