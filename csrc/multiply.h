@@ -1,14 +1,14 @@
 /* A band of entries as a factor: multiplied with vectors from the right and, transposed, from the left, while it is in the
- * second-level cache. One pass over four rows serves both products.
+ * second-level cache. One pass over a few rows serves both products.
  *
  * Sums run in one fixed order: a row's by lanes over the tile's columns, a column's by the rows of the tile.
  */
 
-#define ROWS_AT_ONCE 4
+#define VECTORS_AT_ONCE 2
 #if defined(NTK_AVX512)
-#define VECTORS_AT_ONCE 4 /* 16 accumulators, 4 rows, a vector, a column sum: 22 of 32 registers */
+#define ROWS_AT_ONCE 8 /* 16 accumulators, 8 rows, a vector, a column sum: 26 of 32 registers */
 #else
-#define VECTORS_AT_ONCE 2 /* 8 accumulators, 4 rows, a vector, a column sum: 14 of 16 registers */
+#define ROWS_AT_ONCE 4 /* 8 accumulators, 4 rows, a vector, a column sum: 14 of 16 registers */
 #endif
 #define VECTOR_BLOCK 16 /* vectors and their sums that stay in the second-level cache beside the band */
 
@@ -18,7 +18,8 @@ typedef struct {
     ptrdiff_t vector_stride, sum_stride;
 } NAME(factors);
 
-/* row_sums[v][0:4] += band[0:4][first:stop] right[v][first:stop]; column_sums[v][first:stop] += left[v][0:4] band. */
+/* ROWS_AT_ONCE rows r of a band: row_sums[v][r] += band[r][j] right[v][j] and column_sums[v][j] += left[v][r] band[r][j],
+ * summed over j in [first, stop) and over r. */
 static inline __attribute__((always_inline)) void
 NAME(multiply_rows)(const real *band, ptrdiff_t band_stride, ptrdiff_t first, ptrdiff_t stop, NAME(factors) f,
                     const int n_vectors, const int both)

@@ -110,10 +110,13 @@ static __attribute__((noinline)) vreal NAME(near_square_chord)(const ntk_entry *
 {
     const vreal near = vreal_set((real)entry->near), near_exact = vreal_set((real)entry->near_exact);
     const vmask is_near = vreal_less(square, near);
-    vreal precise = NAME(square_chord_of_rows)(row, packed, n_features, a, b, opposite);
-    if (vmask_any(vreal_less(vreal_select(is_near, precise, near), near_exact)))
-        precise = NAME(square_chord_of_rows_exact)(row, packed, n_features, a, b, opposite);
-    return vreal_select(is_near, precise, square);
+    const vreal precise = NAME(square_chord_of_rows)(row, packed, n_features, a, b, opposite);
+    const vmask is_nearer = vreal_less(vreal_select(is_near, precise, near), near_exact);
+    square = vreal_select(is_near, precise, square);
+    if (!vmask_any(is_nearer))
+        return square;
+    /* each pair by itself: which pairs share a vector must not show */
+    return vreal_select(is_nearer, NAME(square_chord_of_rows_exact)(row, packed, n_features, a, b, opposite), square);
 }
 
 /* Kernel entries of row i, in place of its dot products with columns [first, stop) of the block. */

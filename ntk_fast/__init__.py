@@ -9,6 +9,7 @@ The map, in the order in which to read it:
     profile       compiles a recursion into the short tables that tiles evaluate
     gram          checked rows -> tiles -> matrix; `validation`, `rows`, `memory` are its steps
     operator      KernelOperator: the same tiles multiplied with vectors and forgotten
+    out_of_core   write_gram, read_gram: the same tiles in a file that is larger than memory
     tiling        the schedule: tiles, threads, progress, interrupts; `threads`: how many, and BLAS held to one
     backends      who fills a tile: `cython_backend` (C, in csrc/), `numba_backend`, `numpy_backend` (the reference)
     finite        networks of finite width, their linearisation and training (a package with a map of its own)
@@ -29,6 +30,7 @@ from ntk_fast.version import __version__
 if TYPE_CHECKING:
     from ntk_fast import finite, spectrum
     from ntk_fast.operator import KernelOperator
+    from ntk_fast.out_of_core import read_gram, write_gram
 
 __all__ = [
     "NNGP",
@@ -40,11 +42,17 @@ __all__ = [
     "finite",
     "gram",
     "leaky_relu",
+    "read_gram",
     "spectrum",
+    "write_gram",
 ]
 
 #: Names that need SciPy or an extra, imported when they are first used: `import ntk_fast` stays as light as NumPy.
-_LAZY = {"KernelOperator": "ntk_fast.operator"}
+_LAZY = {
+    "KernelOperator": "ntk_fast.operator",
+    "read_gram": "ntk_fast.out_of_core",
+    "write_gram": "ntk_fast.out_of_core",
+}
 #: Likewise, modules.
 _MODULES = ("finite", "spectrum")
 

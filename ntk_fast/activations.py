@@ -57,7 +57,7 @@ class Activation:
         return float((1 + Fraction(self.slope)) ** 2 / (4 * self.gain))
 
     def __repr__(self) -> str:
-        return f"leaky_relu({self.slope:g})" if self.name == "leaky_relu" else f"'{self.name}'"
+        return f"leaky_relu({self.slope!r})" if self.name == "leaky_relu" else f"'{self.name}'"
 
 
 def leaky_relu(slope: float = 0.01) -> Activation:

@@ -12,6 +12,7 @@ from ntk_fast.backends import choose_backend
 from ntk_fast.backends.base import Backend, GramTask, Tile, TileTask
 from ntk_fast.memory import refuse_too_large
 from ntk_fast.profile import Entry, compile_entry
+from ntk_fast.recursion import Recursion
 from ntk_fast.rows import Rows, prepare_rows
 from ntk_fast.threads import choose_n_threads, single_threaded_blas
 from ntk_fast.tiling import Progress, make_tiles, run_tiles
@@ -80,6 +81,10 @@ def gram(
     """
     chosen = choose_backend(backend)
     threads = choose_n_threads(n_threads)
+    if progress is not None and not callable(progress):
+        raise TypeError(
+            f"progress must be a function of (entries_done, entries_in_all); got a {type(progress).__name__}."
+        )
     x_values, y_values = check_both(X, Y, dtype)
     shape = (len(x_values), len(x_values if y_values is None else y_values))
     if out is not None:
@@ -110,12 +115,19 @@ def check_both(
     return x, y
 
 
+def compile_for(kernel: Kernel, dtype: np.dtype, backend: Backend) -> Entry | None:
+    """Compile a kernel for a backend's tables; None if it has none."""
+    if not isinstance(getattr(kernel, "recursion", None), Recursion):
+        raise TypeError(f"kernel must be an ntk_fast.ArcCosine, NNGP or NTK; got a {type(kernel).__name__}.")
+    pieces = backend.pieces(dtype)
+    return compile_entry(kernel.recursion, pieces, dtype) if pieces else None
+
+
 def prepare(
     kernel: Kernel, x_values: NDArray[np.floating], y_values: NDArray[np.floating] | None, backend: Backend
 ) -> tuple[Rows, Rows | None, Entry | None]:
     """Prepare rows for tiles of a kernel, and refuse those whose kernel values overflow."""
-    pieces = backend.pieces(x_values.dtype)
-    entry = compile_entry(kernel.recursion, pieces, x_values.dtype) if pieces else None
+    entry = compile_for(kernel, x_values.dtype, backend)
     x = prepare_rows(x_values, "X", kernel.recursion, entry, backend)
     y = None if y_values is None else prepare_rows(y_values, "Y", kernel.recursion, entry, backend)
     largest = [float(rows.root_diagonal.max(initial=0.0)) for rows in (x, x if y is None else y)]

@@ -82,7 +82,8 @@ def _arc_cosine(kernel: ArcCosine, q: Any, q_other: Any, covariance: Any) -> Any
     gain = mpmath.mpf((1, 1, 3)[kernel.order]) / 2
     for _ in range(kernel.depth):
         angle = _angle(q, q_other, covariance)
-        q, q_other = _number(q) ** kernel.order, _number(q_other) ** kernel.order
+        # max(0, z)^n is 0 for a row of zeros, also where n is 0
+        q, q_other = (_number(part) ** kernel.order if part else mpmath.mpf(0) for part in (q, q_other))
         covariance = gain * mpmath.sqrt(q * q_other) * _kappa(kernel.order, angle)
         q, q_other = gain * q, gain * q_other
     return covariance

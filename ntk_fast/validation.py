@@ -75,6 +75,8 @@ def check_rows(rows: Any, name: str, dtype: np.dtype | None) -> NDArray[np.float
     kind = type(rows).__name__
     if hasattr(rows, "toarray") and hasattr(rows, "nnz"):
         raise TypeError(f"{name} must be a dense array of rows; got a sparse {kind}: pass {name}.toarray().")
+    if isinstance(rows, np.ma.MaskedArray) and np.ma.is_masked(rows):
+        raise ValueError(f"{name} must not have masked values: fill or drop them.")
     try:
         array = np.asarray(rows)
     except ValueError as error:
@@ -124,7 +126,7 @@ def refuse_not_finite(rows: NDArray[np.floating], name: str) -> None:
 
 def check_out(out: Any, shape: tuple[int, int], dtype: np.dtype) -> NDArray[np.floating]:
     """Return `out` if a result of this shape and dtype can be written into it."""
-    expected = f"a writeable NumPy array of shape {shape} and dtype {dtype}"
+    expected = f"a writeable, aligned NumPy array of shape {shape} and dtype {dtype}"
     if not isinstance(out, np.ndarray):
         raise TypeError(f"out must be {expected}; got a {type(out).__name__}.")
     if out.shape != shape:
@@ -133,6 +135,11 @@ def check_out(out: Any, shape: tuple[int, int], dtype: np.dtype) -> NDArray[np.f
         raise ValueError(f"out must be {expected}; got dtype {out.dtype.str}.")
     if not out.flags.writeable:
         raise ValueError(f"out must be {expected}; got a read-only array.")
+    if not out.flags.aligned or any(stride % dtype.itemsize for stride in out.strides):
+        raise ValueError(
+            f"out must be {expected}; got one at address {out.ctypes.data:#x} with strides {out.strides}, "
+            f"not all multiples of {dtype.itemsize} bytes."
+        )
     return out
 
 

@@ -19,6 +19,9 @@ def tolerance(kernel: Kernel, dtype: np.dtype) -> float:
     return TOLERANCES[np.dtype(dtype)] * growth
 
 
+#: Units of the last place in which a diagonal may be off.
+LARGEST_DIAGONAL_ULPS = 4
+
 #: Every kernel, every activation, with and without bias, shallow and deep.
 KERNELS: dict[str, Kernel] = {
     **{f"arccos{order}-{depth}": ntk.ArcCosine(order=order, depth=depth) for order in (0, 1, 2) for depth in (1, 3)},
@@ -37,7 +40,20 @@ KERNELS: dict[str, Kernel] = {
     "nngp-first-bias-2": ntk.NNGP(2, bias_variance=(0.3, 0.0, 0.0)),
 }
 
+#: Where "depth is free", and where it is not: the last two go through their layers one by one.
+DEEP_KERNELS: dict[str, Kernel] = {
+    f"{name}-{depth}": make(depth)
+    for depth in (30, 100, 300, 1000)
+    for name, make in {
+        "nngp-he": lambda depth: ntk.NNGP(depth, weight_variance=(1.0, *(2.0,) * depth)),
+        "ntk-he": lambda depth: ntk.NTK(depth, weight_variance=(1.0, *(2.0,) * depth)),
+        "ntk-abs": lambda depth: ntk.NTK(depth, "abs"),
+        "ntk-he-bias": lambda depth: ntk.NTK(depth, weight_variance=(1.0, *(2.0,) * depth), bias_variance=0.1),
+        "ntk-bias": lambda depth: ntk.NTK(depth, bias_variance=0.1),
+    }.items()
+}
+
 #: Every way to compute on this machine, fastest first.
-ENGINES = available_engines()
+ENGINES = [engine for engine in available_engines() if engine.backend != "numba"]
 
 DTYPES = [np.dtype(np.float64), np.dtype(np.float32)]

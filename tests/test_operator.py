@@ -51,7 +51,8 @@ def test_products_are_those_of_the_gram_matrix(engine: Engine, dtype: np.dtype, 
             ridged = K + 0.25 * np.eye(n, dtype=dtype)
             symmetric = ntk.KernelOperator(kernel, X, ridge=0.25, backend=backend)
             rectangular = ntk.KernelOperator(kernel, X, Y, backend=backend)
-            assert symmetric.shape == (n, n) and rectangular.shape == (n, m) and symmetric.dtype == dtype
+            assert (symmetric.shape, rectangular.shape) == ((n, n), (n, m))
+            assert (symmetric.dtype, rectangular.dtype) == (dtype, dtype)
             case = (n, m, n_features, n_vectors)
             for product, matrix, vectors in (
                 (symmetric @ V, ridged, V),
@@ -63,7 +64,8 @@ def test_products_are_those_of_the_gram_matrix(engine: Engine, dtype: np.dtype, 
                 (rectangular.rmatvec(V[:, 0]), G.T, V[:, 0]),
                 (rectangular.H.matmat(V), G.T, V),
             ):
-                assert product.dtype == dtype and product.shape == (matrix.shape[0], *vectors.shape[1:]), case
+                assert product.dtype == dtype, case
+                assert product.shape == (matrix.shape[0], *vectors.shape[1:]), case
                 assert error(product, matrix, vectors) <= TOLERANCES[dtype], case
 
 
@@ -120,8 +122,10 @@ def test_diagonal_and_transpose() -> None:
     A = ntk.KernelOperator(ntk.NTK(3), X, ridge=0.5)
     np.testing.assert_allclose(A.diagonal(), ntk.NTK(3)(X).diagonal() + 0.5, rtol=1e-6)
     assert A.diagonal().dtype == np.float32
-    assert A.T is A and A.H is A
-    assert A.kernel == ntk.NTK(3) and A.ridge == 0.5
+    assert A.T is A
+    assert A.H is A
+    assert A.kernel == ntk.NTK(3)
+    assert A.ridge == 0.5
 
 
 @pytest.mark.parametrize(

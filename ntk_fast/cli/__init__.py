@@ -5,6 +5,7 @@
     row_files            rows from .npy, .npz and .csv
     whole_file           a result file that appears whole or not at all
     progress, table      what the terminal shows
+    parser               argument parsers that complain in one sentence
 
 Whatever a user can get wrong ends in one sentence on stderr and exit code 2; Ctrl-C in 130.
 """

@@ -7,6 +7,7 @@ import importlib.util
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ SECONDS_OF_TIMING = 0.5
 COLUMNS = "{:<16}{:>12}{:>12}{:>11}{:>13}{:>17}"
 
 Matrix = NDArray[np.float64]
+_say = partial(print, flush=True)
 
 
 @dataclass(frozen=True)
@@ -117,10 +119,6 @@ def _classify(gram: Matrix, labels: NDArray[np.int64]) -> None:
     _say(f"kernel ridge regression on {n_train} digits: {accuracy:.2%} of {N_HELD_OUT} others right ({seconds:.2f} s)")
 
 
-def _say(text: str) -> None:
-    print(text, flush=True)
-
-
 def load_digits() -> Digits:
     from sklearn.datasets import load_digits as load
 
@@ -129,31 +127,38 @@ def load_digits() -> Digits:
     return Digits(rows[order] / 16, labels[order])
 
 
-def timed(call: Callable[[], Any]) -> list[float]:
-    """Return the seconds of calls, as many as fit in a moment, at least one."""
+def best_seconds(call: Callable[[], Any]) -> float:
+    """Return the shortest of several calls, or of one that takes long."""
     seconds: list[float] = []
-    while not seconds or sum(seconds) < SECONDS_OF_TIMING:
+    while sum(seconds) < SECONDS_OF_TIMING:
         start = time.perf_counter()
         call()
         seconds.append(time.perf_counter() - start)
-    return seconds
+    return min(seconds)
 
 
 def measure(engine: Engine, kernel: Kernel, rows: Matrix) -> Measurement:
     gram = np.empty((len(rows), len(rows)))
     with engine.selected() as backend:
-        seconds = timed(lambda: kernel(rows, out=gram, backend=backend))
-    return Measurement(engine, seconds[0], min(seconds), gram)
+        start = time.perf_counter()
+        kernel(rows, out=gram, backend=backend)
+        first_seconds = time.perf_counter() - start
+        seconds = best_seconds(partial(kernel, rows, out=gram, backend=backend))
+    return Measurement(engine, first_seconds, seconds, gram)
 
 
 def seconds_by_depth(engine: Engine, rows: Matrix) -> list[float]:
-    return [measure(engine, NTK(depth), rows).seconds for depth in DEPTHS]
+    """Seconds at each of `DEPTHS`, of an engine that has computed before."""
+    gram = np.empty((len(rows), len(rows)))
+    with engine.selected() as backend:
+        calls = [partial(NTK(depth), rows, out=gram, backend=backend) for depth in DEPTHS]
+        return [best_seconds(call) for call in calls]
 
 
 def product_seconds(rows: Matrix) -> float:
     """Seconds of the matrix product alone, by NumPy on all cores."""
     other, product = rows.T.copy(), np.empty((len(rows), len(rows)))
-    return min(timed(lambda: np.matmul(rows, other, out=product)))
+    return best_seconds(partial(np.matmul, rows, other, out=product))
 
 
 def exact_sample(kernel: Kernel, rows: Matrix) -> tuple[NDArray[np.int64], list[Any]]:

@@ -1,0 +1,67 @@
+"""Run the targets, then the grid; print, write and draw both."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from bench import report
+from bench.targets import FULL, QUICK, TARGETS, Row
+from ntk_fast.engines import available_engines
+from ntk_fast.threads import available_cores
+
+HERE = Path(__file__).parent
+
+
+def processor() -> str:
+    try:
+        with open("/proc/cpuinfo") as lines:
+            return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="smaller sizes: two minutes instead of fifteen")
+    parser.add_argument("--targets-only", action="store_true", help="leave the grid out")
+    parser.add_argument("--out", type=Path, default=HERE / "results", help="folder (default: bench/results)")
+    arguments = parser.parse_args()
+    console = Console()
+    engines = [str(engine) for engine in available_engines()]
+    machine = {"processor": processor(), "cores": available_cores(), "engines": engines, "python": sys.version}
+    console.print(f"{machine['processor']}, {machine['cores']} cores; engines: {', '.join(engines)}")
+    rows: list[Row] = []
+    for measure in TARGETS:
+        console.print(f"measuring: {measure.__name__.replace('_', ' ')} ...")
+        rows += measure(QUICK if arguments.quick else FULL)
+    report.print_targets(console, rows)
+    results: list[dict[str, Any]] = []
+    if not arguments.targets_only:
+        console.print("measuring: the grid ...")
+        if arguments.quick:
+            os.environ["NTK_FAST_BENCH_QUICK"] = "1"
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "grid.json"
+            options = ["-q", "--no-header", "-p", "no:cacheprovider", "--benchmark-quiet", f"--benchmark-json={path}"]
+            status = pytest.main([str(HERE), *options])
+            if status != 0:
+                return int(status)
+            results = json.loads(path.read_text())["benchmarks"]
+        report.print_grid(console, results)
+    report.write(arguments.out, machine, rows, results)
+    console.print(f"written: {arguments.out}/results.json, depth.png, size.png, threads.png")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

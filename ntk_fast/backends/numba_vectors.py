@@ -1,0 +1,267 @@
+"""Explicit vectors for Numba: a vocabulary like that of csrc/simd.h, and pointers to the memory they come from.
+
+Numba vectorises plain loops over columns by itself, but it has no vectors. A function under :func:`kernel` has them: it
+is run once, when Numba compiles its caller, and emits LLVM instructions on vectors of the processor's width. LLVM splits
+what a processor lacks.
+
+Memory comes as pointers, which :func:`pointer` takes from arrays; offsets count numbers.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.core.registry import cpu_target
+from numba.extending import intrinsic
+
+#: What Numba compiles for: the processor's own instructions, unless the environment (NUMBA_CPU_NAME) says otherwise.
+_TARGET, _, _FEATURES = cpu_target.target_context.codegen().magic_tuple()
+HAS_AVX512 = "+avx512f" in _FEATURES
+HAS_AVX2 = "+avx2" in _FEATURES
+HAS_32_REGISTERS = HAS_AVX512 or not _TARGET.startswith(("x86", "i386", "i686"))
+VECTOR_BYTES = 64 if HAS_AVX512 else 32 if HAS_AVX2 else 16
+CACHE_LINE = 64
+
+_INTEGER = ir.IntType(types.intp.bitwidth)
+
+
+def integer(value: int | ir.Value) -> ir.Value:
+    return ir.Constant(_INTEGER, value) if isinstance(value, int) else value
+
+
+def positions(lanes: list[int]) -> ir.Constant:
+    """A vector of lane numbers."""
+    return ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), lanes)
+
+
+class Vector:
+    """A value in every lane, while a kernel is emitted: numbers, or the truth of a comparison."""
+
+    def __init__(self, builder: ir.IRBuilder, value: ir.Value) -> None:
+        self.builder = builder
+        self.value = value
+
+    def _with(self, instruction: Callable[..., ir.Value], *others: Vector) -> Vector:
+        return Vector(self.builder, instruction(self.value, *(other.value for other in others)))
+
+    def __add__(self, other: Vector) -> Vector:
+        return self._with(self.builder.fadd, other)
+
+    def __sub__(self, other: Vector) -> Vector:
+        return self._with(self.builder.fsub, other)
+
+    def __mul__(self, other: Vector) -> Vector:
+        return self._with(self.builder.fmul, other)
+
+    def __truediv__(self, other: Vector) -> Vector:
+        return self._with(self.builder.fdiv, other)
+
+    def __neg__(self) -> Vector:
+        return self._with(self.builder.fneg)
+
+    def __lt__(self, other: Vector) -> Vector:
+        return Vector(self.builder, self.builder.fcmp_ordered("<", self.value, other.value))
+
+    def select(self, yes: Vector, no: Vector) -> Vector:
+        """By the truth in each lane."""
+        return self._with(self.builder.select, yes, no)
+
+    def intrinsic(self, name: str, *others: Vector) -> Vector:
+        """Call LLVM's function of this name, which takes and returns such vectors."""
+        arguments = [self.value, *(other.value for other in others)]
+        kind = ir.FunctionType(self.value.type, [argument.type for argument in arguments])
+        return Vector(
+            self.builder,
+            self.builder.call(cgutils.get_or_insert_function(self.builder.module, kind, name), arguments),
+        )
+
+
+class Emitter:
+    """Where a kernel's vectors come from: constants, memory, registers that change in a loop."""
+
+    def __init__(self, builder: ir.IRBuilder, number: ir.Type, itemsize: int) -> None:
+        self.builder = builder
+        self.itemsize = itemsize
+        self.lanes = VECTOR_BYTES // itemsize
+        self.kind = ir.VectorType(number, self.lanes)
+        self._suffix = f"v{self.lanes}f{8 * itemsize}"
+
+    def number(self, value: float) -> Vector:
+        return Vector(self.builder, ir.Constant(self.kind, [value] * self.lanes))
+
+    def at(self, pointer: ir.Value, *offsets: int | ir.Value) -> ir.Value:
+        for offset in offsets:
+            pointer = self.builder.gep(pointer, [integer(offset)])
+        return pointer
+
+    def times(self, a: ir.Value, b: int | ir.Value) -> ir.Value:
+        return self.builder.mul(a, integer(b))
+
+    def load(self, pointer: ir.Value, *offsets: int | ir.Value) -> Vector:
+        place = self.builder.bitcast(self.at(pointer, *offsets), self.kind.as_pointer())
+        return Vector(self.builder, self.builder.load(place, align=self.itemsize))
+
+    def store(self, vector: Vector, pointer: ir.Value, *offsets: int | ir.Value) -> None:
+        place = self.builder.bitcast(self.at(pointer, *offsets), self.kind.as_pointer())
+        self.builder.store(vector.value, place, align=self.itemsize)
+
+    def load_repeated(self, pointer: ir.Value, *offsets: int | ir.Value) -> Vector:
+        """One number from memory, in every lane."""
+        number = self.builder.load(self.at(pointer, *offsets))
+        undefined = ir.Constant(self.kind, ir.Undefined)
+        first = self.builder.insert_element(undefined, number, ir.Constant(ir.IntType(32), 0))
+        return Vector(self.builder, self.builder.shuffle_vector(first, undefined, positions([0] * self.lanes)))
+
+    def register(self, vector: Vector) -> Register:
+        return Register(self.builder, vector)
+
+    def shuffle(self, a: Vector, b: Vector, lanes: list[int]) -> Vector:
+        """Lanes of a and, counted on from those, of b."""
+        return Vector(self.builder, self.builder.shuffle_vector(a.value, b.value, positions(lanes)))
+
+    def square_root(self, a: Vector) -> Vector:
+        return a.intrinsic(f"llvm.sqrt.{self._suffix}")
+
+    def absolute(self, a: Vector) -> Vector:
+        return a.intrinsic(f"llvm.fabs.{self._suffix}")
+
+    def multiply_add(self, a: Vector, b: Vector, c: Vector) -> Vector:
+        """a * b + c, in one rounding where the processor has such an instruction."""
+        return a.intrinsic(f"llvm.fmuladd.{self._suffix}", b, c)
+
+    def multiply_add_exact(self, a: Vector, b: Vector, c: Vector) -> Vector:
+        """a * b + c, in one rounding on every processor."""
+        return a.intrinsic(f"llvm.fma.{self._suffix}", b, c)
+
+    def loop(self, start: int | ir.Value, stop: int | ir.Value, step: int) -> AbstractContextManager:
+        """A loop like Python's range: the context is the index."""
+        bounds = integer(start), integer(stop), integer(step)
+        return cgutils.for_range_slice(self.builder, *bounds, inc=step > 0)
+
+
+class Register:
+    """A vector that changes in a loop; LLVM keeps it in a register if there are enough of them."""
+
+    def __init__(self, builder: ir.IRBuilder, vector: Vector) -> None:
+        self._builder = builder
+        self._place = cgutils.alloca_once(builder, vector.value.type)
+        self.set(vector)
+
+    def set(self, vector: Vector) -> None:
+        self._builder.store(vector.value, self._place)
+
+    def get(self) -> Vector:
+        return Vector(self._builder, self._builder.load(self._place))
+
+
+def kernel(emit: Callable[..., None]) -> Any:
+    """Make a function without result that Numba's functions can call, from one that emits its instructions.
+
+    `emit` takes an :class:`Emitter` and what the caller passes: first pointers to numbers of one type, then integers.
+    """
+
+    def typed(typing_context, *arguments):
+        kinds = [kind if isinstance(kind, types.CPointer) else types.intp for kind in arguments]
+        number = kinds[0].dtype
+
+        def generate(context, builder, signature, values):
+            emit(Emitter(builder, context.get_value_type(number), number.bitwidth // 8), *values)
+            return context.get_dummy_value()
+
+        return types.void(*kinds), generate
+
+    typed.__name__ = emit.__name__
+    typed.__doc__ = emit.__doc__
+    typed.__signature__ = inspect.signature(emit)
+    return intrinsic(typed)
+
+
+@intrinsic
+def pointer(typing_context, array):
+    """Return a pointer to an array's first number."""
+
+    def generate(context, builder, signature, values):
+        return context.make_array(array)(context, builder, values[0]).data
+
+    return types.CPointer(array.dtype)(array), generate
+
+
+@intrinsic
+def advance(typing_context, pointer, offset):
+    """Return a pointer to the number that is so many numbers further on."""
+
+    def generate(context, builder, signature, values):
+        return builder.gep(values[0], [values[1]])
+
+    return pointer(pointer, types.intp), generate
+
+
+@intrinsic
+def itemsize(typing_context, pointer):
+    """Return the bytes of a number that a pointer points to, as a constant."""
+
+    def generate(context, builder, signature, values):
+        return context.get_constant(types.intp, pointer.dtype.bitwidth // 8)
+
+    return types.intp(pointer), generate
+
+
+@intrinsic
+def number(typing_context, pointer, value):
+    """Return a number in the precision of those that a pointer points to."""
+
+    def generate(context, builder, signature, values):
+        return context.cast(builder, values[1], types.float64, pointer.dtype)
+
+    return pointer.dtype(pointer, types.float64), generate
+
+
+@intrinsic
+def multiply_add(typing_context, a, b, c):
+    """Return a * b + c, in one rounding where the processor has such an instruction, and everywhere the same."""
+
+    def generate(context, builder, signature, values):
+        return Vector(builder, values[0]).intrinsic(
+            f"llvm.fmuladd.f{a.bitwidth}", *(Vector(builder, value) for value in values[1:])
+        ).value
+
+    return a(a, a, a), generate
+
+
+@intrinsic
+def multiply_add_exact(typing_context, a, b, c):
+    """Return a * b + c, in one rounding on every processor."""
+
+    def generate(context, builder, signature, values):
+        return Vector(builder, values[0]).intrinsic(
+            f"llvm.fma.f{a.bitwidth}", *(Vector(builder, value) for value in values[1:])
+        ).value
+
+    return a(a, a, a), generate
+
+
+@intrinsic
+def store_number(typing_context, value, address):
+    """Store a number at any address."""
+
+    def generate(context, builder, signature, values):
+        builder.store(values[0], builder.inttoptr(values[1], values[0].type.as_pointer()), align=1)
+        return context.get_dummy_value()
+
+    return types.void(value, types.intp), generate
+
+
+@intrinsic
+def finish_stores(typing_context):
+    """Make what was stored past the caches visible to whoever is told that we finished."""
+
+    def generate(context, builder, signature, values):
+        builder.fence("seq_cst")
+        return context.get_dummy_value()
+
+    return types.void(), generate

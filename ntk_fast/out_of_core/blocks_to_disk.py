@@ -1,0 +1,121 @@
+"""Blocks computed, written and recorded: the part of write_gram that takes the time, and that may be killed.
+
+A block is filled by one thread in memory of its own, and handed to the store by the same thread: while one writes,
+others compute. A block is recorded in the journal after its data has reached the disk.
+"""
+
+from __future__ import annotations
+
+import errno
+import threading
+import time
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+
+from ntk_fast.backends.base import FillTile, Tile
+from ntk_fast.out_of_core.block_matrix import BlockMatrix
+from ntk_fast.out_of_core.journal import Journal, sync_folder
+from ntk_fast.out_of_core.store import Store
+from ntk_fast.threads import single_threaded_blas
+from ntk_fast.tiling import Progress, run_tiles
+
+#: How much is written, or how long it takes, between two entries of the journal: what a kill may cost.
+CHECKPOINT_BYTES = 256 << 20
+CHECKPOINT_SECONDS = 5.0
+
+
+class _Checkpoints:
+    """Blocks that were written and are not in the journal yet."""
+
+    def __init__(self, store: Store, journal: Journal) -> None:
+        self._store = store
+        self._journal = journal
+        self._lock = threading.Lock()
+        self._saving = threading.Lock()
+        self._blocks: list[int] = []
+        self._bytes = 0
+        self._last = time.monotonic()
+
+    def add(self, block: int, n_bytes: int) -> None:
+        with self._lock:
+            self._blocks.append(block)
+            self._bytes += n_bytes
+            due = self._bytes >= CHECKPOINT_BYTES or time.monotonic() - self._last >= CHECKPOINT_SECONDS
+        if due and self._saving.acquire(blocking=False):
+            try:
+                self.save()
+            finally:
+                self._saving.release()
+
+    def save(self) -> None:
+        with self._lock:
+            blocks, self._blocks, self._bytes, self._last = self._blocks, [], 0, time.monotonic()
+        if blocks:
+            self._store.sync()
+            self._journal.mark(blocks)
+
+
+def write_blocks(
+    path: Path,
+    store: Store,
+    journal: Journal,
+    matrix: BlockMatrix,
+    tiles: list[Tile],
+    n_threads: int,
+    progress: Progress | None,
+    overwrite: bool,
+) -> None:
+    """Write all blocks that the journal does not have, and give the store its name."""
+    try:
+        store.open(fresh=not journal.finished.any())
+        _write_missing(store, journal, matrix, tiles, n_threads, progress)
+        store.finish()
+        store.close()
+        if path.exists() and not overwrite:
+            raise FileExistsError(f"{path} has appeared meanwhile; the finished matrix is {store.path}.")
+        store.replace(path)
+        sync_folder(path.parent)
+        journal.remove()
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        share = f"{int(journal.finished.sum())} of {len(tiles)} blocks are written and kept"
+        sentence = f"The disk is full: {share}; make room, and call again with resume=True"
+        raise OSError(error.errno, sentence, str(path)) from error
+    finally:
+        if not journal.finished.any():  # nothing worth keeping
+            store.remove()
+            journal.remove()
+
+
+def _write_missing(
+    store: Store, journal: Journal, matrix: BlockMatrix, tiles: list[Tile], n_threads: int, progress: Progress | None
+) -> None:
+    index = {tile: position for position, tile in enumerate(tiles)}
+    missing = [tile for tile in tiles if not journal.finished[index[tile]]]
+    total = sum(tile.n_entries for tile in tiles)
+    before = total - sum(tile.n_entries for tile in missing)
+    checkpoints = _Checkpoints(store, journal)
+
+    def make_fill() -> FillTile:
+        scratch = np.empty(max(tile.n_entries for tile in missing), dtype=matrix.dtype)
+
+        def fill(tile: Tile) -> None:
+            shape = (tile.row_stop - tile.row_start, tile.column_stop - tile.column_start)
+            values = scratch[: tile.n_entries].reshape(shape)
+            matrix.fill(tile, values)
+            store.write(tile, values)
+            checkpoints.add(index[tile], values.nbytes)
+
+        return fill
+
+    if progress is not None:
+        progress(before, total)
+    show = None if progress is None else lambda done, _: progress(before + done, total)
+    try:
+        with single_threaded_blas() if matrix.backend.uses_blas else nullcontext():
+            run_tiles(missing, make_fill, n_threads, show)
+    finally:
+        checkpoints.save()

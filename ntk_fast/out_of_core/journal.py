@@ -1,0 +1,112 @@
+"""Which blocks of a store are finished: a JSON document beside it, and the lock on it.
+
+The document is written once, before any block. Then one character of it changes per finished block, in place: nothing
+can be torn, and a full disk is no obstacle.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: After the marks: the rest of the JSON document.
+_END = b'"}\n'
+
+
+class Journal:
+    """An open and locked journal; a process that dies, however it does, lets go of the lock.
+
+    Attributes
+    ----------
+    identity : dict or None
+        What the store holds: every value that a change of would change its bits. None: nothing was begun.
+    finished : ndarray of bool
+        Of each block.
+    """
+
+    def __init__(self, path: Path, store: Path) -> None:
+        self._path = path
+        self._file = _locked(path, store)
+        self.identity: dict[str, Any] | None = None
+        self.finished: NDArray[np.bool_] = np.zeros(0, dtype=bool)
+        self._marks = 0
+        content = os.pread(self._file, os.fstat(self._file).st_size, 0)
+        if content[:1] == b"{":  # written last: without it the rest may be torn, and no block was written
+            try:
+                document = json.loads(content)
+                self.identity, marks = document["identity"], document["finished"]
+            except (ValueError, KeyError, TypeError):
+                self.close()
+                raise ValueError(
+                    f"{path} is damaged; remove it and {store}.partial, and write {store} from the beginning."
+                ) from None
+            self.finished = np.frombuffer(marks.encode(), dtype=np.uint8) == ord("1")
+            self._marks = len(content) - len(_END) - len(marks)
+
+    def begin(self, identity: dict[str, Any], n_blocks: int) -> None:
+        """Forget what the journal said, and record a store of which nothing is finished."""
+        document = json.dumps({"identity": identity, "finished": "0" * n_blocks})[:-2].encode() + _END
+        os.ftruncate(self._file, 0)
+        write_at(self._file, document[1:], 1)
+        os.fsync(self._file)
+        write_at(self._file, document[:1], 0)
+        os.fsync(self._file)
+        sync_folder(self._path.parent)
+        self.identity, self.finished = identity, np.zeros(n_blocks, dtype=bool)
+        self._marks = len(document) - len(_END) - n_blocks
+
+    def mark(self, blocks: list[int]) -> None:
+        """Record that blocks are finished, and on the disk."""
+        for block in blocks:
+            write_at(self._file, b"1", self._marks + block)
+        os.fsync(self._file)
+        self.finished[blocks] = True
+
+    def remove(self) -> None:
+        """Delete the journal, of a store that is finished or was never begun; the lock lasts until `close`."""
+        self._path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        os.close(self._file)
+
+
+def _locked(path: Path, store: Path) -> int:
+    """Open and lock a journal, empty if there is none."""
+    while True:
+        try:
+            file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise OSError(error.errno, f"{store} cannot be written: {error.strerror}", str(path.parent)) from None
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(file)
+            raise BlockingIOError(
+                error.errno, "Another process or thread is writing this store; wait for it, or stop it", str(store)
+            ) from None
+        if os.fstat(file).st_nlink:
+            return file
+        os.close(file)  # its owner finished, and removed it, between our opening it and locking it
+
+
+def write_at(file: int, content: bytes | memoryview, offset: int) -> None:
+    """Write all of `content` at a position of a file; a disk may take it in several parts."""
+    rest = memoryview(content)
+    while rest:
+        n_written = os.pwrite(file, rest, offset)
+        rest, offset = rest[n_written:], offset + n_written
+
+
+def sync_folder(path: Path) -> None:
+    """Put the names in a folder on the disk."""
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

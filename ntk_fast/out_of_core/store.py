@@ -1,0 +1,59 @@
+"""What a store is: a place for the blocks of one matrix, under a temporary name until it is finished."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ntk_fast.backends.base import Tile
+
+
+class Store(Protocol):
+    """One way to lay a matrix out on the disk."""
+
+    path: Path  # the temporary one
+    #: Whether writing a block also writes its mirror image, so that only half of the blocks are computed.
+    mirrors: bool
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """What of the layout shows in the bits on the disk, as JSON."""
+
+    @property
+    def block_shape(self) -> tuple[int, int]:
+        """Rows and columns of a block; square where `mirrors`."""
+
+    def open(self, fresh: bool) -> None:
+        """Open the temporary store; `fresh`: make it, whatever a killed process may have left."""
+
+    def write(self, tile: Tile, values: NDArray[np.floating[Any]]) -> None:
+        """Write a block of contiguous values; called from several threads at once."""
+
+    def sync(self) -> None:
+        """Put what was written on the disk."""
+
+    def finish(self) -> None:
+        """Complete the temporary store, and put all of it on the disk."""
+
+    def close(self) -> None:
+        """Let go of files; it may be called twice."""
+
+    def replace(self, path: Path) -> None:
+        """Give the finished store its name, in the place of what has it."""
+
+    def remove(self) -> None:
+        """Remove the temporary store, if there is one."""
+
+    def is_finished(self, path: Path) -> bool:
+        """Return whether there is a finished store of this layout, shape and dtype at a path."""
+
+    def read(self, path: Path, tile: Tile) -> NDArray[np.floating[Any]]:
+        """Return a block of the finished store."""
+
+
+def same_bits(a: NDArray[np.floating[Any]], b: NDArray[np.floating[Any]]) -> bool:
+    """Return whether arrays are equal to the last bit."""
+    return a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == b.tobytes()

@@ -1,0 +1,214 @@
+"""write_gram: what is asked for, what is on the disk already, and what follows from both."""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import ArrayLike
+
+from ntk_fast.backends import choose_backend
+from ntk_fast.engines import chosen_engine
+from ntk_fast.gram import check_both
+from ntk_fast.out_of_core.block_matrix import BlockMatrix
+from ntk_fast.out_of_core.blocks_to_disk import write_blocks
+from ntk_fast.out_of_core.journal import Journal
+from ntk_fast.out_of_core.npy_store import NpyStore
+from ntk_fast.out_of_core.row_blocks import sliceable
+from ntk_fast.out_of_core.store import Store, same_bits
+from ntk_fast.out_of_core.zarr_store import ZarrStore
+from ntk_fast.threads import choose_n_threads
+from ntk_fast.tiling import Progress, make_tiles
+from ntk_fast.validation import check_whole_number
+from ntk_fast.version import __version__
+
+if TYPE_CHECKING:
+    from ntk_fast.backends.base import Tile
+    from ntk_fast.kernels import Kernel
+
+DEFAULT_CHUNK_SIZE = 1024
+
+
+def write_gram(
+    kernel: Kernel,
+    X: ArrayLike,
+    path: str | os.PathLike[str],
+    Y: ArrayLike | None = None,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    dtype: Any = None,
+    backend: str | None = None,
+    n_threads: int | None = None,
+    progress: Progress | None = None,
+    chunk_size: int | None = None,
+    compressor: Any = None,
+    triangle: str = "both",
+) -> None:
+    """Write the Gram matrix ``K[i, j] = kernel(X[i], Y[j])`` to disk, without ever holding much of it in memory.
+
+    Until it is finished the store is called `path` + ".partial", with a journal, `path` + ".journal", beside it. Killed
+    or interrupted at any moment and called again with ``resume=True``, it goes on where it was, and ends with the same
+    bits as if nothing had happened. A full disk is an error that keeps what was done.
+
+    Parameters
+    ----------
+    kernel : ArcCosine, NNGP or NTK
+    X : array-like of shape (n, n_features)
+        Real, finite rows. They may be a memory-mapped file larger than memory, or anything that is sliced like an array
+        (an HDF5 or a Zarr array): rows are read in blocks.
+    path : str or path-like
+        Ends in ".npy" (one file, as of :func:`numpy.save`) or ".zarr" (a Zarr v3 array; needs the extra `zarr`).
+    Y : array-like of shape (m, n_features), optional
+        None: the rows of `X`; the matrix is then symmetric.
+    resume : bool, default False
+        Go on with an unfinished store; begin if there is none; do nothing if `path` is finished and is this matrix.
+    overwrite : bool, default False
+        Replace what is at `path` once the new matrix is finished, and give up an unfinished store; with `resume` only
+        if it is of another matrix.
+    dtype, backend, n_threads
+        As in :func:`ntk_fast.gram`.
+    progress : callable, optional
+        Called as ``progress(entries_done, entries_in_all)`` from the calling thread: at the start, with what an earlier
+        run did, and then about ten times a second.
+    chunk_size : int >= 1, optional
+        Rows and columns of a Zarr chunk; by default 1024.
+    compressor : {None, "blosc", "gzip", "zstd"} or a Zarr codec, default None
+        Of Zarr chunks. Kernel values compress by a tenth or so.
+    triangle : {"both", "upper"}, default "both"
+        "upper": a symmetric Zarr store holds only chunks on and above the diagonal; :func:`ntk_fast.read_gram` reads
+        the others from their mirror images.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as above, the result would overflow, or the unfinished store is of another kernel, other
+        rows, another dtype, layout, backend or version.
+    FileExistsError
+        If there is a store at `path`, or an unfinished one, and neither `resume` nor `overwrite` say what to do.
+    BlockingIOError
+        If another process is writing this store.
+    OSError
+        If the disk is full, read-only or broken.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> import numpy as np
+    >>> import ntk_fast as ntk
+    >>> X = np.random.default_rng(0).standard_normal((100, 5))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder) / "K.npy"
+    ...     ntk.write_gram(ntk.NTK(depth=2), X, path)
+    ...     bool((np.load(path) == ntk.NTK(depth=2)(X)).all())
+    True
+    """
+    path = Path(path)
+    _check_layout(path, chunk_size, compressor, triangle, symmetric=Y is None)
+    chosen, engine, threads = choose_backend(backend), chosen_engine(backend), choose_n_threads(n_threads)
+    x_rows, y_rows = sliceable(X, "X"), None if Y is None else sliceable(Y, "Y")
+    # of no rows: their dtype and columns are checked here, their values block by block
+    x_start, _ = check_both(x_rows[:0], None if y_rows is None else y_rows[:0], dtype)
+    shape = (x_rows.shape[0], (x_rows if y_rows is None else y_rows).shape[0])
+    partial = path.with_name(path.name + ".partial")
+    store: Store
+    if path.suffix == ".npy":
+        store = NpyStore(partial, shape, x_start.dtype)
+    else:
+        size = DEFAULT_CHUNK_SIZE if chunk_size is None else chunk_size
+        about = {"kernel": repr(kernel), "triangle": triangle}
+        store = ZarrStore(partial, shape, x_start.dtype, Y is None, size, compressor, about)
+    with closing(Journal(path.with_name(path.name + ".journal"), path)) as journal, closing(store):
+        try:
+            goes_on = _find_unfinished(path, store, journal, resume, overwrite)
+            matrix = BlockMatrix(kernel, x_rows, y_rows, x_start.dtype, chosen)
+            tiles = make_tiles(
+                *shape,
+                symmetric=store.mirrors,
+                block_rows=store.block_shape[0],
+                block_columns=store.block_shape[1],
+            )
+            if resume and path.exists() and not goes_on and _is_this(path, store, matrix, tiles, overwrite):
+                journal.remove()  # of a run that was killed when the store had its name already
+                if progress is not None:
+                    n_entries = sum(tile.n_entries for tile in tiles)
+                    progress(n_entries, n_entries)
+                return
+            identity = {
+                "kernel": repr(kernel),
+                "rows": matrix.fingerprints,
+                "shape": list(shape),
+                "dtype": x_start.dtype.name,
+                "store": store.description,
+                "engine": str(engine),
+                "version": __version__,
+            }
+            if not (goes_on and resume and _is_same(path, journal.identity, identity, overwrite)):
+                store.remove()
+                journal.begin(identity, len(tiles))
+            write_blocks(path, store, journal, matrix, tiles, threads, progress, overwrite)
+        finally:
+            if journal.identity is None:
+                journal.remove()
+
+
+def _check_layout(path: Path, chunk_size: int | None, compressor: Any, triangle: str, *, symmetric: bool) -> None:
+    if path.suffix not in (".npy", ".zarr"):
+        raise ValueError(f"path must end in .npy or .zarr; got {str(path)!r}.")
+    if triangle not in ("both", "upper"):
+        raise ValueError(f"triangle must be 'both' or 'upper'; got {triangle!r}.")
+    if path.suffix == ".npy":
+        for name, value, default in (
+            ("chunk_size", chunk_size, None),
+            ("compressor", compressor, None),
+            ("triangle", triangle, "both"),
+        ):
+            if value != default:
+                raise ValueError(f"{name} is for a .zarr store; got {name}={value!r} with {str(path)!r}.")
+    if chunk_size is not None:
+        check_whole_number(chunk_size, "chunk_size", 1)
+    if triangle == "upper" and not symmetric:
+        raise ValueError("triangle='upper' needs a symmetric matrix: one without Y.")
+
+
+def _find_unfinished(path: Path, store: Store, journal: Journal, resume: bool, overwrite: bool) -> bool:
+    """Return whether there is an unfinished store; raise if it, or a finished one, must not be touched."""
+    begun = store.path.exists()
+    if begun and journal.identity is None and not overwrite:
+        raise FileExistsError(
+            f"{store.path} exists and has no journal; remove it, or pass overwrite=True to begin anew."
+        )
+    unfinished = begun and journal.identity is not None
+    if unfinished and not (resume or overwrite):
+        raise FileExistsError(
+            f"{path} was begun and not finished; pass resume=True to go on, or overwrite=True to begin anew."
+        )
+    if path.exists() and not overwrite and (unfinished or not resume):
+        raise FileExistsError(f"{path} exists already; pass overwrite=True to replace it.")
+    return unfinished
+
+
+def _is_this(path: Path, store: Store, matrix: BlockMatrix, tiles: list[Tile], overwrite: bool) -> bool:
+    """Return whether a finished store is this matrix: whether its first rows are, on which all rows of Y (X) bear."""
+    first = [tile for tile in tiles if tile.row_start == 0]
+    if store.is_finished(path) and all(same_bits(store.read(path, tile), matrix.block(tile)) for tile in first):
+        return True
+    if not overwrite:
+        raise ValueError(
+            f"{path} is finished, and is not this matrix as this engine computes it; pass overwrite=True to replace it."
+        )
+    return False
+
+
+def _is_same(path: Path, begun: dict[str, Any] | None, identity: dict[str, Any], overwrite: bool) -> bool:
+    """Return whether an unfinished store is of the same matrix, layout, engine and version."""
+    assert begun is not None
+    for name, value in identity.items():
+        if begun.get(name) != value:
+            if overwrite:
+                return False
+            change = "other rows" if name == "rows" else f"{name} {begun.get(name)!r}, and now it is {value!r}"
+            raise ValueError(f"{path} was begun with {change}; pass overwrite=True to begin anew.")
+    return True

@@ -1,0 +1,177 @@
+"""A Zarr v3 array that is written in blocks of whole chunks, in any order."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ntk_fast.backends.base import Tile
+from ntk_fast.out_of_core.journal import sync_folder
+
+#: Rows and columns of a block, at least: small chunks are computed several at once.
+BLOCK_ROWS = 1024
+
+#: Of the array: what `read_gram` needs to know of it.
+ATTRIBUTE = "ntk_fast"
+
+
+def require_zarr() -> None:
+    if importlib.util.find_spec("zarr") is None:
+        raise ImportError("A .zarr store needs zarr-python 3 or later: pip install 'ntk_fast[zarr]'.")
+    import zarr
+
+    if int(zarr.__version__.split(".")[0]) < 3:
+        raise ImportError(
+            f"A .zarr store needs zarr-python 3 or later; found {zarr.__version__}: pip install -U 'ntk_fast[zarr]'."
+        )
+
+
+class ZarrStore:
+    """See the module. Of a symmetric matrix each pair of chunks is computed once, and stored once or twice."""
+
+    def __init__(
+        self,
+        path: Path,
+        shape: tuple[int, int],
+        dtype: np.dtype,
+        symmetric: bool,
+        chunk_size: int,
+        compressor: Any,
+        about: dict[str, str],
+    ) -> None:
+        require_zarr()
+        self.path = path
+        self.shape = shape
+        self.dtype = dtype
+        self.mirrors = symmetric
+        self._chunk_size = max(1, min(chunk_size, max(shape)))
+        self._compressor = _codec(compressor)
+        self._about = about  # the array's attribute: its kernel, and the triangle that is stored
+        self._array: Any = None
+        self._unsynced: list[tuple[int, int, int, int]] = []
+
+    @property
+    def description(self) -> dict[str, Any]:
+        compressor = None if self._compressor is None else self._compressor.to_dict()
+        return {
+            "format": "zarr",
+            "chunk_size": self._chunk_size,
+            "compressor": compressor,
+            "triangle": self._about["triangle"],
+        }
+
+    @property
+    def block_shape(self) -> tuple[int, int]:
+        side = self._chunk_size * max(1, BLOCK_ROWS // self._chunk_size)
+        return side, side
+
+    def open(self, fresh: bool) -> None:
+        import zarr
+
+        if not fresh:
+            self._array = zarr.open_array(self.path, mode="r+")
+            return
+        self.remove()
+        self._array = zarr.create_array(
+            self.path,
+            shape=self.shape,
+            dtype=self.dtype,
+            chunks=(self._chunk_size, self._chunk_size),
+            compressors=self._compressor,
+            fill_value=0.0,
+            attributes={ATTRIBUTE: self._about},
+            chunk_key_encoding={"name": "default", "separator": "/"},
+            config={"write_empty_chunks": True},
+        )
+
+    def write(self, tile: Tile, values: NDArray[np.floating[Any]]) -> None:
+        self._write(tile.row_start, tile.row_stop, tile.column_start, tile.column_stop, values)
+        if self.mirrors and self._about["triangle"] == "both" and tile.row_start != tile.column_start:
+            self._write(tile.column_start, tile.column_stop, tile.row_start, tile.row_stop, values.T)
+
+    def _write(self, row_start: int, row_stop: int, column_start: int, column_stop: int, values: Any) -> None:
+        self._array[row_start:row_stop, column_start:column_stop] = values
+        self._unsynced.append((row_start, row_stop, column_start, column_stop))
+
+    def sync(self) -> None:
+        written, self._unsynced = self._unsynced, []
+        size = self._chunk_size
+        for row_start, row_stop, column_start, column_stop in written:
+            for i in range(row_start // size, -(-row_stop // size)):
+                folder = self.path / "c" / str(i)
+                for j in range(column_start // size, -(-column_stop // size)):
+                    _sync_file(folder / str(j))
+                sync_folder(folder)
+        if written:
+            sync_folder(self.path / "c")
+
+    def finish(self) -> None:
+        for left_over in self.path.rglob("*.partial"):  # of chunks that were being written when a process was killed
+            left_over.unlink()
+        _sync_file(self.path / "zarr.json")
+        sync_folder(self.path)
+
+    def close(self) -> None:
+        self._array = None
+
+    def replace(self, path: Path) -> None:
+        # a folder cannot take another one's name: what has it is put aside first
+        aside = path.with_name(path.name + ".replaced")
+        if path.exists():
+            shutil.rmtree(aside, ignore_errors=True)
+            path.rename(aside)
+        self.path.rename(path)
+        shutil.rmtree(aside, ignore_errors=True)
+
+    def remove(self) -> None:
+        if self.path.exists():
+            shutil.rmtree(self.path)
+
+    def is_finished(self, path: Path) -> bool:
+        import zarr
+
+        try:
+            stored = zarr.open_array(path, mode="r")
+        except (FileNotFoundError, ValueError):
+            return False
+        layout = (stored.shape, stored.dtype, stored.chunks, stored.attrs.get(ATTRIBUTE))
+        return layout == (self.shape, self.dtype, (self._chunk_size, self._chunk_size), self._about)
+
+    def read(self, path: Path, tile: Tile) -> NDArray[np.floating[Any]]:
+        import zarr
+
+        stored = zarr.open_array(path, mode="r")
+        return np.asarray(stored[tile.row_start : tile.row_stop, tile.column_start : tile.column_stop])
+
+
+def _codec(compressor: Any) -> Any:
+    """Return a Zarr codec, or None, from its name or itself."""
+    from zarr.codecs import BloscCodec, GzipCodec, ZstdCodec
+
+    if compressor is None:
+        return None
+    named = {"blosc": BloscCodec, "gzip": GzipCodec, "zstd": ZstdCodec}
+    if isinstance(compressor, str):
+        if compressor not in named:
+            raise ValueError(f"compressor must be None, 'blosc', 'gzip', 'zstd' or a Zarr codec; got {compressor!r}.")
+        return named[compressor]()
+    if not hasattr(compressor, "to_dict"):
+        raise TypeError(
+            f"compressor must be None, 'blosc', 'gzip', 'zstd' or a Zarr codec; got {compressor!r} of type "
+            f"{type(compressor).__name__}."
+        )
+    return compressor
+
+
+def _sync_file(path: Path) -> None:
+    file = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)

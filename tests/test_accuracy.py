@@ -1,0 +1,73 @@
+"""Every engine against 50 digits, on the pairs where kernels usually lose theirs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from adversarial import NOISES, adversarial_pairs, correlated_rows, degree, near_pairs
+from oracle import exact_diagonal, largest_ulps, worst_entry
+from registry import DEEP_KERNELS, KERNELS, LARGEST_DIAGONAL_ULPS, tolerance
+
+from ntk_fast.kernels import Kernel
+
+SHALLOW = {name: kernel for name, kernel in KERNELS.items() if kernel.depth <= 10}
+DEEP = {name: kernel for name, kernel in KERNELS.items() if kernel.depth > 10} | DEEP_KERNELS
+
+
+def kernels(table: dict[str, Kernel]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("kernel", table.values(), ids=table.keys())
+
+
+@kernels(SHALLOW)
+@pytest.mark.parametrize("n_features", [1, 2, 3, 10, 64])
+def test_entries_of_difficult_pairs_are_exact(kernel, n_features, dtype, backend):
+    X, Y = adversarial_pairs(n_features, dtype, degree(kernel))
+    worst = worst_entry(kernel, X, Y, kernel(X, Y, backend=backend))
+    assert worst.error <= tolerance(kernel, dtype), worst
+
+
+@kernels(DEEP)
+def test_entries_of_deep_kernels_are_exact(kernel, dtype, backend):
+    X, Y = near_pairs(16, dtype)
+    worst = worst_entry(kernel, X, Y, kernel(X, Y, backend=backend))
+    assert worst.error <= tolerance(kernel, dtype), worst
+
+
+@kernels({name: KERNELS[name] for name in ("arccos0-1", "arccos2-3", "ntk-relu-3", "ntk-abs-3", "ntk-bias-3")})
+@pytest.mark.parametrize("noise", NOISES)
+@pytest.mark.parametrize("n_features", [2, 64])
+def test_rows_with_a_common_offset_lose_nothing(kernel, noise, n_features, dtype, backend):
+    X = correlated_rows(n_features, noise, dtype)
+    K = kernel(X, backend=backend)
+    worst = worst_entry(kernel, X, X, K)
+    assert worst.error <= tolerance(kernel, dtype), worst
+    assert np.array_equal(K, K.T)
+
+
+@kernels(SHALLOW)
+def test_the_diagonal_is_exact_to_the_last_bits(kernel, dtype, backend):
+    X = np.concatenate(adversarial_pairs(10, dtype, degree(kernel)))
+    exact = exact_diagonal(kernel, X)
+    for diagonal in (kernel.diag(X, backend=backend), kernel(X, backend=backend).diagonal()):
+        assert diagonal.dtype == dtype
+        assert largest_ulps(diagonal, exact) <= LARGEST_DIAGONAL_ULPS
+
+
+def test_an_entry_is_right_where_its_rows_own_diagonal_is_out_of_range(dtype, backend):
+    """K(x, x) overflows and K(y, y) underflows, but K(x, y) is an ordinary number."""
+    kernel = KERNELS["ntk-relu-3"]
+    X, Y = correlated_rows(5, 1.0, dtype), correlated_rows(5, 1e-3, dtype)
+    power = 2.0 ** (np.finfo(dtype).maxexp - 60)  # exact, so the matrix must not change by a bit
+    assert np.array_equal(kernel(X * power, Y / power, backend=backend), kernel(X, Y, backend=backend))
+
+
+def test_subnormal_and_huge_rows_give_no_nan(kernel, dtype, backend):
+    smallest, largest = np.finfo(dtype).smallest_subnormal, np.finfo(dtype).max / 64
+    X = np.array([[smallest, 0], [smallest, smallest], [0, -7 * smallest], [0, 0], [1, 1]], dtype=dtype)
+    if degree(kernel) <= 1:
+        X = np.concatenate([X, np.array([[1, 0], [0, 0.5]], dtype=dtype)])
+    assert np.isfinite(kernel(X, backend=backend)).all()
+    with np.errstate(over="ignore"):
+        Y = np.array([[largest, largest], [-largest, 0]], dtype=dtype)
+    if degree(kernel) <= 1 and kernel.recursion.is_homogeneous:
+        assert np.isfinite(kernel(X[:4], Y, backend=backend)).all()
