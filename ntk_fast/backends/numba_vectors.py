@@ -226,9 +226,11 @@ def multiply_add(typing_context, a, b, c):
     """Return a * b + c, in one rounding where the processor has such an instruction, and everywhere the same."""
 
     def generate(context, builder, signature, values):
-        return Vector(builder, values[0]).intrinsic(
-            f"llvm.fmuladd.f{a.bitwidth}", *(Vector(builder, value) for value in values[1:])
-        ).value
+        return (
+            Vector(builder, values[0])
+            .intrinsic(f"llvm.fmuladd.f{a.bitwidth}", *(Vector(builder, value) for value in values[1:]))
+            .value
+        )
 
     return a(a, a, a), generate
 
@@ -238,9 +240,11 @@ def multiply_add_exact(typing_context, a, b, c):
     """Return a * b + c, in one rounding on every processor."""
 
     def generate(context, builder, signature, values):
-        return Vector(builder, values[0]).intrinsic(
-            f"llvm.fma.f{a.bitwidth}", *(Vector(builder, value) for value in values[1:])
-        ).value
+        return (
+            Vector(builder, values[0])
+            .intrinsic(f"llvm.fma.f{a.bitwidth}", *(Vector(builder, value) for value in values[1:]))
+            .value
+        )
 
     return a(a, a, a), generate
 
