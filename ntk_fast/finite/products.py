@@ -22,6 +22,8 @@ Reals = NDArray[np.float64]
 PRODUCT_TILE = (256, 512)
 #: Rows and columns of a Gram matrix's tile: small, so that little of a symmetric one is computed twice.
 GRAM_TILE = (128, 128)
+#: Multiplications below which a product stays on one thread: starting others takes 0.1 ms, this many about 0.5 ms.
+WORTH_THREADS = 2**24
 #: Entries of a block of rows in an elementwise pass: 1 MB.
 BLOCK_ENTRIES = 2**17
 
@@ -39,7 +41,7 @@ def product(
 
     tiles = make_tiles(len(a), len(b), symmetric=False, block_rows=PRODUCT_TILE[0], block_columns=PRODUCT_TILE[1])
     with single_threaded_blas():
-        run_tiles(tiles, lambda: fill, n_threads)
+        run_tiles(tiles, lambda: fill, n_threads if out.size * a.shape[1] > WORTH_THREADS else 1)
     return out
 
 
