@@ -28,7 +28,7 @@ def choose_n_threads(n_threads: int | None) -> int:
     text = os.environ.get(THREADS_VARIABLE, "").strip()
     if not text:
         return available_cores()
-    if not text.isdigit() or int(text) < 1:
+    if not text.isdecimal() or int(text) < 1:
         raise ValueError(f"{THREADS_VARIABLE} must be a whole number >= 1; got {text!r}.")
     return int(text)
 
@@ -39,6 +39,14 @@ def _controller() -> Any:
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController().select(user_api="blas")
+
+
+def _take_turn() -> None:
+    """Have threadpoolctl (from 3.8 on) obey this thread: it lets one set the number for OpenBLAS and ignores others."""
+    from threadpoolctl import OpenBLASController
+
+    if hasattr(OpenBLASController, "clear_controlling_thread"):
+        OpenBLASController.clear_controlling_thread(force=True)
 
 
 _lock = threading.Lock()
@@ -52,6 +60,7 @@ def single_threaded_blas() -> Iterator[None]:
     global _n_users, _limiter
     with _lock:
         if _n_users == 0:
+            _take_turn()
             _limiter = _controller().limit(limits=1)
         _n_users += 1
     try:
@@ -60,5 +69,7 @@ def single_threaded_blas() -> Iterator[None]:
         with _lock:
             _n_users -= 1
             if _n_users == 0:
+                _take_turn()  # the first user was perhaps another thread
                 _limiter.restore_original_limits()
                 _limiter = None
+                _take_turn()  # nobody's, as before

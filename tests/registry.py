@@ -54,6 +54,6 @@ DEEP_KERNELS: dict[str, Kernel] = {
 }
 
 #: Every way to compute on this machine, fastest first.
-ENGINES = [engine for engine in available_engines() if engine.backend != "numba"]
+ENGINES = available_engines()
 
 DTYPES = [np.dtype(np.float64), np.dtype(np.float32)]

@@ -1,126 +1,52 @@
-"""The tile loop in Numba: the same computation as csrc/tile.h, a row of entries at a time.
+"""The tile loop in Numba: the same computation as csrc/tile.h.
 
-Columns are packed once. Then, a band of rows at a time: dot products of a strip of rows; kernel entries in place, row by
-row, in loops over columns that Numba vectorises; the row stored; and, in a symmetric matrix, the band stored again
-transposed. The matrix is written once and never read, and an entry depends on its two rows alone.
-
-Memory is pointers here. Every slice of an array, and every array handed to a function, would count its references by
-atomic operations: measured, those took longer than the computation.
+Columns are packed once. Then, a band of rows at a time: dot products of a strip of rows; kernel entries in place, row
+by row; the row stored; and, in a symmetric matrix, the band stored again transposed. The matrix is written once and
+never read, and an entry depends on its two rows alone.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from numba import njit
 
-from ntk_fast.backends import numba_kernels, numba_vectors
-from ntk_fast.backends.numba_kernels import (
-    GROUP,
-    STRIP,
-    VECTORS,
-    evaluate,
-    panel_product,
-    panel_square_chords,
-    panel_square_chords_exact,
-    store_lines,
-    transpose,
+from ntk_fast.backends import numba_arguments, numba_entry, numba_kernels, numba_vectors
+from ntk_fast.backends.numba_arguments import (
+    BAND_BYTES,
+    FEATURE_BLOCK,
+    STRIP_STRIDE,
+    Block,
+    EntryArguments,
+    RowArguments,
+    Scratch,
+    entry_pointers,
+    row_pointers,
+    scratch_pointers,
 )
+from ntk_fast.backends.numba_entry import row_entries
+from ntk_fast.backends.numba_kernels import GROUP_BYTES, PANEL_BYTES, STRIP, panel_product, store_lines, transpose
 from ntk_fast.backends.numba_vectors import (
     CACHE_LINE,
     VECTOR_BYTES,
+    Pointer,
     advance,
+    clear,
+    compiled,
+    copy,
     finish_stores,
     itemsize,
-    multiply_add,
     multiply_add_exact,
     number,
     pointer,
     store_number,
 )
 
-BAND_BYTES = 512  # a band's rows, as numbers: a transposed run is 8 cache lines
-FEATURE_BLOCK = 256  # features whose packed columns stay in the second-level cache
-STRIP_STRIDE = FEATURE_BLOCK + 16
-PANEL_BYTES = VECTORS * VECTOR_BYTES
-UNIT_BYTES = GROUP * PANEL_BYTES  # columns are padded to whole panels and whole groups
-
-#: A flat array; in compiled code a pointer to it.
-Numbers = Any
-
-
-class EntryArguments(NamedTuple):
-    """A `profile.Entry`."""
-
-    n_layers: int
-    chord_power: int
-    opposite_offset: float
-    has_tangent: bool
-    value: Numbers
-    value_terms: int
-    slope: Numbers
-    slope_terms: int
-    position: Numbers  # scale, stretch
-    near: float
-    near_exact: float
-
-
-class RowArguments(NamedTuple):
-    """`rows.Rows`: row i starts at i * row_stride."""
-
-    n_rows: int
-    values: Numbers
-    row_stride: int
-    inverse_norm: Numbers
-    scale: Numbers
-    rho: Numbers
-    tau: Numbers
-    diagonal: Numbers
-
-
-class Block(NamedTuple):
-    """A tile, and the matrix that it lies in: an address and two steps in bytes, so any strides will do."""
-
-    n_features: int
-    n_layers: int
-    row_start: int
-    row_stop: int
-    column_start: int
-    column_stop: int
-    is_symmetric: bool
-    out: int
-    row_step: int
-    column_step: int
-    is_streamed: bool  # store past the caches: right when the matrix does not fit in them
-
-
-class Scratch(NamedTuple):
-    """One thread's memory, aligned; `columns` numbers are one row of the band."""
-
-    columns: int
-    packed: Numbers  # (panels, n_features, panel)
-    strip: Numbers  # (STRIP, STRIP_STRIDE)
-    band: Numbers  # (band, columns)
-    turned: Numbers  # (lanes, band)
-    near: Numbers  # (3, panel)
-    squares: Numbers  # (columns,), like the rest: of one row of the band ...
-    values: Numbers
-    slopes: Numbers
-    theta: Numbers
-    inverse_norm: Numbers  # ... and of the block's columns
-    scale: Numbers
-    rho: Numbers  # (layers + 1, columns)
-    tau: Numbers
-
-
-compiled = njit(nogil=True, error_model="numpy")
-
-_SOURCES = sha256(b"".join(Path(module.__file__).read_bytes() for module in (numba_vectors, numba_kernels))).hexdigest()
+_MODULES = numba_vectors, numba_kernels, numba_arguments, numba_entry
+_SOURCES = sha256(b"".join(Path(str(module.__file__)).read_bytes() for module in _MODULES)).hexdigest()
 
 
 def kept(function: Callable[..., Any]) -> Any:
@@ -137,20 +63,8 @@ def kept(function: Callable[..., Any]) -> Any:
 
 
 @compiled
-def clear(target, n):
-    for k in range(n):
-        target[k] = 0
-
-
-@compiled
-def copy(source, target, n):
-    for k in range(n):
-        target[k] = source[k]
-
-
-@compiled
-def pack_columns(y, block, scratch):
-    """Copy the block's columns to packed[panel][feature][column], zeros beyond the last one, and what else they have."""
+def pack_columns(y: RowArguments, block: Block, scratch: Scratch) -> None:
+    """Copy the block's columns to packed[panel][feature][column], zeros beyond the last, and what else they have."""
     n_features, first, columns = block.n_features, block.column_start, scratch.columns
     n = block.column_stop - first
     size = itemsize(scratch.packed)
@@ -182,123 +96,7 @@ def pack_columns(y, block, scratch):
 
 
 @compiled
-def square_chords(n, products, a, inverse_norm, near, squares):
-    """Squared chords (1 - |cosine|) / 2 from dot products; returns how many are below `near`."""
-    zero, half = number(products, 0), number(products, 0.5)
-    n_near = 0
-    for j in range(n):
-        cosine = products[j] * (a * inverse_norm[j])
-        square = multiply_add(-half, abs(cosine), half)
-        square = square if square > zero else zero
-        n_near += square < near
-        squares[j] = square
-    return n_near
-
-
-@compiled
-def correct_near(n, entry, x, i, n_features, first, scratch, products, squares):
-    """Where rows are nearly parallel, replace their squared chords by those from the rows themselves."""
-    zero, near, near_exact = number(products, 0), number(products, entry.near), number(products, entry.near_exact)
-    panel = PANEL_BYTES // itemsize(products)
-    a, row = advance(x.inverse_norm, i), advance(x.values, i * x.row_stride)
-    precise, exact, signed_b = scratch.near, advance(scratch.near, panel), advance(scratch.near, 2 * panel)
-    for start in range(0, n, panel):
-        ours, theirs = advance(squares, start), advance(products, start)
-        n_near = 0
-        for c in range(panel):
-            n_near += ours[c] < near
-        if n_near == 0:
-            continue
-        inverse_norm = advance(scratch.inverse_norm, first + start)
-        for c in range(panel):
-            signed_b[c] = -inverse_norm[c] if theirs[c] < zero else inverse_norm[c]
-        packed = advance(scratch.packed, (first + start) * n_features)
-        panel_square_chords(row, packed, a, signed_b, precise, n_features)
-        n_near = 0
-        for c in range(panel):
-            n_near += (ours[c] < near) & (precise[c] < near_exact)
-        if n_near:
-            panel_square_chords_exact(row, packed, a, signed_b, exact, n_features)
-            for c in range(panel):
-                precise[c] = exact[c] if precise[c] < near_exact else precise[c]
-        for c in range(panel):
-            ours[c] = precise[c] if ours[c] < near else ours[c]
-
-
-@compiled
-def input_layer(n, rho_i, tau_i, rho, tau, squares, cosines, theta):
-    """From chords of the rows to chords and cosines of Sigma_0: the bias joins."""
-    zero, half, one, two = number(squares, 0), number(squares, 0.5), number(squares, 1), number(squares, 2)
-    for j in range(n):
-        square = two * squares[j]
-        decrease = two - square if cosines[j] < zero else square
-        rho_ij, tau_ij = rho_i * rho[j], tau_i * tau[j]
-        # 1 - rho - tau = (rho_i tau_j - tau_i rho_j)^2 / (1 + rho + tau): nothing cancels; and 1 + cosine of nearly
-        # opposite rows the same way. Where that is used the cosine is negative, so rho > tau: the divisor exceeds 1
-        difference, total = rho_i * tau[j] - tau_i * rho[j], rho_i * tau[j] + tau_i * rho[j]
-        delta = multiply_add(rho_ij, decrease, difference * difference / (one + tau_ij + rho_ij))
-        divisor = one - tau_ij + rho_ij
-        complement = multiply_add(rho_ij, square, total * total / (divisor if divisor > one else one))
-        theta[j] = cosines[j] = one - delta
-        squares[j] = half * (complement if delta > one else delta)
-
-
-@compiled
-def hidden_layer(n, rho_i, tau_i, rho, tau, chord_power, opposite_offset, values, slopes, squares, cosines, theta):
-    """One hidden layer, from what its tables (`value`, `slope`) give for the chords before it."""
-    zero, half, one, two = number(squares, 0), number(squares, 0.5), number(squares, 1), number(squares, 2)
-    for j in range(n):
-        factor = squares[j] if chord_power == 2 else math.sqrt(squares[j])
-        decrease = multiply_add(values[j], factor, opposite_offset if cosines[j] < zero else zero)
-        rho_ij, tau_ij = rho_i * rho[j], tau_i * tau[j]
-        difference = rho_i * tau[j] - tau_i * rho[j]
-        delta = multiply_add(rho_ij, decrease, difference * difference / (one + tau_ij + rho_ij))
-        theta[j] = multiply_add(rho_ij * slopes[j], theta[j], one - delta)
-        cosines[j] = one - delta
-        square = half * (two - delta if delta > one else delta)
-        squares[j] = square if square > zero else zero
-
-
-@compiled
-def recursion(n, entry, x, i, first, scratch, cosines, squares):
-    """Sigma_L or Theta_L over sqrt(q_L q_L'), layer by layer, in place of the cosines."""
-    values, slopes, theta = scratch.values, scratch.slopes, scratch.theta
-    opposite_offset = number(cosines, entry.opposite_offset)
-    clear(slopes, n)
-    for layer in range(entry.n_layers + 1):
-        rho_i, tau_i = x.rho[layer * x.n_rows + i], x.tau[layer * x.n_rows + i]
-        start = layer * scratch.columns + first
-        rho, tau = advance(scratch.rho, start), advance(scratch.tau, start)
-        if layer == 0:
-            input_layer(n, rho_i, tau_i, rho, tau, squares, cosines, theta)
-            continue
-        evaluate(entry.position, entry.value, squares, cosines, values, entry.value_terms, n)
-        if entry.has_tangent:
-            evaluate(entry.position, entry.slope, squares, cosines, slopes, entry.slope_terms, n)
-        hidden_layer(
-            n, rho_i, tau_i, rho, tau, entry.chord_power, opposite_offset, values, slopes, squares, cosines, theta
-        )
-    copy(theta, cosines, n)
-
-
-@compiled
-def row_entries(n, entry, x, i, n_features, first, scratch, values):
-    """Kernel entries of row i, in place of its dot products with n of the block's columns, from `first` on."""
-    squares, scale = scratch.squares, advance(scratch.scale, first)
-    near, inverse_norm = number(values, entry.near), advance(scratch.inverse_norm, first)
-    if square_chords(n, values, x.inverse_norm[i], inverse_norm, near, squares):
-        correct_near(n, entry, x, i, n_features, first, scratch, values, squares)
-    if entry.n_layers:
-        recursion(n, entry, x, i, first, scratch, values, squares)
-    else:
-        evaluate(entry.position, entry.value, squares, values, values, entry.value_terms, n)
-    row_scale = x.scale[i]
-    for j in range(n):
-        values[j] *= number(values, row_scale * scale[j])
-
-
-@compiled
-def store_run(values, n, address, step, is_streamed):
+def store_run(values: Pointer, n: int, address: int, step: int, is_streamed: bool) -> None:
     """Store n values at an address and every `step` bytes after it."""
     size = itemsize(values)
     done = 0
@@ -314,7 +112,7 @@ def store_run(values, n, address, step, is_streamed):
 
 
 @compiled
-def store_mirrored(block, scratch, first, row_start, row_stop):
+def store_mirrored(block: Block, scratch: Scratch, first: int, row_start: int, row_stop: int) -> None:
     """Store the band's entries right of the diagonal, from the block's column `first` on, at their mirror images."""
     band, turned, columns = scratch.band, scratch.turned, scratch.columns
     lanes, n_band = VECTOR_BYTES // itemsize(band), BAND_BYTES // itemsize(band)
@@ -332,11 +130,22 @@ def store_mirrored(block, scratch, first, row_start, row_stop):
 
 
 @compiled
-def strip_products(x, i, n_rows, n_features, k_start, k_stop, first, stop, scratch, band):
+def strip_products(
+    x: RowArguments,
+    i: int,
+    n_rows: int,
+    n_features: int,
+    k_start: int,
+    k_stop: int,
+    first: int,
+    stop: int,
+    scratch: Scratch,
+    band: Pointer,
+) -> None:
     """Dot products of a strip of rows with the block's columns [first, stop), over features [k_start, k_stop).
 
-    Every dot product is summed in one fixed order, by chunks of features. Short chunks keep the partial sums small: that
-    is what the error of a long single-precision dot product is made of.
+    Every dot product is summed in one fixed order, by chunks of features. Short chunks keep the partial sums small: of
+    those the error of a long single-precision dot product is made.
     """
     strip = scratch.strip
     panel = PANEL_BYTES // itemsize(strip)
@@ -354,99 +163,65 @@ def strip_products(x, i, n_rows, n_features, k_start, k_stop, first, stop, scrat
 
 
 @compiled
-def _rows_memory(rows):
-    return RowArguments(
-        rows.n_rows,
-        pointer(rows.values),
-        rows.row_stride,
-        pointer(rows.inverse_norm),
-        pointer(rows.scale),
-        pointer(rows.rho),
-        pointer(rows.tau),
-        pointer(rows.diagonal),
-    )
-
-
-@compiled
-def _entry_memory(entry):
-    return EntryArguments(
-        entry.n_layers,
-        entry.chord_power,
-        entry.opposite_offset,
-        entry.has_tangent,
-        pointer(entry.value),
-        entry.value_terms,
-        pointer(entry.slope),
-        entry.slope_terms,
-        pointer(entry.position),
-        entry.near,
-        entry.near_exact,
-    )
-
-
-@compiled
-def _scratch_memory(scratch):
-    return Scratch(
-        scratch.columns,
-        pointer(scratch.packed),
-        pointer(scratch.strip),
-        pointer(scratch.band),
-        pointer(scratch.turned),
-        pointer(scratch.near),
-        pointer(scratch.squares),
-        pointer(scratch.values),
-        pointer(scratch.slopes),
-        pointer(scratch.theta),
-        pointer(scratch.inverse_norm),
-        pointer(scratch.scale),
-        pointer(scratch.rho),
-        pointer(scratch.tau),
-    )
+def finish_row(
+    entry: EntryArguments,
+    x: RowArguments,
+    row: int,
+    first: int,
+    n: int,
+    block: Block,
+    scratch: Scratch,
+    values: Pointer,
+) -> None:
+    """From dot products of a row with the block's columns to entries, n of them from column `first` on; stored."""
+    column_start, column_stop = block.column_start, block.column_stop
+    is_diagonal = block.is_symmetric and column_start <= row < column_stop
+    if is_diagonal:  # not near anything: what is computed here is not used
+        values[row - column_start] = 0
+    row_entries(n, entry, x, row, first, block, scratch, advance(values, first))
+    if is_diagonal:
+        values[row - column_start] = number(values, x.diagonal[row])
+    column = max(row, column_start) if block.is_symmetric else column_start
+    if column < column_stop:
+        address = block.out + row * block.row_step + column * block.column_step
+        values = advance(values, column - column_start)
+        store_run(values, column_stop - column, address, block.column_step, block.is_streamed)
 
 
 @kept
-def fill_tile(entry, x, y, block, scratch):
+def fill_tile(entry: EntryArguments, x: RowArguments, y: RowArguments, block: Block, scratch: Scratch) -> None:
     """Fill one tile, from arguments that hold arrays."""
-    entry, x, y, scratch = _entry_memory(entry), _rows_memory(x), _rows_memory(y), _scratch_memory(scratch)
-    columns, column_start, column_stop = scratch.columns, block.column_start, block.column_stop
+    entry, x, y, scratch = entry_pointers(entry), row_pointers(x), row_pointers(y), scratch_pointers(scratch)
+    n_features, n_columns = block.n_features, block.column_stop - block.column_start
     size = itemsize(scratch.band)
-    n_band, unit = BAND_BYTES // size, UNIT_BYTES // size
-    n_features = block.n_features
-    stop = -(-(column_stop - column_start) // unit) * unit
+    n_band, panel, group = BAND_BYTES // size, PANEL_BYTES // size, GROUP_BYTES // size
+    stop = -(-n_columns // panel) * panel
     pack_columns(y, block, scratch)
     for band_start in range(block.row_start, block.row_stop, n_band):
         band_stop = min(band_start + n_band, block.row_stop)
-        # the panels and groups that reach the diagonal, in a symmetric matrix
-        first = max(0, band_start - column_start) // unit * unit if block.is_symmetric else 0
+        # in a symmetric matrix, from the panel that reaches the diagonal
+        first = max(0, band_start - block.column_start) // panel * panel if block.is_symmetric else 0
+        if first >= n_columns:
+            break
+        n = -(-(stop - first) // group) * group
         for k_start in range(0, n_features, FEATURE_BLOCK):
             k_stop = min(k_start + FEATURE_BLOCK, n_features)
             for i in range(band_start, band_stop, STRIP):
                 n_rows = min(STRIP, band_stop - i)
-                band = advance(scratch.band, (i - band_start) * columns)
+                band = advance(scratch.band, (i - band_start) * scratch.columns)
                 strip_products(x, i, n_rows, n_features, k_start, k_stop, first, stop, scratch, band)
-                if k_stop < n_features:
-                    continue
-                for row in range(i, i + n_rows):
-                    values = advance(band, (row - i) * columns)
-                    is_diagonal = block.is_symmetric and column_start <= row < column_stop
-                    if is_diagonal:  # not near anything: what is computed here is not used
-                        values[row - column_start] = 0
-                    row_entries(stop - first, entry, x, row, n_features, first, scratch, advance(values, first))
-                    if is_diagonal:
-                        values[row - column_start] = number(values, x.diagonal[row])
-                    column = max(row, column_start) if block.is_symmetric else column_start
-                    n = column_stop - column
-                    if n > 0:
-                        address = block.out + row * block.row_step + column * block.column_step
-                        values = advance(values, column - column_start)
-                        store_run(values, n, address, block.column_step, block.is_streamed)
+                if k_stop == n_features:
+                    for r in range(n_rows):
+                        finish_row(entry, x, i + r, first, n, block, scratch, advance(band, r * scratch.columns))
         if block.is_symmetric:
             store_mirrored(block, scratch, first, band_start, band_stop)
     finish_stores()
 
 
 @kept
-def square_norms(rows, row_stride, n_rows, n_features, memory, result):
+def square_norms(
+    rows: Pointer, row_stride: int, n_rows: int, n_features: int, memory: Pointer, result: Pointer
+) -> None:
     """Sums of squares to the last bit or nearly: both the squares and their sum keep their rounding errors."""
     lanes = 8
     total = pointer(memory)

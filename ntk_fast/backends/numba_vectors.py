@@ -1,42 +1,50 @@
 """Explicit vectors for Numba: a vocabulary like that of csrc/simd.h, and pointers to the memory they come from.
 
-Numba vectorises plain loops over columns by itself, but it has no vectors. A function under :func:`kernel` has them: it
-is run once, when Numba compiles its caller, and emits LLVM instructions on vectors of the processor's width. LLVM splits
-what a processor lacks.
+Numba vectorises plain loops over columns by itself, but it has no vectors. A function under :func:`kernel` has them:
+it is run once, when Numba compiles its caller, and emits LLVM instructions on vectors of the processor's width. LLVM
+splits what a processor lacks.
 
 Memory comes as pointers, which :func:`pointer` takes from arrays; offsets count numbers.
 """
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import wraps
 from typing import Any
 
 from llvmlite import ir
+from numba import njit
 from numba.core import cgutils, types
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
 #: What Numba compiles for: the processor's own instructions, unless the environment (NUMBA_CPU_NAME) says otherwise.
 _TARGET, _, _FEATURES = cpu_target.target_context.codegen().magic_tuple()
+#: In compiled code, a pointer to numbers of the tile's dtype; in Python, the flat array that it is taken from.
+Pointer = Any
+
 HAS_AVX512 = "+avx512f" in _FEATURES
 HAS_AVX2 = "+avx2" in _FEATURES
 HAS_32_REGISTERS = HAS_AVX512 or not _TARGET.startswith(("x86", "i386", "i686"))
 VECTOR_BYTES = 64 if HAS_AVX512 else 32 if HAS_AVX2 else 16
 CACHE_LINE = 64
 
-_INTEGER = ir.IntType(types.intp.bitwidth)
-
 
 def integer(value: int | ir.Value) -> ir.Value:
-    return ir.Constant(_INTEGER, value) if isinstance(value, int) else value
+    return ir.Constant(cgutils.intp_t, value) if isinstance(value, int) else value
 
 
-def positions(lanes: list[int]) -> ir.Constant:
+def lane_numbers(lanes: list[int]) -> ir.Constant:
     """A vector of lane numbers."""
     return ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), lanes)
+
+
+def call_llvm(builder: ir.IRBuilder, name: str, arguments: list[ir.Value]) -> ir.Value:
+    """Call one of LLVM's own functions, which return what they take first."""
+    kind = ir.FunctionType(arguments[0].type, [argument.type for argument in arguments])
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), arguments)
 
 
 class Vector:
@@ -73,12 +81,7 @@ class Vector:
 
     def intrinsic(self, name: str, *others: Vector) -> Vector:
         """Call LLVM's function of this name, which takes and returns such vectors."""
-        arguments = [self.value, *(other.value for other in others)]
-        kind = ir.FunctionType(self.value.type, [argument.type for argument in arguments])
-        return Vector(
-            self.builder,
-            self.builder.call(cgutils.get_or_insert_function(self.builder.module, kind, name), arguments),
-        )
+        return Vector(self.builder, call_llvm(self.builder, name, [self.value, *(other.value for other in others)]))
 
 
 class Emitter:
@@ -115,14 +118,22 @@ class Emitter:
         number = self.builder.load(self.at(pointer, *offsets))
         undefined = ir.Constant(self.kind, ir.Undefined)
         first = self.builder.insert_element(undefined, number, ir.Constant(ir.IntType(32), 0))
-        return Vector(self.builder, self.builder.shuffle_vector(first, undefined, positions([0] * self.lanes)))
+        return Vector(self.builder, self.builder.shuffle_vector(first, undefined, lane_numbers([0] * self.lanes)))
+
+    def gather(self, pointer: ir.Value, offsets: list[ir.Value]) -> Vector:
+        """A number from memory for each lane."""
+        vector = ir.Constant(self.kind, ir.Undefined)
+        for lane, offset in enumerate(offsets):
+            number = self.builder.load(self.builder.gep(pointer, [offset]))
+            vector = self.builder.insert_element(vector, number, ir.Constant(ir.IntType(32), lane))
+        return Vector(self.builder, vector)
 
     def register(self, vector: Vector) -> Register:
         return Register(self.builder, vector)
 
     def shuffle(self, a: Vector, b: Vector, lanes: list[int]) -> Vector:
         """Lanes of a and, counted on from those, of b."""
-        return Vector(self.builder, self.builder.shuffle_vector(a.value, b.value, positions(lanes)))
+        return Vector(self.builder, self.builder.shuffle_vector(a.value, b.value, lane_numbers(lanes)))
 
     def square_root(self, a: Vector) -> Vector:
         return a.intrinsic(f"llvm.sqrt.{self._suffix}")
@@ -138,7 +149,7 @@ class Emitter:
         """a * b + c, in one rounding on every processor."""
         return a.intrinsic(f"llvm.fma.{self._suffix}", b, c)
 
-    def loop(self, start: int | ir.Value, stop: int | ir.Value, step: int) -> AbstractContextManager:
+    def loop(self, start: int | ir.Value, stop: int | ir.Value, step: int) -> AbstractContextManager[Any]:
         """A loop like Python's range: the context is the index."""
         bounds = integer(start), integer(stop), integer(step)
         return cgutils.for_range_slice(self.builder, *bounds, inc=step > 0)
@@ -159,113 +170,127 @@ class Register:
         return Vector(self._builder, self._builder.load(self._place))
 
 
+#: What an intrinsic tells Numba: its signature, and what emits its instructions.
+Emission = tuple[Any, Callable[..., ir.Value]]
+
+
+def _function(define: Callable[..., Emission]) -> Any:
+    """Make a function for Numba's functions to call; Numba's own decorator has the type of what it decorates."""
+    return intrinsic(define)
+
+
 def kernel(emit: Callable[..., None]) -> Any:
     """Make a function without result that Numba's functions can call, from one that emits its instructions.
 
     `emit` takes an :class:`Emitter` and what the caller passes: first pointers to numbers of one type, then integers.
     """
 
-    def typed(typing_context, *arguments):
+    def typed(typing_context: Any, *arguments: Any) -> Emission:
         kinds = [kind if isinstance(kind, types.CPointer) else types.intp for kind in arguments]
-        number = kinds[0].dtype
+        number = arguments[0].dtype
 
-        def generate(context, builder, signature, values):
+        def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
             emit(Emitter(builder, context.get_value_type(number), number.bitwidth // 8), *values)
             return context.get_dummy_value()
 
         return types.void(*kinds), generate
 
-    typed.__name__ = emit.__name__
-    typed.__doc__ = emit.__doc__
-    typed.__signature__ = inspect.signature(emit)
-    return intrinsic(typed)
+    return _function(wraps(emit)(typed))
 
 
-@intrinsic
-def pointer(typing_context, array):
+@_function
+def pointer(typing_context: Any, array: Any) -> Emission:
     """Return a pointer to an array's first number."""
 
-    def generate(context, builder, signature, values):
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
         return context.make_array(array)(context, builder, values[0]).data
 
     return types.CPointer(array.dtype)(array), generate
 
 
-@intrinsic
-def advance(typing_context, pointer, offset):
+@_function
+def advance(typing_context: Any, pointer: Any, offset: Any) -> Emission:
     """Return a pointer to the number that is so many numbers further on."""
 
-    def generate(context, builder, signature, values):
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
         return builder.gep(values[0], [values[1]])
 
     return pointer(pointer, types.intp), generate
 
 
-@intrinsic
-def itemsize(typing_context, pointer):
+@_function
+def itemsize(typing_context: Any, pointer: Any) -> Emission:
     """Return the bytes of a number that a pointer points to, as a constant."""
 
-    def generate(context, builder, signature, values):
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
         return context.get_constant(types.intp, pointer.dtype.bitwidth // 8)
 
     return types.intp(pointer), generate
 
 
-@intrinsic
-def number(typing_context, pointer, value):
+@_function
+def number(typing_context: Any, pointer: Any, value: Any) -> Emission:
     """Return a number in the precision of those that a pointer points to."""
 
-    def generate(context, builder, signature, values):
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
         return context.cast(builder, values[1], types.float64, pointer.dtype)
 
     return pointer.dtype(pointer, types.float64), generate
 
 
-@intrinsic
-def multiply_add(typing_context, a, b, c):
+@_function
+def multiply_add(typing_context: Any, a: Any, b: Any, c: Any) -> Emission:
     """Return a * b + c, in one rounding where the processor has such an instruction, and everywhere the same."""
 
-    def generate(context, builder, signature, values):
-        return (
-            Vector(builder, values[0])
-            .intrinsic(f"llvm.fmuladd.f{a.bitwidth}", *(Vector(builder, value) for value in values[1:]))
-            .value
-        )
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
+        return call_llvm(builder, f"llvm.fmuladd.f{a.bitwidth}", values)
 
     return a(a, a, a), generate
 
 
-@intrinsic
-def multiply_add_exact(typing_context, a, b, c):
+@_function
+def multiply_add_exact(typing_context: Any, a: Any, b: Any, c: Any) -> Emission:
     """Return a * b + c, in one rounding on every processor."""
 
-    def generate(context, builder, signature, values):
-        return (
-            Vector(builder, values[0])
-            .intrinsic(f"llvm.fma.f{a.bitwidth}", *(Vector(builder, value) for value in values[1:]))
-            .value
-        )
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
+        return call_llvm(builder, f"llvm.fma.f{a.bitwidth}", values)
 
     return a(a, a, a), generate
 
 
-@intrinsic
-def store_number(typing_context, value, address):
+@_function
+def store_number(typing_context: Any, value: Any, address: Any) -> Emission:
     """Store a number at any address."""
 
-    def generate(context, builder, signature, values):
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
         builder.store(values[0], builder.inttoptr(values[1], values[0].type.as_pointer()), align=1)
         return context.get_dummy_value()
 
     return types.void(value, types.intp), generate
 
 
-@intrinsic
-def finish_stores(typing_context):
+@_function
+def finish_stores(typing_context: Any) -> Emission:
     """Make what was stored past the caches visible to whoever is told that we finished."""
 
-    def generate(context, builder, signature, values):
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
         builder.fence("seq_cst")
         return context.get_dummy_value()
 
     return types.void(), generate
+
+
+#: What is not an entry point is compiled into its callers. Division by zero gives infinity, as in vectors.
+compiled = njit(nogil=True, error_model="numpy")
+
+
+@compiled
+def clear(target: Pointer, n: int) -> None:
+    for k in range(n):
+        target[k] = 0
+
+
+@compiled
+def copy(source: Pointer, target: Pointer, n: int) -> None:
+    for k in range(n):
+        target[k] = source[k]

@@ -1,0 +1,255 @@
+"""What compiled tiles take: tables, rows, a tile's place, scratch memory. Arrays on the way in, pointers once inside.
+
+Pointers, because every slice of an array, and every array handed to a function, would count its references by atomic
+operations: measured, those took longer than the computation.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ntk_fast.backends.base import GramTask, Tile
+from ntk_fast.backends.numba_kernels import GROUP_BYTES, PANEL_BYTES, STRIP
+from ntk_fast.backends.numba_vectors import CACHE_LINE, VECTOR_BYTES, Pointer, compiled, pointer
+from ntk_fast.profile import Entry
+from ntk_fast.rows import Rows
+
+BAND_BYTES = 512  # a band's rows, as numbers: a transposed run is 8 cache lines
+FEATURE_BLOCK = 256  # features whose packed columns stay in the second-level cache
+STRIP_STRIDE = FEATURE_BLOCK + 16
+
+#: A larger matrix than this does not stay in the caches, so it is stored past them.
+STREAMING_BYTES = 16 << 20
+
+
+class EntryArguments(NamedTuple):
+    """A `profile.Entry`."""
+
+    n_layers: int
+    has_tangent: bool
+    value_power: int
+    value_leads: tuple[float, float]
+    value_offset: float
+    slope_offset: float
+    value: Pointer
+    value_terms: int
+    slope: Pointer
+    slope_terms: int
+    scale_and_stretch: Pointer
+    near: float
+    near_exact: float
+
+
+class RowArguments(NamedTuple):
+    """`rows.Rows`: row i starts at i * row_stride."""
+
+    n_rows: int
+    values: Pointer
+    row_stride: int
+    inverse_norm: Pointer
+    scale: Pointer
+    rho: Pointer
+    tau: Pointer
+    diagonal: Pointer
+
+
+class Block(NamedTuple):
+    """A tile, and the matrix that it lies in: an address and two steps in bytes, so any strides will do."""
+
+    n_features: int
+    n_layers: int
+    row_start: int
+    row_stop: int
+    column_start: int
+    column_stop: int
+    is_symmetric: bool
+    out: int
+    row_step: int
+    column_step: int
+    is_streamed: bool  # store past the caches: right when the matrix does not fit in them
+
+
+class Scratch(NamedTuple):
+    """One thread's memory, aligned; `columns` numbers are one row of the band: whole panels, and whole groups from any.
+
+    What lies beyond a tile's own columns is computed and not used, so the band must hold finite numbers from the start.
+    """
+
+    columns: int
+    packed: Pointer  # (panels, n_features, panel), zeros beyond the last column
+    strip: Pointer  # (STRIP, STRIP_STRIDE)
+    band: Pointer  # (band, columns)
+    turned: Pointer  # (lanes, band)
+    near: Pointer  # (3, panel)
+    squares: Pointer  # (columns,), like the rest: of one row of the band ...
+    chords: Pointer
+    values: Pointer
+    slopes: Pointer
+    theta: Pointer
+    rest: Pointer
+    inverse_norm: Pointer  # ... and of the block's columns
+    scale: Pointer
+    rho: Pointer  # (layers + 1, columns)
+    tau: Pointer
+
+
+def _flat(array: NDArray[Any]) -> NDArray[Any]:
+    """A flat, read-only view: one type for Numba, whatever the array's own flags are, so one compilation for all."""
+    view = array.reshape(-1)
+    view.flags.writeable = False
+    return view
+
+
+def _aligned(size: int, dtype: np.dtype) -> NDArray[Any]:
+    memory = np.zeros(size * dtype.itemsize + CACHE_LINE, dtype=np.uint8)
+    start = -memory.ctypes.data % CACHE_LINE
+    return memory[start : start + size * dtype.itemsize].view(dtype)
+
+
+def memory_of(values: NDArray[np.floating]) -> tuple[NDArray[np.floating], int]:
+    """Return the numbers from the first to the last of some rows, and how far apart rows start."""
+    row_stride = values.strides[0] // values.itemsize
+    n_numbers = (len(values) - 1) * row_stride + values.shape[1] if len(values) else 0
+    return np.lib.stride_tricks.as_strided(values, (n_numbers,), (values.itemsize,), writeable=False), row_stride
+
+
+def entry_arguments(entry: Entry) -> EntryArguments:
+    return EntryArguments(
+        n_layers=entry.n_layers,
+        has_tangent=entry.has_tangent,
+        value_power=entry.value_power,
+        value_leads=entry.value_leads,
+        value_offset=entry.value_offset,
+        slope_offset=entry.slope_offset,
+        value=_flat(entry.value),
+        value_terms=len(entry.value),
+        slope=_flat(entry.slope),
+        slope_terms=len(entry.slope),
+        scale_and_stretch=_flat(np.array([entry.scale, entry.stretch], dtype=entry.value.dtype)),
+        near=entry.near,
+        near_exact=entry.near_exact,
+    )
+
+
+def row_arguments(rows: Rows) -> RowArguments:
+    values, row_stride = memory_of(rows.values)
+    return RowArguments(
+        n_rows=len(rows),
+        values=values,
+        row_stride=row_stride,
+        inverse_norm=_flat(rows.inverse_norm),
+        scale=_flat(rows.scale),
+        rho=_flat(rows.rho),
+        tau=_flat(rows.tau),
+        diagonal=_flat(rows.diagonal),
+    )
+
+
+def block_of(task: GramTask, n_layers: int, tile: Tile) -> Block:
+    return Block(
+        n_features=task.x.values.shape[1],
+        n_layers=n_layers,
+        row_start=tile.row_start,
+        row_stop=tile.row_stop,
+        column_start=tile.column_start,
+        column_stop=tile.column_stop,
+        is_symmetric=task.y is None,
+        out=task.out.ctypes.data,
+        row_step=task.out.strides[0],
+        column_step=task.out.strides[1],
+        is_streamed=task.out.nbytes > STREAMING_BYTES,
+    )
+
+
+def make_scratch(columns: int, n_features: int, n_layers: int, dtype: np.dtype) -> Scratch:
+    """Return memory for tiles of up to this many columns."""
+    sizes = PANEL_BYTES, GROUP_BYTES, BAND_BYTES, VECTOR_BYTES
+    panel, group, band, lanes = (size // dtype.itemsize for size in sizes)
+    packed = -(-columns // panel) * panel
+    columns = packed + group
+    layers = n_layers + 1 if n_layers else 0
+    return Scratch(
+        columns=columns,
+        packed=_aligned(packed * n_features, dtype),
+        strip=_aligned(STRIP * STRIP_STRIDE, dtype),
+        band=_aligned(band * columns, dtype),
+        turned=_aligned(lanes * band, dtype),
+        near=_aligned(3 * panel, dtype),
+        squares=_aligned(columns, dtype),
+        chords=_aligned(columns, dtype),
+        values=_aligned(columns, dtype),
+        slopes=_aligned(columns, dtype),
+        theta=_aligned(columns, dtype),
+        rest=_aligned(columns, dtype),
+        inverse_norm=_aligned(columns, dtype),
+        scale=_aligned(columns, np.dtype(np.float64)),
+        rho=_aligned(layers * columns, dtype),
+        tau=_aligned(layers * columns, dtype),
+    )
+
+
+def example_arguments(dtype: np.dtype) -> tuple[EntryArguments, RowArguments, RowArguments, Block, Scratch]:
+    """Return arguments of no tile at all, for their types: those of all tiles of this dtype."""
+    numbers, scales = _flat(np.empty(0, dtype)), _flat(np.empty(0))
+    entry = EntryArguments(0, False, 0, (0.0, 0.0), 0.0, 0.0, numbers, 0, numbers, 0, numbers, 0.0, 0.0)
+    rows = RowArguments(0, numbers, 0, numbers, scales, numbers, numbers, scales)
+    block = Block(0, 0, 0, 0, 0, 0, False, 0, 0, 0, False)
+    return entry, rows, rows, block, make_scratch(0, 0, 0, dtype)
+
+
+@compiled
+def row_pointers(rows: RowArguments) -> RowArguments:
+    return RowArguments(
+        rows.n_rows,
+        pointer(rows.values),
+        rows.row_stride,
+        pointer(rows.inverse_norm),
+        pointer(rows.scale),
+        pointer(rows.rho),
+        pointer(rows.tau),
+        pointer(rows.diagonal),
+    )
+
+
+@compiled
+def entry_pointers(entry: EntryArguments) -> EntryArguments:
+    return EntryArguments(
+        entry.n_layers,
+        entry.has_tangent,
+        entry.value_power,
+        entry.value_leads,
+        entry.value_offset,
+        entry.slope_offset,
+        pointer(entry.value),
+        entry.value_terms,
+        pointer(entry.slope),
+        entry.slope_terms,
+        pointer(entry.scale_and_stretch),
+        entry.near,
+        entry.near_exact,
+    )
+
+
+@compiled
+def scratch_pointers(scratch: Scratch) -> Scratch:
+    return Scratch(
+        scratch.columns,
+        pointer(scratch.packed),
+        pointer(scratch.strip),
+        pointer(scratch.band),
+        pointer(scratch.turned),
+        pointer(scratch.near),
+        pointer(scratch.squares),
+        pointer(scratch.chords),
+        pointer(scratch.values),
+        pointer(scratch.slopes),
+        pointer(scratch.theta),
+        pointer(scratch.rest),
+        pointer(scratch.inverse_norm),
+        pointer(scratch.scale),
+        pointer(scratch.rho),
+        pointer(scratch.tau),
+    )

@@ -1,0 +1,129 @@
+"""How many threads; BLAS held to one while ours run, and given back; calls from several threads and processes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import joblib
+import numpy as np
+import pytest
+import scipy.linalg.blas  # noqa: F401  SciPy's BLAS is a second library, and there from the start
+from threadpoolctl import ThreadpoolController, threadpool_limits
+
+import ntk_fast as ntk
+from ntk_fast.threads import available_cores, choose_n_threads, single_threaded_blas
+
+KERNELS = ntk.NTK(3), ntk.NNGP(2, bias_variance=0.1), ntk.ArcCosine(0), ntk.NTK(20, "abs")
+
+
+def rows(n: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((n, 6))
+
+
+def blas_threads() -> list[int]:
+    np.ones((2, 2)) @ np.ones((2, 2))
+    return [library.num_threads for library in ThreadpoolController().select(user_api="blas").lib_controllers]
+
+
+def test_the_number_of_threads_is_the_arguments_then_the_environments_then_the_processors(monkeypatch):
+    monkeypatch.delenv("NTK_FAST_NUM_THREADS", raising=False)
+    assert choose_n_threads(None) == available_cores() == len(os.sched_getaffinity(0))
+    monkeypatch.setenv("NTK_FAST_NUM_THREADS", " 3 ")
+    assert choose_n_threads(None) == 3
+    assert choose_n_threads(np.int32(5)) == 5
+
+
+@pytest.mark.parametrize("value", ["0", "-2", "two", "1.5", "2 3", "²"])
+def test_a_variable_that_is_no_number_of_threads_is_refused(value, monkeypatch):
+    monkeypatch.setenv("NTK_FAST_NUM_THREADS", value)
+    with pytest.raises(ValueError, match=f"NTK_FAST_NUM_THREADS must be a whole number >= 1; got '{value}'"):
+        ntk.NTK(1)(rows(3))
+
+
+def test_blas_has_one_thread_inside_and_what_it_had_before_outside():
+    with threadpool_limits(3, user_api="blas"):
+        before = blas_threads()
+        with single_threaded_blas(), single_threaded_blas():
+            assert set(blas_threads()) == {1}
+        assert blas_threads() == before
+
+
+def test_blas_gets_its_threads_back_after_an_error():
+    before = blas_threads()
+    with pytest.raises(ZeroDivisionError), single_threaded_blas():
+        raise ZeroDivisionError
+    assert blas_threads() == before
+
+
+def test_blas_stays_at_one_thread_until_the_last_of_several_users_is_done():
+    with threadpool_limits(3, user_api="blas"):
+        before = blas_threads()
+        inside, leave = threading.Barrier(3), [threading.Event(), threading.Event()]
+
+        def use(event: threading.Event) -> None:
+            with single_threaded_blas():
+                inside.wait()
+                event.wait()
+
+        users = [threading.Thread(target=use, args=(event,)) for event in leave]
+        for user in users:
+            user.start()
+        inside.wait()
+        seen = []
+        for user, event in zip(users, leave, strict=True):
+            seen.append(blas_threads())
+            event.set()
+            user.join()
+        assert set(seen[0] + seen[1]) == {1}
+        assert blas_threads() == before
+
+
+def test_calls_leave_the_setting_of_blas_as_they_found_it(backend):
+    with threadpool_limits(2, user_api="blas"):
+        before = blas_threads()
+        ntk.NTK(3)(rows(300), backend=backend)
+        assert blas_threads() == before
+
+
+def test_calls_from_several_threads_at_once_are_correct(backend):
+    before = blas_threads()
+    X = [rows(90 + 40 * i, seed=i) for i in range(8)]
+    calls = [(kernel, x) for x in X for kernel in KERNELS]
+    expected = [kernel(x, backend=backend, n_threads=1) for kernel, x in calls]
+    with ThreadPoolExecutor(6) as pool:
+        results = list(pool.map(lambda call: call[0](call[1], backend=backend, n_threads=2), calls))
+    for got, right in zip(results, expected, strict=True):
+        assert np.array_equal(got, right)
+    assert blas_threads() == before
+
+
+def _gram_in_child(connection, backend: str) -> None:
+    connection.send(ntk.NTK(3)(rows(300), backend=backend, n_threads=2))
+
+
+def test_a_forked_child_computes_after_its_parent_has(backend):
+    expected = ntk.NTK(3)(rows(300), backend=backend, n_threads=2)
+    fork = multiprocessing.get_context("fork")
+    receiver, sender = fork.Pipe(duplex=False)
+    child = fork.Process(target=_gram_in_child, args=(sender, backend), daemon=True)
+    child.start()
+    assert receiver.poll(60), "the child hangs"
+    assert np.array_equal(receiver.recv(), expected)
+    child.join(10)
+    assert child.exitcode == 0
+
+
+def test_joblibs_processes_compute_the_same():
+    X = rows(200)
+    jobs = [joblib.delayed(kernel)(X, n_threads=1) for kernel in KERNELS]
+    for kernel, result in zip(KERNELS, joblib.Parallel(n_jobs=2, backend="loky")(jobs), strict=True):
+        assert np.array_equal(result, kernel(X))
+
+
+def test_no_thread_outlives_a_call(backend):
+    before = threading.active_count()
+    ntk.NTK(3)(rows(600), backend=backend, n_threads=4)
+    assert threading.active_count() == before
