@@ -15,6 +15,9 @@ The map, in the order in which to read it:
     solvers       systems with a Gram matrix: Cholesky, conjugate gradients, centres, eigenvalues
     estimators    models in scikit-learn's conventions; `model_file`: their files; `derivatives`: of Gram matrices
     sklearn_kernel  a kernel as scikit-learn's Gaussian processes want one
+    finite        networks of finite width, their linearisation and training (a package with a map of its own)
+    spectrum      eigenvalues on data, and exact ones on the sphere (`sphere`)
+    theory        the lecture's claims as experiments, and the page that shows them
     cli           the command line, ntk-fast
 """
 
@@ -28,6 +31,7 @@ from ntk_fast.kernels import NNGP, NTK, ArcCosine
 from ntk_fast.version import __version__
 
 if TYPE_CHECKING:
+    from ntk_fast import finite, spectrum
     from ntk_fast.estimators import (
         GradientFlowRegressor,
         NTKClassifier,
@@ -51,10 +55,12 @@ __all__ = [
     "NTKRegressor",
     "__version__",
     "available_backends",
+    "finite",
     "gram",
     "leaky_relu",
     "load_model",
     "read_gram",
+    "spectrum",
     "write_gram",
 ]
 
@@ -70,9 +76,13 @@ _LAZY = {
     "read_gram": "ntk_fast.out_of_core",
     "write_gram": "ntk_fast.out_of_core",
 }
+#: Likewise, modules.
+_MODULES = ("finite", "spectrum")
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"ntk_fast.{name}")
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
@@ -86,4 +96,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY})
+    return sorted({*globals(), *_LAZY, *_MODULES})
