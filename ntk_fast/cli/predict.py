@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> None:
     _write(arguments.out, arguments.force, predicted, target_name or "prediction")
     lines = [
         ("written", f"{arguments.out}: {len(predicted)} predictions"),
-        ("model", f"{type(model).__name__}, {getattr(model, "kernel_", model.kernel)!r}"),
+        ("model", f"{type(model).__name__}, {getattr(model, 'kernel_', model.kernel)!r}"),
     ]
     if target is not None:
         lines += error_lines(model, target, predicted)
