@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+import ntk_fast
 from ntk_fast import gram
 from ntk_fast.backends import BACKENDS
 from ntk_fast.cli.kernel_arguments import add_kernel_arguments, kernel_from
@@ -17,9 +18,10 @@ from ntk_fast.cli.parser import Subparsers, add_command
 from ntk_fast.cli.progress import shown_progress
 from ntk_fast.cli.row_files import is_archive, read_rows
 from ntk_fast.cli.table import aligned
-from ntk_fast.cli.whole_file import check_new, whole_npy
+from ntk_fast.cli.whole_file import check_new, check_new_store, whole_npy, whole_store
 from ntk_fast.engines import chosen_engine
 from ntk_fast.gram import check_both
+from ntk_fast.kernels import Kernel
 from ntk_fast.threads import choose_n_threads
 
 #: Entries that the summary looks at at a time.
@@ -31,14 +33,17 @@ def add_parser(commands: Subparsers) -> None:
         commands,
         "gram",
         run,
-        "Compute the Gram matrix of rows in a file (.npy, .npz, .csv) and write it to an .npy file.",
+        "Compute the Gram matrix of rows in a file (.npy, .npz, .csv) and write it to an .npy file or a .zarr store.",
         "ntk-fast gram rows.csv --out K.npy --kernel ntk --depth 3 --bias-variance 0.1",
     )
     parser.add_argument("rows", type=Path, metavar="ROWS", help="rows by features")
     parser.add_argument("--other", type=Path, metavar="ROWS2", help="rows for the columns of the matrix; default: ROWS")
     parser.add_argument("--key", metavar="NAME", help="the array to take from an .npz archive that holds several")
-    parser.add_argument("--out", type=Path, metavar="FILE", required=True, help="the .npy file to write")
+    parser.add_argument("--out", type=Path, metavar="FILE", required=True, help="the .npy file or .zarr store to write")
     parser.add_argument("--force", action="store_true", help="replace FILE if it exists")
+    parser.add_argument(
+        "--resume", action="store_true", help="keep unfinished work, as FILE.partial, and go on with what there is"
+    )
     add_kernel_arguments(parser)
     group = parser.add_argument_group("computation")
     group.add_argument(
@@ -49,11 +54,7 @@ def add_parser(commands: Subparsers) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    if arguments.out.suffix.lower() != ".npy":
-        raise ValueError(f"--out must name an .npy file; got {arguments.out}.")
-    target = check_new(arguments.out, arguments.force)
-    if target in (arguments.rows.resolve(), arguments.other and arguments.other.resolve()):
-        raise ValueError(f"--out must not be the file of the rows, {arguments.out}.")
+    target = _check_out(arguments)
     kernel = kernel_from(arguments)
     n_threads = choose_n_threads(arguments.threads)
     engine = chosen_engine(arguments.backend)
@@ -61,22 +62,64 @@ def run(arguments: argparse.Namespace) -> None:
     shape = (len(x), len(x if y is None else y))
     description = f"{shape[0]} x {shape[1]} {kernel}"
     before = time.perf_counter()
-    with whole_npy(arguments.out, shape, x.dtype, arguments.force) as result:
-        start = time.perf_counter()
+    if target.suffix.lower() == ".npy" and not arguments.resume:
+        with whole_npy(arguments.out, shape, x.dtype, arguments.force) as result:
+            start = time.perf_counter()
+            with shown_progress(description) as progress:
+                gram(kernel, x, y, out=result, backend=engine.backend, n_threads=n_threads, progress=progress)
+            seconds = time.perf_counter() - start
+            ranges = _value_ranges(result, is_symmetric=y is None)
+        in_all = time.perf_counter() - before
+        speed = f"{seconds:.3g} s, {shape[0] * shape[1] / seconds:.3g} entries/s; with the disk {in_all:.3g} s"
+    else:
         with shown_progress(description) as progress:
-            gram(kernel, x, y, out=result, backend=engine.backend, n_threads=n_threads, progress=progress)
-        seconds = time.perf_counter() - start
-        ranges = _value_ranges(result, is_symmetric=y is None)
-    in_all = time.perf_counter() - before
-    size = f"{shape[0]} x {shape[1]} {x.dtype}, {target.stat().st_size / 1e6:.4g} MB"
+            options = {"backend": engine.backend, "n_threads": n_threads, "progress": progress}
+            _write_store(arguments, kernel, x, y, options)
+        ranges = []  # the store may be larger than memory: it is not read again
+        speed = f"{time.perf_counter() - before:.3g} s with the disk"
     summary = [
-        ("written", f"{arguments.out}: {size}"),
+        ("written", f"{arguments.out}: {shape[0]} x {shape[1]} {x.dtype}, {_size(target) / 1e6:.4g} MB"),
         ("kernel", repr(kernel)),
-        ("time", f"{seconds:.3g} s, {shape[0] * shape[1] / seconds:.3g} entries/s; with the disk {in_all:.3g} s"),
+        ("time", speed),
         ("computed by", f"{engine}, {n_threads} threads"),
         *ranges,
     ]
     print(aligned(summary))
+
+
+def _check_out(arguments: argparse.Namespace) -> Path:
+    """Return the file that --out leads to, if this command may write there."""
+    out, kind = arguments.out, arguments.out.suffix
+    if kind.lower() not in (".npy", ".zarr"):
+        raise ValueError(f"--out must name an .npy file or a .zarr store; got {out}.")
+    # with --resume an existing file is looked into: it may be this matrix, finished
+    may_exist = arguments.force or arguments.resume
+    target = (check_new if kind.lower() == ".npy" else check_new_store)(out, may_exist)
+    if target in (arguments.rows.resolve(), arguments.other and arguments.other.resolve()):
+        raise ValueError(f"--out must not be the file of the rows, {out}.")
+    return target
+
+
+def _write_store(
+    arguments: argparse.Namespace,
+    kernel: Kernel,
+    x: NDArray[np.floating[Any]],
+    y: NDArray[np.floating[Any]] | None,
+    options: dict[str, Any],
+) -> None:
+    """Write with write_gram: with --resume in place, where unfinished work stays, else whole or not at all."""
+    if not arguments.resume:
+        with whole_store(arguments.out, arguments.force) as path:
+            ntk_fast.write_gram(kernel, x, path, y, **options)
+        return
+    try:
+        ntk_fast.write_gram(kernel, x, arguments.out, y, resume=True, overwrite=arguments.force, **options)
+    except (FileExistsError, ValueError) as error:
+        raise type(error)(str(error).replace("overwrite=True", "--force")) from None
+
+
+def _size(path: Path) -> int:
+    return sum(file.stat().st_size for file in path.rglob("*")) if path.is_dir() else path.stat().st_size
 
 
 def _read(arguments: argparse.Namespace) -> tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]] | None]:

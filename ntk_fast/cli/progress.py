@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from ntk_fast.tiling import Progress
@@ -21,6 +21,27 @@ def shown_progress(description: str) -> Iterator[Progress]:
             yield show
     else:
         yield _lines(description)
+
+
+@contextmanager
+def shown_stages(description: str) -> Iterator[Callable[[str, float], None]]:
+    """Yield a function to call with what is being done and the share of it that is done, 0 to 1.
+
+    The bar begins anew with each of them.
+    """
+    if sys.stderr.isatty() and importlib.util.find_spec("rich") is not None:
+        with _bar(description) as show:
+            yield lambda stage, share: show(round(share * 1000), 1000)
+        return
+    last = time.monotonic()
+
+    def show_line(stage: str, share: float) -> None:
+        nonlocal last
+        if time.monotonic() - last >= SECONDS_BETWEEN_LINES:
+            last = time.monotonic()
+            print(f"{description}: {stage}, {share:.0%}", file=sys.stderr, flush=True)
+
+    yield show_line
 
 
 @contextmanager

@@ -98,10 +98,10 @@ def read_csv(path: Path) -> tuple[NDArray[np.float64], list[str]]:
             first = file.readline()
             delimiter = next((mark for mark in ";\t" if mark in first), ",")
             file.seek(0)
-            beginning = [cells for _, cells in islice(_lines(file, delimiter), 2)]
+            beginning = [cells for _, cells in islice(csv_lines(file, delimiter), 2)]
             if not beginning:
                 raise ValueError(f"{path} is empty.")
-            header = _is_header(*beginning)
+            header = is_header(*beginning)
             names = beginning[0] if header else [str(i + 1) for i in range(len(beginning[0]))]
             if header and len(beginning) == 1:
                 return np.empty((0, len(names))), names
@@ -126,11 +126,11 @@ def _parse_fast(file: Any, delimiter: str, n_header_lines: int) -> NDArray[np.fl
 def _parse_line_by_line(file: Any, delimiter: str, header: bool, names: list[str], path: Path) -> NDArray[np.float64]:
     """Parse what NumPy's reader refuses: it is more lenient about blanks, and says where a number is missing."""
     rows = []
-    for line, cells in islice(_lines(file, delimiter), int(header), None):
+    for line, cells in islice(csv_lines(file, delimiter), int(header), None):
         if len(cells) != len(names):
             raise ValueError(f"{path}: line {line} has {len(cells)} cells, the first line has {len(names)}.")
         for name, cell in zip(names, cells, strict=True):
-            if not _is_number(cell):
+            if not is_number(cell):
                 column = f"column {name!r}" if header else f"column {name}"
                 found = f"holds {cell!r}" if cell else "is empty there"
                 raise ValueError(f"{path}: {column} is not numeric: line {line} {found}.")
@@ -138,7 +138,7 @@ def _parse_line_by_line(file: Any, delimiter: str, header: bool, names: list[str
     return np.array(rows)
 
 
-def _lines(file: Any, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+def csv_lines(file: Any, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """Lines that are not blank, with their numbers."""
     reader = csv.reader(file, delimiter=delimiter)
     for cells in reader:
@@ -146,7 +146,7 @@ def _lines(file: Any, delimiter: str) -> Iterator[tuple[int, list[str]]]:
             yield reader.line_num, [cell.strip() for cell in cells]
 
 
-def _is_number(cell: str) -> bool:
+def is_number(cell: str) -> bool:
     try:
         float(cell)
     except ValueError:
@@ -154,9 +154,9 @@ def _is_number(cell: str) -> bool:
     return "_" not in cell
 
 
-def _is_header(first: list[str], second: list[str] | None = None) -> bool:
-    if not any(map(_is_number, first)):
+def is_header(first: list[str], second: list[str] | None = None) -> bool:
+    if not any(map(is_number, first)):
         return True
     return second is not None and any(
-        not _is_number(above) and _is_number(below) for above, below in zip(first, second, strict=False)
+        not is_number(above) and is_number(below) for above, below in zip(first, second, strict=False)
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,27 +26,54 @@ def check_new(path: Path, force: bool) -> Path:
     return target
 
 
-@contextmanager
-def whole_npy(path: Path, shape: tuple[int, int], dtype: np.dtype, force: bool) -> Iterator[NDArray[np.floating[Any]]]:
-    """Yield a memory-mapped array that becomes the .npy file `path` at the end, and vanishes on an error.
+def check_new_store(path: Path, force: bool) -> Path:
+    """Return where `path` leads to, if a Zarr store may be written there; only such a store is ever replaced."""
+    target = path.resolve()
+    if target.is_dir() and (target / "zarr.json").is_file():
+        if not force:
+            raise FileExistsError(f"{path} exists already; pass --force to replace it.")
+        return target
+    return check_new(path, force)
 
-    It has a temporary name in the same folder until then.
-    """
+
+@contextmanager
+def whole_file(path: Path, force: bool) -> Iterator[Path]:
+    """Yield a temporary name in the same folder; a file of that name becomes `path` at the end, if all goes well."""
     target = check_new(path, force)
-    needed = shape[0] * shape[1] * dtype.itemsize
-    free = shutil.disk_usage(target.parent).free
-    if needed > free:
-        raise OSError(f"{path} needs {needed / 1e9:.3g} GB, and {free / 1e9:.3g} GB are free in its folder.")
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
     try:
-        result = np.lib.format.open_memmap(temporary, mode="w+", dtype=dtype, shape=shape)
-        _fill_with_zeros(temporary, result.offset, result.nbytes)
-        yield result
-        result.flush()
+        yield temporary
         check_new(path, force)  # it may have appeared meanwhile
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_store(path: Path, force: bool) -> Iterator[Path]:
+    """Yield a temporary place in the same folder; the store that is made there becomes `path` if all goes well."""
+    target = check_new_store(path, force)
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
+        temporary = Path(folder, "store.zarr")
+        yield temporary
+        check_new_store(path, force)  # it may have appeared meanwhile
+        if target.exists():
+            target.rename(Path(folder, "replaced"))  # a folder cannot be replaced in one step
+        temporary.rename(target)
+
+
+@contextmanager
+def whole_npy(path: Path, shape: tuple[int, int], dtype: np.dtype, force: bool) -> Iterator[NDArray[np.floating[Any]]]:
+    """Yield a memory-mapped array that becomes the .npy file `path` at the end, and vanishes on an error."""
+    with whole_file(path, force) as temporary:
+        needed = shape[0] * shape[1] * dtype.itemsize
+        free = shutil.disk_usage(temporary.parent).free
+        if needed > free:
+            raise OSError(f"{path} needs {needed / 1e9:.3g} GB, and {free / 1e9:.3g} GB are free in its folder.")
+        result = np.lib.format.open_memmap(temporary, mode="w+", dtype=dtype, shape=shape)
+        _fill_with_zeros(temporary, result.offset, result.nbytes)
+        yield result
+        result.flush()
 
 
 def _fill_with_zeros(path: Path, start: int, n_bytes: int) -> None:
