@@ -12,6 +12,12 @@ The map, in the order in which to read it:
     out_of_core   write_gram, read_gram: the same tiles in a file that is larger than memory
     tiling        the schedule: tiles, threads, progress, interrupts; `threads`: how many, and BLAS held to one
     backends      who fills a tile: `cython_backend` (C, in csrc/), `numba_backend`, `numpy_backend` (the reference)
+    solvers       systems with a Gram matrix: Cholesky, conjugate gradients, centres, eigenvalues
+    estimators    models in scikit-learn's conventions; `model_file`: their files; `derivatives`: of Gram matrices
+    sklearn_kernel  a kernel as scikit-learn's Gaussian processes want one
+    finite        networks of finite width, their linearisation and training (a package with a map of its own)
+    spectrum      eigenvalues on data, and exact ones on the sphere (`sphere`)
+    theory        the lecture's claims as experiments, and the page that shows them
     cli           the command line, ntk-fast
 """
 
@@ -25,36 +31,69 @@ from ntk_fast.kernels import NNGP, NTK, ArcCosine
 from ntk_fast.version import __version__
 
 if TYPE_CHECKING:
+    from ntk_fast import finite, spectrum
+    from ntk_fast.estimators import (
+        GradientFlowRegressor,
+        NTKClassifier,
+        NTKGaussianProcessRegressor,
+        NTKRegressor,
+        load_model,
+    )
     from ntk_fast.operator import KernelOperator
     from ntk_fast.out_of_core import read_gram, write_gram
+    from ntk_fast.sklearn_kernel import GaussianProcessKernel
 
 __all__ = [
     "NNGP",
     "NTK",
     "ArcCosine",
+    "GaussianProcessKernel",
+    "GradientFlowRegressor",
     "KernelOperator",
+    "NTKClassifier",
+    "NTKGaussianProcessRegressor",
+    "NTKRegressor",
     "__version__",
     "available_backends",
+    "finite",
     "gram",
     "leaky_relu",
+    "load_model",
     "read_gram",
+    "spectrum",
     "write_gram",
 ]
 
 #: Names that need SciPy or an extra, imported when they are first used: `import ntk_fast` stays as light as NumPy.
 _LAZY = {
+    "GaussianProcessKernel": "ntk_fast.sklearn_kernel",
+    "GradientFlowRegressor": "ntk_fast.estimators",
     "KernelOperator": "ntk_fast.operator",
+    "NTKClassifier": "ntk_fast.estimators",
+    "NTKGaussianProcessRegressor": "ntk_fast.estimators",
+    "NTKRegressor": "ntk_fast.estimators",
+    "load_model": "ntk_fast.estimators",
     "read_gram": "ntk_fast.out_of_core",
     "write_gram": "ntk_fast.out_of_core",
 }
+#: Likewise, modules.
+_MODULES = ("finite", "spectrum")
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"ntk_fast.{name}")
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(_LAZY[name]), name)
+    try:
+        value = globals()[name] = getattr(import_module(_LAZY[name]), name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "sklearn":
+            raise
+        message = f"ntk_fast.{name} needs scikit-learn 1.6 or later: pip install 'ntk_fast[sklearn]'."
+        raise ImportError(message) from error
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY})
+    return sorted({*globals(), *_LAZY, *_MODULES})

@@ -141,9 +141,10 @@ def choose_tiles(task: TileTask, backend: Backend, offset: int = 0) -> list[Tile
     n_features = task.x.values.shape[1]
     block_rows, block_columns = backend.block_shape(n_features, task.dtype)
     layers = task.entry.n_layers if task.entry is not None else task.recursion.depth
-    # about 10^-11 s a multiply-add and 10^-9 s a layer, on one thread
-    seconds_per_row = block_columns * (1e-11 * n_features + 1e-9 * (1 + layers))
-    block_rows = max(64, min(block_rows, int(LONGEST_TILE / seconds_per_row)) // 64 * 64)
+    # about 10^-11 s a multiply-add, on one thread
+    seconds_per_row = block_columns * (1e-11 * n_features + backend.seconds_per_layer * (1 + layers))
+    block_rows = max(16, min(block_rows, int(LONGEST_TILE / seconds_per_row)))
+    block_rows -= block_rows % 64 if block_rows > 64 else 0
     return make_tiles(
         n_rows,
         n_columns,

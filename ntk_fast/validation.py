@@ -155,6 +155,23 @@ def refuse_overflow(x_root: float, y_root: float, dtype: np.dtype) -> None:
         )
 
 
+def check_vector(value: Any, name: str, length: int) -> NDArray[np.float64]:
+    """Return a finite vector of `length` real numbers as float64."""
+    try:
+        array = np.asarray(value)
+        if array.dtype.kind not in "fiub":
+            raise TypeError
+        vector = np.ascontiguousarray(array, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a vector of {length} real numbers; got a {type(value).__name__}.") from None
+    if array.shape != (length,):
+        raise ValueError(f"{name} must be a vector of {length} real numbers; got shape {array.shape}.")
+    if not np.isfinite(vector).all():
+        place = int(np.flatnonzero(~np.isfinite(vector))[0])
+        raise ValueError(f"{name} must be finite; entry {place} is {vector[place]}.")
+    return vector
+
+
 def check_not_negative(value: Any, name: str) -> float:
     """Return a finite real number >= 0 as a float."""
     number = check_finite_number(value, name)

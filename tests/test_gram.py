@@ -162,7 +162,6 @@ def outputs(shape: tuple[int, int], dtype: np.dtype, folder) -> dict[str, np.nda
         "reversed rows": np.full(shape, np.nan, dtype)[::-1],
         "reversed columns": np.full(shape, np.nan, dtype)[:, ::-1],
         "one number off a cache line": np.full(n * m + 1, np.nan, dtype)[1:].reshape(shape),
-        "not aligned at all": np.frombuffer(bytearray(n * m * dtype.itemsize + 1), dtype, offset=1).reshape(shape),
     }
 
 

@@ -17,7 +17,7 @@ from ntk_fast.tiling import make_tiles, run_tiles
 
 KERNELS = {
     "profile": ntk.NTK(3),
-    "deep profile": ntk.NTK(100),
+    "deep profile": ntk.NTK(40),
     "layered": ntk.NTK(3, bias_variance=0.1),
     "layered order 0": ntk.ArcCosine(0, 3),
 }
@@ -34,14 +34,14 @@ def mixed_rows(n: int, dtype: np.dtype) -> np.ndarray:
 
 @every_entry
 def test_results_are_the_same_for_every_number_of_threads(kernel, dtype, backend):
-    X = mixed_rows(600, dtype)
+    X = mixed_rows(300 if backend == "numpy" else 1200, dtype)  # several tiles
     one = kernel(X, backend=backend, n_threads=1), kernel(X, X[:211], backend=backend, n_threads=1)
     for n_threads in (2, 3, 7):
         assert np.array_equal(kernel(X, backend=backend, n_threads=n_threads), one[0])
         assert np.array_equal(kernel(X, X[:211], backend=backend, n_threads=n_threads), one[1])
 
 
-compiled = pytest.mark.parametrize("engine", [engine for engine in ENGINES if engine.backend == "cython"], ids=str)
+compiled = pytest.mark.parametrize("engine", [engine for engine in ENGINES if engine.backend != "numpy"], ids=str)
 
 
 @compiled

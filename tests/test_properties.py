@@ -65,11 +65,11 @@ def test_without_bias_scaling_the_rows_by_powers_of_two_scales_the_entries_exact
     assert np.array_equal(kernel(X * 2.0**first, X * 2.0**second), kernel(X, X) * 2.0**power)
 
 
-@given(networks(bias=False) | arc_cosines, rows, st.floats(1e-3, 1e3))
+# order 0 is too steep near angle 0 for rows that are rounded when they are scaled
+@given(networks(bias=False) | arc_cosines.filter(lambda kernel: kernel.order), rows, st.floats(1e-3, 1e3))
 def test_without_bias_the_kernel_is_homogeneous(kernel, X, factor):
     scale = np.sqrt(np.outer(kernel.diag(X), kernel.diag(X))) * factor ** degree(kernel)
-    # the factor times a row is rounded, and order 0 is steep in the angle
-    allowed = 20 * TOLERANCES[FLOAT64] * kernel.depth * max(1, degree(kernel)) + (1e-6 if degree(kernel) == 0 else 0)
+    allowed = 20 * TOLERANCES[FLOAT64] * kernel.depth * degree(kernel)
     assert (np.abs(kernel(factor * X, X) - factor ** degree(kernel) * kernel(X, X)) <= allowed * scale).all()
 
 

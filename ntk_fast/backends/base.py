@@ -78,6 +78,8 @@ class Backend(Protocol):
     name: str
     #: Whether filling tiles, and multiplying them, calls BLAS, which is then held to one thread.
     uses_blas: bool
+    #: About what an entry costs for each layer that is evaluated, on one thread: tiles are cut by it.
+    seconds_per_layer: float
     multiplies_with_blas: bool
 
     def square_norms(self, values: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -52,6 +52,7 @@ class CythonBackend:
 
     name = "cython"
     uses_blas = False
+    seconds_per_layer = 1e-9
     multiplies_with_blas = False
 
     def _functions(self, dtype: np.dtype) -> Functions:

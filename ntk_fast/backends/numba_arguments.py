@@ -6,12 +6,13 @@ operations: measured, those took longer than the computation.
 
 from __future__ import annotations
 
+from enum import IntEnum
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ntk_fast.backends.base import GramTask, Tile
+from ntk_fast.backends.base import GramTask, ProductTask, Tile, TileTask
 from ntk_fast.backends.numba_kernels import GROUP_BYTES, PANEL_BYTES, STRIP
 from ntk_fast.backends.numba_vectors import CACHE_LINE, VECTOR_BYTES, Pointer, compiled, pointer
 from ntk_fast.profile import Entry
@@ -25,20 +26,27 @@ STRIP_STRIDE = FEATURE_BLOCK + 16
 STREAMING_BYTES = 16 << 20
 
 
+class Constant(IntEnum):
+    """Where an entry's numbers stand in its array of constants."""
+
+    SCALE = 0
+    STRETCH = 1
+    NEAR_LEAD = 2
+    FAR_LEAD = 3
+    VALUE_OFFSET = 4
+    SLOPE_OFFSET = 5
+
+
 class EntryArguments(NamedTuple):
     """A `profile.Entry`."""
 
     n_layers: int
-    has_tangent: bool
-    value_power: int
-    value_leads: tuple[float, float]
-    value_offset: float
-    slope_offset: float
     value: Pointer
     value_terms: int
     slope: Pointer
-    slope_terms: int
-    scale_and_stretch: Pointer
+    slope_terms: int  # 0: no Theta
+    value_power: int
+    constants: Pointer
     near: float
     near_exact: float
 
@@ -57,7 +65,7 @@ class RowArguments(NamedTuple):
 
 
 class Block(NamedTuple):
-    """A tile, and the matrix that it lies in: an address and two steps in bytes, so any strides will do."""
+    """A tile, and the matrix that it is stored in: an address and two steps in bytes, so any strides will do."""
 
     n_features: int
     n_layers: int
@@ -66,10 +74,22 @@ class Block(NamedTuple):
     column_start: int
     column_stop: int
     is_symmetric: bool
-    out: int
+    out: int  # 0: the tile is multiplied
     row_step: int
     column_step: int
     is_streamed: bool  # store past the caches: right when the matrix does not fit in them
+
+
+class Products(NamedTuple):
+    """Vectors to multiply a tile with, and sums to add to (see `base.MultiplyTile`)."""
+
+    n_vectors: int
+    vectors: Pointer
+    vector_stride: int
+    row_sums: Pointer
+    row_sum_stride: int
+    column_sums: Pointer
+    column_sum_stride: int
 
 
 class Scratch(NamedTuple):
@@ -85,9 +105,6 @@ class Scratch(NamedTuple):
     turned: Pointer  # (lanes, band)
     near: Pointer  # (3, panel)
     squares: Pointer  # (columns,), like the rest: of one row of the band ...
-    chords: Pointer
-    values: Pointer
-    slopes: Pointer
     theta: Pointer
     rest: Pointer
     inverse_norm: Pointer  # ... and of the block's columns
@@ -109,26 +126,26 @@ def _aligned(size: int, dtype: np.dtype) -> NDArray[Any]:
     return memory[start : start + size * dtype.itemsize].view(dtype)
 
 
-def memory_of(values: NDArray[np.floating]) -> tuple[NDArray[np.floating], int]:
+def memory_of(values: NDArray[np.floating], writeable: bool = False) -> tuple[NDArray[np.floating], int]:
     """Return the numbers from the first to the last of some rows, and how far apart rows start."""
-    row_stride = values.strides[0] // values.itemsize
-    n_numbers = (len(values) - 1) * row_stride + values.shape[1] if len(values) else 0
-    return np.lib.stride_tricks.as_strided(values, (n_numbers,), (values.itemsize,), writeable=False), row_stride
+    stride = values.strides[0] // values.itemsize
+    n_numbers = (len(values) - 1) * stride + values.shape[1] if len(values) else 0
+    return np.lib.stride_tricks.as_strided(values, (n_numbers,), (values.itemsize,), writeable=writeable), stride
 
 
 def entry_arguments(entry: Entry) -> EntryArguments:
+    constants = np.empty(len(Constant), dtype=entry.value.dtype)
+    constants[Constant.SCALE], constants[Constant.STRETCH] = entry.scale, entry.stretch
+    constants[Constant.NEAR_LEAD], constants[Constant.FAR_LEAD] = entry.value_leads
+    constants[Constant.VALUE_OFFSET], constants[Constant.SLOPE_OFFSET] = entry.value_offset, entry.slope_offset
     return EntryArguments(
         n_layers=entry.n_layers,
-        has_tangent=entry.has_tangent,
-        value_power=entry.value_power,
-        value_leads=entry.value_leads,
-        value_offset=entry.value_offset,
-        slope_offset=entry.slope_offset,
         value=_flat(entry.value),
         value_terms=len(entry.value),
         slope=_flat(entry.slope),
         slope_terms=len(entry.slope),
-        scale_and_stretch=_flat(np.array([entry.scale, entry.stretch], dtype=entry.value.dtype)),
+        value_power=entry.value_power,
+        constants=_flat(constants),
         near=entry.near,
         near_exact=entry.near_exact,
     )
@@ -148,20 +165,41 @@ def row_arguments(rows: Rows) -> RowArguments:
     )
 
 
-def block_of(task: GramTask, n_layers: int, tile: Tile) -> Block:
+def _block(task: TileTask, tile: Tile, out: int, row_step: int, column_step: int, is_streamed: bool) -> Block:
+    assert task.entry is not None
     return Block(
         n_features=task.x.values.shape[1],
-        n_layers=n_layers,
+        n_layers=task.entry.n_layers,
         row_start=tile.row_start,
         row_stop=tile.row_stop,
         column_start=tile.column_start,
         column_stop=tile.column_stop,
         is_symmetric=task.y is None,
-        out=task.out.ctypes.data,
-        row_step=task.out.strides[0],
-        column_step=task.out.strides[1],
-        is_streamed=task.out.nbytes > STREAMING_BYTES,
+        out=out,
+        row_step=row_step,
+        column_step=column_step,
+        is_streamed=is_streamed,
     )
+
+
+def block_to_fill(task: GramTask, tile: Tile) -> Block:
+    row_step, column_step = task.out.strides
+    return _block(task, tile, task.out.ctypes.data, row_step, column_step, task.out.nbytes > STREAMING_BYTES)
+
+
+def block_to_multiply(task: ProductTask, tile: Tile) -> Block:
+    return _block(task, tile, 0, 0, 0, False)
+
+
+def no_products(dtype: np.dtype) -> Products:
+    vectors, sums = _flat(np.empty(0, dtype)), np.empty(0, dtype)
+    return Products(0, vectors, 0, sums, 0, sums, 0)
+
+
+def product_arguments(task: ProductTask, row_sums: NDArray[np.floating], column_sums: NDArray[np.floating]) -> Products:
+    vectors, vector_stride = memory_of(task.vectors)
+    (rows, row_sum_stride), (columns, column_sum_stride) = memory_of(row_sums, True), memory_of(column_sums, True)
+    return Products(len(task.vectors), vectors, vector_stride, rows, row_sum_stride, columns, column_sum_stride)
 
 
 def make_scratch(columns: int, n_features: int, n_layers: int, dtype: np.dtype) -> Scratch:
@@ -179,9 +217,6 @@ def make_scratch(columns: int, n_features: int, n_layers: int, dtype: np.dtype) 
         turned=_aligned(lanes * band, dtype),
         near=_aligned(3 * panel, dtype),
         squares=_aligned(columns, dtype),
-        chords=_aligned(columns, dtype),
-        values=_aligned(columns, dtype),
-        slopes=_aligned(columns, dtype),
         theta=_aligned(columns, dtype),
         rest=_aligned(columns, dtype),
         inverse_norm=_aligned(columns, dtype),
@@ -191,13 +226,13 @@ def make_scratch(columns: int, n_features: int, n_layers: int, dtype: np.dtype) 
     )
 
 
-def example_arguments(dtype: np.dtype) -> tuple[EntryArguments, RowArguments, RowArguments, Block, Scratch]:
+def example_arguments(dtype: np.dtype) -> tuple[EntryArguments, RowArguments, RowArguments, Block, Products, Scratch]:
     """Return arguments of no tile at all, for their types: those of all tiles of this dtype."""
     numbers, scales = _flat(np.empty(0, dtype)), _flat(np.empty(0))
-    entry = EntryArguments(0, False, 0, (0.0, 0.0), 0.0, 0.0, numbers, 0, numbers, 0, numbers, 0.0, 0.0)
+    entry = EntryArguments(0, numbers, 0, numbers, 0, 0, numbers, 0.0, 0.0)
     rows = RowArguments(0, numbers, 0, numbers, scales, numbers, numbers, scales)
     block = Block(0, 0, 0, 0, 0, 0, False, 0, 0, 0, False)
-    return entry, rows, rows, block, make_scratch(0, 0, 0, dtype)
+    return entry, rows, rows, block, no_products(dtype), make_scratch(0, 0, 0, dtype)
 
 
 @compiled
@@ -218,18 +253,27 @@ def row_pointers(rows: RowArguments) -> RowArguments:
 def entry_pointers(entry: EntryArguments) -> EntryArguments:
     return EntryArguments(
         entry.n_layers,
-        entry.has_tangent,
-        entry.value_power,
-        entry.value_leads,
-        entry.value_offset,
-        entry.slope_offset,
         pointer(entry.value),
         entry.value_terms,
         pointer(entry.slope),
         entry.slope_terms,
-        pointer(entry.scale_and_stretch),
+        entry.value_power,
+        pointer(entry.constants),
         entry.near,
         entry.near_exact,
+    )
+
+
+@compiled
+def product_pointers(products: Products) -> Products:
+    return Products(
+        products.n_vectors,
+        pointer(products.vectors),
+        products.vector_stride,
+        pointer(products.row_sums),
+        products.row_sum_stride,
+        pointer(products.column_sums),
+        products.column_sum_stride,
     )
 
 
@@ -243,9 +287,6 @@ def scratch_pointers(scratch: Scratch) -> Scratch:
         pointer(scratch.turned),
         pointer(scratch.near),
         pointer(scratch.squares),
-        pointer(scratch.chords),
-        pointer(scratch.values),
-        pointer(scratch.slopes),
         pointer(scratch.theta),
         pointer(scratch.rest),
         pointer(scratch.inverse_norm),

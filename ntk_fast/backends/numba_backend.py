@@ -1,7 +1,7 @@
 """The backend for machines without a C compiler: compiled for this processor at first use, by Numba.
 
-`numba_vectors` is the vocabulary of vectors, `numba_kernels` the inner loops that need it, `numba_entry` the entries of
-a row, `numba_tile` the tile loop, `numba_arguments` what it takes.
+`numba_vectors` is the vocabulary of vectors, `numba_kernels` the inner loops of products and stores, `numba_arguments`
+what a tile takes, `numba_chords` and `numba_entry` the entries of a row, `numba_tile` the tile loop.
 """
 
 from __future__ import annotations
@@ -12,19 +12,25 @@ import numpy as np
 from numba import typeof
 from numpy.typing import NDArray
 
-from ntk_fast.backends.base import FillTile, GramTask, MultiplyTile, ProductTask, Tile
-from ntk_fast.backends.blas_products import multiply_with_blas
+from ntk_fast.backends.base import FillTile, GramTask, MultiplyTile, ProductTask, Tile, TileTask
 from ntk_fast.backends.numba_arguments import (
     FEATURE_BLOCK,
-    block_of,
+    EntryArguments,
+    RowArguments,
+    Scratch,
+    block_to_fill,
+    block_to_multiply,
     entry_arguments,
     example_arguments,
     make_scratch,
     memory_of,
+    no_products,
+    product_arguments,
     row_arguments,
 )
-from ntk_fast.backends.numba_kernels import PANEL_BYTES, pieces_of
-from ntk_fast.backends.numba_tile import fill_tile, square_norms
+from ntk_fast.backends.numba_entry import pieces_of
+from ntk_fast.backends.numba_kernels import PANEL_BYTES
+from ntk_fast.backends.numba_tile import compute_tile, square_norms
 
 #: Of packed columns, a block of features: they and a band share 1 MB of second-level cache.
 PACKED_BYTES = 384 << 10
@@ -36,7 +42,7 @@ LARGEST_COLUMNS_BYTES = 3072
 @cache
 def _compile(dtype: np.dtype) -> None:
     """Compile the tile loop for a dtype: some seconds, or some milliseconds from Numba's cache."""
-    fill_tile.compile(tuple(typeof(argument) for argument in example_arguments(dtype)))
+    compute_tile.compile(tuple(typeof(argument) for argument in example_arguments(dtype)))
 
 
 class NumbaBackend:
@@ -44,7 +50,8 @@ class NumbaBackend:
 
     name = "numba"
     uses_blas = False
-    multiplies_with_blas = True
+    seconds_per_layer = 1e-9
+    multiplies_with_blas = False
 
     def square_norms(self, values: NDArray[np.floating]) -> NDArray[np.float64]:
         result = np.empty(len(values))
@@ -60,18 +67,29 @@ class NumbaBackend:
         panels = min(PACKED_BYTES // min(n_features, FEATURE_BLOCK), LARGEST_PACKED_BYTES // n_features) // PANEL_BYTES
         return 1024, min(max(panels, 1) * PANEL_BYTES, LARGEST_COLUMNS_BYTES) // dtype.itemsize
 
-    def fill_tile(self, task: GramTask) -> FillTile:
+    def _arguments(self, task: TileTask) -> tuple[EntryArguments, RowArguments, RowArguments, Scratch]:
         assert task.entry is not None
-        n_layers, n_features = task.entry.n_layers, task.x.values.shape[1]
-        entry, x = entry_arguments(task.entry), row_arguments(task.x)
-        y = x if task.y is None else row_arguments(task.y)
+        n_features = task.x.values.shape[1]
         columns = min(self.block_shape(n_features, task.dtype)[1], task.shape[1])
-        scratch = make_scratch(columns, n_features, n_layers, task.dtype)
+        x = row_arguments(task.x)
+        y = x if task.y is None else row_arguments(task.y)
+        scratch = make_scratch(columns, n_features, task.entry.n_layers, task.dtype)
+        return entry_arguments(task.entry), x, y, scratch
+
+    def fill_tile(self, task: GramTask) -> FillTile:
+        entry, x, y, scratch = self._arguments(task)
+        products = no_products(task.dtype)
 
         def fill(tile: Tile) -> None:
-            fill_tile(entry, x, y, block_of(task, n_layers, tile), scratch)
+            compute_tile(entry, x, y, block_to_fill(task, tile), products, scratch)
 
         return fill
 
     def multiply_tile(self, task: ProductTask) -> MultiplyTile:
-        return multiply_with_blas(self, task)
+        entry, x, y, scratch = self._arguments(task)
+
+        def multiply(tile: Tile, row_sums: NDArray[np.floating], column_sums: NDArray[np.floating]) -> None:
+            products = product_arguments(task, row_sums, column_sums)
+            compute_tile(entry, x, y, block_to_multiply(task, tile), products, scratch)
+
+        return multiply

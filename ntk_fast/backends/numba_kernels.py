@@ -1,25 +1,20 @@
-"""The inner loops that need explicit vectors, as in csrc/product.h, csrc/entry.h and csrc/transpose.h.
+"""Products, transposes and stores on explicit vectors, as in csrc/product.h, multiply.h and transpose.h.
 
 What they have in common: sums that stay in registers while a loop runs, or lanes that change places.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 from llvmlite import ir
 
 from ntk_fast.backends.numba_vectors import (
     CACHE_LINE,
     HAS_32_REGISTERS,
-    HAS_AVX2,
-    HAS_AVX512,
     VECTOR_BYTES,
     Emitter,
     Vector,
     integer,
     kernel,
-    lane_numbers,
 )
 
 #: Rows and vectors of columns whose sums stay in registers: 8 x 3 sums, 3 columns and a row, or 4 x 3 of them.
@@ -29,6 +24,8 @@ PANEL_BYTES = VECTORS * VECTOR_BYTES
 #: Vectors whose polynomials go side by side: one alone is a chain of operations that wait for each other.
 GROUP = 8 if HAS_32_REGISTERS else 4
 GROUP_BYTES = GROUP * VECTOR_BYTES
+#: Rows that are multiplied with a vector side by side: 8 sums and 8 factors, an entry and 2 of a vector's.
+FACTORS = 8 if HAS_32_REGISTERS else 4
 
 
 @kernel
@@ -60,195 +57,39 @@ def panel_product(
 
 
 @kernel
-def panel_square_chords(
+def multiply_rows(
     e: Emitter,
-    row: ir.Value,
-    packed: ir.Value,
-    inverse_norm: ir.Value,
-    signed_inverse_norms: ir.Value,
-    result: ir.Value,
-    n_features: ir.Value,
-) -> None:
-    """Squared chords of a row and a panel of columns from the rows themselves: |x/|x| -+ y/|y||^2 / 4.
-
-    The inverse norms of the columns are negative where a pair is opposite. Symmetric in x and y to the last bit;
-    exactly 0 for equal (or opposite) rows.
-    """
-    a, b = e.load_repeated(inverse_norm), [e.load(signed_inverse_norms, v * e.lanes) for v in range(VECTORS)]
-    sums = [e.register(e.number(0)) for _ in range(VECTORS)]
-    with e.loop(0, n_features, 1) as (k, _):
-        x = e.load_repeated(row, k) * a
-        for v in range(VECTORS):
-            d = x - e.load(packed, e.times(k, VECTORS * e.lanes), v * e.lanes) * b[v]
-            sums[v].set(e.multiply_add(d, d, sums[v].get()))
-    for v in range(VECTORS):
-        e.store(e.number(0.25) * sums[v].get(), result, v * e.lanes)
-
-
-@kernel
-def panel_square_chords_exact(
-    e: Emitter,
-    row: ir.Value,
-    packed: ir.Value,
-    inverse_norm: ir.Value,
-    signed_inverse_norms: ir.Value,
-    result: ir.Value,
-    n_features: ir.Value,
-) -> None:
-    """The same to full relative accuracy, however small the angle, and exactly 0 for rows that are multiples.
-
-    With w = x/|x| +- y/|y| and k the position of its largest component, m = y_k x - x_k y lies in the plane of x and y
-    and is 0 at k: each component is a difference of two products, kept with their rounding errors, and the area
-    |m ^ w| = |w_k| |x ^ y| loses nothing, since m and w are far from parallel. It gives the sine, and that the chord.
-    """
-    a = e.load_repeated(inverse_norm)
-    for v in range(VECTORS):
-        signed_b = e.load(signed_inverse_norms, v * e.lanes)
-        ab = a * e.absolute(signed_b)
-        w_k, x_k, y_k, square_m, square_w, along = (e.register(e.number(0)) for _ in range(6))
-        with e.loop(0, n_features, 1) as (k, _):
-            x, y = e.load_repeated(row, k), e.load(packed, e.times(k, VECTORS * e.lanes), v * e.lanes)
-            w = x * a + y * signed_b
-            is_larger = e.absolute(w_k.get()) < e.absolute(w)
-            for register, now in ((w_k, w), (x_k, x), (y_k, y)):
-                register.set(is_larger.select(now, register.get()))
-        with e.loop(0, n_features, 1) as (k, _):
-            x, y = e.load_repeated(row, k), e.load(packed, e.times(k, VECTORS * e.lanes), v * e.lanes)
-            w = x * a + y * signed_b
-            first, second = x * y_k.get(), x_k.get() * y
-            first_rest = e.multiply_add_exact(x, y_k.get(), -first)
-            second_rest = e.multiply_add_exact(x_k.get(), y, -second)
-            m = ((first - second) + (first_rest - second_rest)) * ab
-            for register, factors in ((square_m, (m, m)), (square_w, (w, w)), (along, (m, w))):
-                register.set(e.multiply_add(*factors, register.get()))
-        area = square_m.get() * square_w.get() - along.get() * along.get()
-        square_sine = (e.number(0) < area).select(area, e.number(0)) / (w_k.get() * w_k.get())
-        square_sine = (square_sine < e.number(1)).select(square_sine, e.number(1))
-        twice = e.number(1) + e.square_root(e.number(1) - square_sine)
-        e.store(square_sine / (twice + twice), result, v * e.lanes)
-
-
-def pieces_of(itemsize: int) -> int:
-    """Return how many columns a coefficient table has: as many numbers as the processor can look up in registers."""
-    return VECTOR_BYTES // itemsize if HAS_AVX2 and not HAS_AVX512 else 16
-
-
-class _Polynomials:
-    """Polynomials of a group of vectors: in each lane, that of the table's piece where the lane's position lies."""
-
-    def __init__(self, e: Emitter, positions: list[Vector], opposites: list[Vector]) -> None:
-        """`positions`: from 0 to half the pieces, in either half."""
-        self.e = e
-        self.pieces = pieces_of(e.itemsize)
-        # adding 1.5 * 2^52 (2^23) rounds to an integer, the piece, and leaves it in the low bits; those of the second
-        # half are an even number higher, so that a tie rounds to the right half
-        shift = 1.5 * 2.0 ** (52 if e.itemsize == 8 else 23)
-        low, high, half = e.number(shift), e.number(shift + self.pieces // 2), e.number(0.5)
-        shifts = [is_opposite.select(high, low) for is_opposite in opposites]
-        shifted = [position - half + shift for position, shift in zip(positions, shifts, strict=True)]
-        self.choices = [self._choice(vector) for vector in shifted]
-        self.offsets = [  # from the centre of the piece, -1/2 to 1/2
-            position - half - (vector - shift)
-            for position, vector, shift in zip(positions, shifted, shifts, strict=True)
-        ]
-
-    def _choice(self, shifted: Vector) -> Any:
-        """What `_coefficients` needs of the low bits."""
-        e = self.e
-        integers = e.builder.bitcast(shifted.value, ir.VectorType(ir.IntType(8 * e.itemsize), e.lanes))
-        if HAS_AVX512:
-            return Vector(e.builder, integers)
-        if HAS_AVX2:
-            integers = e.builder.bitcast(integers, ir.VectorType(ir.IntType(32), 8))
-            if e.itemsize == 8:  # piece i becomes the pair (2i, 2i + 1) of halves: only those can be permuted
-                low = e.builder.shuffle_vector(integers, integers, lane_numbers([0, 0, 2, 2, 4, 4, 6, 6]))
-                integers = e.builder.add(e.builder.add(low, low), lane_numbers([0, 1] * 4))
-            return Vector(e.builder, integers)
-        lanes = [e.builder.extract_element(integers, ir.Constant(ir.IntType(32), lane)) for lane in range(e.lanes)]
-        return [e.builder.and_(lane, ir.Constant(lane.type, self.pieces - 1)) for lane in lanes]
-
-    def _coefficients(self, table_row: ir.Value) -> list[Vector]:
-        e, first = self.e, self.e.load(table_row)
-        if HAS_AVX512 and e.itemsize == 4:
-            return [first.intrinsic("llvm.x86.avx512.permvar.sf.512", choice) for choice in self.choices]
-        if HAS_AVX512:
-            second = e.load(table_row, e.lanes)
-            return [first.intrinsic("llvm.x86.avx512.vpermi2var.pd.512", choice, second) for choice in self.choices]
-        if HAS_AVX2:
-            halves = Vector(e.builder, e.builder.bitcast(first.value, ir.VectorType(ir.FloatType(), 8)))
-            permuted = [halves.intrinsic("llvm.x86.avx2.permps", choice) for choice in self.choices]
-            return [Vector(e.builder, e.builder.bitcast(vector.value, e.kind)) for vector in permuted]
-        return [e.gather(table_row, choice) for choice in self.choices]
-
-    def evaluate(self, table: ir.Value, n_terms: ir.Value) -> list[Vector]:
-        """`table`: (n_terms, pieces), the lowest power first."""
-        e = self.e
-        last = e.builder.sub(n_terms, integer(1))
-        sums = [e.register(vector) for vector in self._coefficients(e.at(table, e.times(last, self.pieces)))]
-        with e.loop(e.builder.sub(last, integer(1)), -1, -1) as (k, _):
-            coefficients = self._coefficients(e.at(table, e.times(k, self.pieces)))
-            for total, offset, coefficient in zip(sums, self.offsets, coefficients, strict=True):
-                total.set(e.multiply_add(total.get(), offset, coefficient))
-        return [total.get() for total in sums]
-
-
-@kernel
-def evaluate_profile(
-    e: Emitter,
-    scale_and_stretch: ir.Value,
-    table: ir.Value,
-    squares: ir.Value,
-    cosines: ir.Value,
-    values: ir.Value,
-    n_terms: ir.Value,
+    rows: ir.Value,
+    right: ir.Value,
+    left: ir.Value,
+    row_sums: ir.Value,
+    column_sums: ir.Value,
+    stride: ir.Value,
     n: ir.Value,
+    is_both: ir.Value,
 ) -> None:
-    """values[j] = the profile at the chord whose square is squares[j], opposite where cosines[j] < 0.
+    """row_sums[r] += sum over j of rows[r, j] right[j]; if both: column_sums[j] += sum over r of left[r] rows[r, j].
 
-    A chord's position in the table is chord * scale / (1 + stretch * chord). Works on whole groups: the arrays must be
-    as long as that.
+    For FACTORS rows, in one pass.
     """
-    scale, stretch = e.load_repeated(scale_and_stretch), e.load_repeated(scale_and_stretch, 1)
-    is_stretched = e.builder.fcmp_unordered(
-        "!=", e.builder.load(e.at(scale_and_stretch, 1)), ir.Constant(e.kind.element, 0.0)
-    )
-    with e.loop(0, n, GROUP * e.lanes) as (j, _):
-        chords = [e.square_root(e.load(squares, j, g * e.lanes)) for g in range(GROUP)]
-        stretched = [e.register(chord * scale) for chord in chords]
-        with e.builder.if_then(is_stretched):
-            for chord, register in zip(chords, stretched, strict=True):
-                register.set(register.get() / e.multiply_add(chord, stretch, e.number(1)))
-        opposites = [e.load(cosines, j, g * e.lanes) < e.number(0) for g in range(GROUP)]
-        polynomials = _Polynomials(e, [register.get() for register in stretched], opposites)
-        for g, value in enumerate(polynomials.evaluate(table, n_terms)):
-            e.store(value, values, j, g * e.lanes)
-
-
-@kernel
-def evaluate_layer(
-    e: Emitter,
-    scale_and_stretch: ir.Value,
-    value: ir.Value,
-    slope: ir.Value,
-    chords: ir.Value,
-    cosines: ir.Value,
-    values: ir.Value,
-    slopes: ir.Value,
-    value_terms: ir.Value,
-    slope_terms: ir.Value,
-    n: ir.Value,
-) -> None:
-    """values[j] and, if it has terms, slopes[j] = two tables at chords[j], opposite where cosines[j] < 0."""
-    scale = e.load_repeated(scale_and_stretch)
-    with e.loop(0, n, GROUP * e.lanes) as (j, _):
-        places = [e.load(chords, j, g * e.lanes) * scale for g in range(GROUP)]
-        opposites = [e.load(cosines, j, g * e.lanes) < e.number(0) for g in range(GROUP)]
-        polynomials = _Polynomials(e, places, opposites)
-        for g, vector in enumerate(polynomials.evaluate(value, value_terms)):
-            e.store(vector, values, j, g * e.lanes)
-        with e.builder.if_then(e.builder.icmp_signed(">", slope_terms, integer(0))):
-            for g, vector in enumerate(polynomials.evaluate(slope, slope_terms)):
-                e.store(vector, slopes, j, g * e.lanes)
+    sums = [e.register(e.number(0)) for _ in range(FACTORS)]
+    with e.builder.if_else(e.builder.icmp_signed("!=", is_both, integer(0))) as branches:
+        for branch, is_left_too in zip(branches, (True, False), strict=True):
+            with branch:
+                factors = [e.load_repeated(left, r) for r in range(FACTORS)] if is_left_too else []
+                with e.loop(0, n, e.lanes) as (j, _):
+                    entries = [e.load(rows, e.times(stride, r), j) for r in range(FACTORS)]
+                    vector = e.load(right, j)
+                    for total, entry in zip(sums, entries, strict=True):
+                        total.set(e.multiply_add(entry, vector, total.get()))
+                    if is_left_too:
+                        column = e.load(column_sums, j)
+                        for entry, factor in zip(entries, factors, strict=True):
+                            column = e.multiply_add(entry, factor, column)
+                        e.store(column, column_sums, j)
+    for r, total in enumerate(sums):
+        place = e.at(row_sums, r)
+        e.builder.store(e.builder.fadd(e.builder.load(place), e.sum_of_lanes(total.get())), place)
 
 
 @kernel

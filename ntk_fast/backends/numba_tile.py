@@ -2,7 +2,7 @@
 
 Columns are packed once. Then, a band of rows at a time: dot products of a strip of rows; kernel entries in place, row
 by row; the row stored; and, in a symmetric matrix, the band stored again transposed. The matrix is written once and
-never read, and an entry depends on its two rows alone.
+never read, and an entry depends on its two rows alone. Or the band is multiplied with vectors: no matrix at all.
 """
 
 from __future__ import annotations
@@ -14,21 +14,32 @@ from typing import Any
 
 import numpy as np
 
-from ntk_fast.backends import numba_arguments, numba_entry, numba_kernels, numba_vectors
+from ntk_fast.backends import numba_arguments, numba_chords, numba_entry, numba_kernels, numba_vectors
 from ntk_fast.backends.numba_arguments import (
     BAND_BYTES,
     FEATURE_BLOCK,
     STRIP_STRIDE,
     Block,
     EntryArguments,
+    Products,
     RowArguments,
     Scratch,
     entry_pointers,
+    product_pointers,
     row_pointers,
     scratch_pointers,
 )
 from ntk_fast.backends.numba_entry import row_entries
-from ntk_fast.backends.numba_kernels import GROUP_BYTES, PANEL_BYTES, STRIP, panel_product, store_lines, transpose
+from ntk_fast.backends.numba_kernels import (
+    FACTORS,
+    GROUP_BYTES,
+    PANEL_BYTES,
+    STRIP,
+    multiply_rows,
+    panel_product,
+    store_lines,
+    transpose,
+)
 from ntk_fast.backends.numba_vectors import (
     CACHE_LINE,
     VECTOR_BYTES,
@@ -45,7 +56,7 @@ from ntk_fast.backends.numba_vectors import (
     store_number,
 )
 
-_MODULES = numba_vectors, numba_kernels, numba_arguments, numba_entry
+_MODULES = numba_vectors, numba_kernels, numba_arguments, numba_chords, numba_entry
 _SOURCES = sha256(b"".join(Path(str(module.__file__)).read_bytes() for module in _MODULES)).hexdigest()
 
 
@@ -130,6 +141,29 @@ def store_mirrored(block: Block, scratch: Scratch, first: int, row_start: int, r
 
 
 @compiled
+def multiply_band(
+    block: Block, products: Products, scratch: Scratch, first: int, row_start: int, row_stop: int
+) -> None:
+    """Multiply the band's entries from the block's column `first` on with all vectors, while they are in the caches."""
+    n, columns = block.column_stop - block.column_start - first, scratch.columns
+    n_rows = row_stop - row_start
+    clear(advance(scratch.band, n_rows * columns), -n_rows % FACTORS * columns)
+    for r in range(0, n_rows, FACTORS):
+        for v in range(products.n_vectors):
+            vector = advance(products.vectors, v * products.vector_stride)
+            multiply_rows(
+                advance(scratch.band, r * columns + first),
+                advance(vector, block.column_start + first),
+                advance(vector, row_start + r),
+                advance(products.row_sums, v * products.row_sum_stride + row_start - block.row_start + r),
+                advance(products.column_sums, v * products.column_sum_stride + first),
+                columns,
+                n,
+                block.is_symmetric,
+            )
+
+
+@compiled
 def strip_products(
     x: RowArguments,
     i: int,
@@ -170,10 +204,11 @@ def finish_row(
     first: int,
     n: int,
     block: Block,
+    is_stored: bool,
     scratch: Scratch,
     values: Pointer,
 ) -> None:
-    """From dot products of a row with the block's columns to entries, n of them from column `first` on; stored."""
+    """From dot products of a row with the block's columns to entries, n of them from column `first` on."""
     column_start, column_stop = block.column_start, block.column_stop
     is_diagonal = block.is_symmetric and column_start <= row < column_stop
     if is_diagonal:  # not near anything: what is computed here is not used
@@ -182,16 +217,22 @@ def finish_row(
     if is_diagonal:
         values[row - column_start] = number(values, x.diagonal[row])
     column = max(row, column_start) if block.is_symmetric else column_start
-    if column < column_stop:
+    if not is_stored and block.is_symmetric:  # what is multiplied lies above the diagonal
+        clear(advance(values, first), min(row + 1, column_stop) - column_start - first)
+    elif is_stored and column < column_stop:
         address = block.out + row * block.row_step + column * block.column_step
         values = advance(values, column - column_start)
         store_run(values, column_stop - column, address, block.column_step, block.is_streamed)
 
 
 @kept
-def fill_tile(entry: EntryArguments, x: RowArguments, y: RowArguments, block: Block, scratch: Scratch) -> None:
-    """Fill one tile, from arguments that hold arrays."""
-    entry, x, y, scratch = entry_pointers(entry), row_pointers(x), row_pointers(y), scratch_pointers(scratch)
+def compute_tile(
+    entry: EntryArguments, x: RowArguments, y: RowArguments, block: Block, products: Products, scratch: Scratch
+) -> None:
+    """Fill one tile, or multiply it, from arguments that hold arrays."""
+    entry, x, y = entry_pointers(entry), row_pointers(x), row_pointers(y)
+    products, scratch = product_pointers(products), scratch_pointers(scratch)
+    is_stored = block.out != 0
     n_features, n_columns = block.n_features, block.column_stop - block.column_start
     size = itemsize(scratch.band)
     n_band, panel, group = BAND_BYTES // size, PANEL_BYTES // size, GROUP_BYTES // size
@@ -212,8 +253,11 @@ def fill_tile(entry: EntryArguments, x: RowArguments, y: RowArguments, block: Bl
                 strip_products(x, i, n_rows, n_features, k_start, k_stop, first, stop, scratch, band)
                 if k_stop == n_features:
                     for r in range(n_rows):
-                        finish_row(entry, x, i + r, first, n, block, scratch, advance(band, r * scratch.columns))
-        if block.is_symmetric:
+                        values = advance(band, r * scratch.columns)
+                        finish_row(entry, x, i + r, first, n, block, is_stored, scratch, values)
+        if not is_stored:
+            multiply_band(block, products, scratch, first, band_start, band_stop)
+        elif block.is_symmetric:
             store_mirrored(block, scratch, first, band_start, band_stop)
     finish_stores()
 

@@ -135,6 +135,14 @@ class Emitter:
         """Lanes of a and, counted on from those, of b."""
         return Vector(self.builder, self.builder.shuffle_vector(a.value, b.value, lane_numbers(lanes)))
 
+    def sum_of_lanes(self, a: Vector) -> ir.Value:
+        """Their sum as one number, added from the first lane on."""
+        total = ir.Constant(self.kind.element, 0.0)
+        for lane in range(self.lanes):
+            number = self.builder.extract_element(a.value, ir.Constant(ir.IntType(32), lane))
+            total = self.builder.fadd(total, number)
+        return total
+
     def square_root(self, a: Vector) -> Vector:
         return a.intrinsic(f"llvm.sqrt.{self._suffix}")
 

@@ -10,7 +10,8 @@ from ntk_fast.backends.blas_products import multiply_with_blas
 from ntk_fast.compensated import Reals, square_norms, two_product
 from ntk_fast.duals import Truths
 from ntk_fast.profile import near_thresholds
-from ntk_fast.recursion import RowParameters
+from ntk_fast.recursion import Recursion, RowParameters
+from ntk_fast.rows import Rows
 
 #: Nearly parallel pairs are gathered this many numbers at a time.
 GATHERED_NUMBERS = 1 << 18
@@ -33,11 +34,28 @@ def square_chords_of_rows(x: Reals, y: Reals, a: Reals, b: Reals, opposite: Trut
     return square_sine / (2 + 2 * np.sqrt(1 - square_sine))
 
 
+def tile_chords(recursion: Recursion, x: Rows, y: Rows, rows: slice, columns: slice) -> tuple[Reals, Truths]:
+    """Return the chords of a tile's pairs, nearly parallel ones from the rows themselves, and which are opposite."""
+    near, _ = near_thresholds(recursion, np.dtype(np.float64))
+    x_values, y_values = x.values[rows].astype(np.float64), y.values[columns].astype(np.float64)
+    cosine = (x_values @ y_values.T) * (x.inverse_norm[rows, None] * y.inverse_norm[columns])
+    opposite = cosine < 0
+    square = np.maximum(0.5 - 0.5 * np.abs(cosine), 0)
+    near_i, near_j = np.nonzero(square < near)
+    step = max(1, GATHERED_NUMBERS // x_values.shape[1])
+    for k in range(0, len(near_i), step):
+        i, j = near_i[k : k + step], near_j[k : k + step]
+        a, b = x.inverse_norm[rows][i], y.inverse_norm[columns][j]
+        square[i, j] = square_chords_of_rows(x_values[i], y_values[j], a, b, opposite[i, j])
+    return np.sqrt(square), opposite
+
+
 class NumpyBackend:
     """See the module. Computes in float64 whatever the dtype of the result."""
 
     name = "numpy"
     uses_blas = True
+    seconds_per_layer = 6e-8
     multiplies_with_blas = True
 
     def square_norms(self, values: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -51,23 +69,13 @@ class NumpyBackend:
 
     def fill_tile(self, task: GramTask) -> FillTile:
         x, y = task.x, task.y or task.x
-        near, _ = near_thresholds(task.recursion, np.dtype(np.float64))
 
         def fill(tile: Tile) -> None:
             rows, columns = slice(tile.row_start, tile.row_stop), slice(tile.column_start, tile.column_stop)
-            x_values, y_values = x.values[rows].astype(np.float64), y.values[columns].astype(np.float64)
-            cosine = (x_values @ y_values.T) * (x.inverse_norm[rows, None] * y.inverse_norm[columns])
-            opposite = cosine < 0
-            square = np.maximum(0.5 - 0.5 * np.abs(cosine), 0)
-            near_i, near_j = np.nonzero(square < near)
-            step = max(1, GATHERED_NUMBERS // x_values.shape[1])
-            for k in range(0, len(near_i), step):
-                i, j = near_i[k : k + step], near_j[k : k + step]
-                a, b = x.inverse_norm[rows][i], y.inverse_norm[columns][j]
-                square[i, j] = square_chords_of_rows(x_values[i], y_values[j], a, b, opposite[i, j])
+            chord, opposite = tile_chords(task.recursion, x, y, rows, columns)
             x_parameters = RowParameters(x.rho[:, rows], x.tau[:, rows])
             y_parameters = RowParameters(y.rho[:, columns], y.tau[:, columns])
-            values = task.recursion.value(np.sqrt(square), opposite, x_parameters, y_parameters)
+            values = task.recursion.value(chord, opposite, x_parameters, y_parameters)
             values *= x.scale[rows, None] * y.scale[columns]
             store(task, tile, values)
 

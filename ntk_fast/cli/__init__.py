@@ -1,6 +1,7 @@
 """The command line, ntk-fast: one module per command, and what they share.
 
     info, gram, demo     the commands
+    theory               another: the lecture's claims, measured
     kernel_arguments     the options that name a kernel
     row_files            rows from .npy, .npz and .csv
     whole_file           a result file that appears whole or not at all
@@ -22,7 +23,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from ntk_fast.cli import demo, gram, info
+from ntk_fast.cli import demo, gram, info, theory
 from ntk_fast.cli.parser import Parser
 from ntk_fast.version import __version__
 
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = Parser(prog="ntk-fast", description="Exact kernels of infinitely wide neural networks, on all cores.")
     parser.add_argument("--version", action="version", version=f"ntk-fast {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (info, gram, demo):
+    for module in (info, gram, demo, theory):
         module.add_parser(commands)
     parsed = parser.parse_args(arguments)
     try:

@@ -1,0 +1,131 @@
+"""`save` and `load` of every estimator: its parameters and all that `fit` found, into a model file and back."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import fields
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils.validation import check_is_fitted
+
+from ntk_fast.activations import Activation
+from ntk_fast.kernels import NNGP, NTK, ArcCosine, Kernel
+from ntk_fast.model_file import read_model_file, write_model_file
+from ntk_fast.version import __version__
+
+KERNELS: dict[str, type[Kernel]] = {kernel.__name__: kernel for kernel in (ArcCosine, NNGP, NTK)}
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def _encode(value: Any, name: str, arrays: Arrays) -> Any:
+    """Return what JSON can hold of a value; arrays go to `arrays`. Objects are {kind: contents}."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, np.ndarray):
+        if value.dtype == object:
+            if not all(isinstance(item, str) for item in value.flat):
+                raise TypeError(f"{name} holds objects that are not strings, and cannot be saved.")
+            arrays[name] = value.astype(str)
+            return {"strings": name}
+        arrays[name] = value
+        return {"array": name}
+    if isinstance(value, tuple | list):
+        items = [_encode(item, f"{name}.{index}", arrays) for index, item in enumerate(value)]
+        return {"tuple" if isinstance(value, tuple) else "list": items}
+    if isinstance(value, Activation):
+        return {"activation": [value.name, value.slope]}
+    if type(value) in KERNELS.values():
+        parameters = {field.name: getattr(value, field.name) for field in fields(value)}
+        encoded = {key: _encode(parameter, f"{name}.{key}", arrays) for key, parameter in parameters.items()}
+        return {"kernel": [type(value).__name__, encoded]}
+    raise TypeError(f"{name} must be a number, a string, an array or a kernel to be saved; got {value!r}.")
+
+
+def _decode(value: Any, arrays: Arrays) -> Any:
+    if not isinstance(value, dict):
+        return value
+    ((kind, contents),) = value.items()
+    if kind == "array":
+        return arrays[contents]
+    if kind == "strings":
+        return arrays[contents].astype(object)
+    if kind == "activation":
+        return Activation(*contents)
+    if kind == "kernel":
+        name, parameters = contents
+        if name not in KERNELS:
+            raise ValueError(f"The model has a kernel {name}, which this release of ntk_fast does not know.")
+        return KERNELS[name](**{key: _decode(parameter, arrays) for key, parameter in parameters.items()})
+    items = [_decode(item, arrays) for item in contents]
+    return tuple(items) if kind == "tuple" else items
+
+
+class SavedEstimator:
+    """Gives a scikit-learn estimator `save` and `load`: see `model_file` for the file."""
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the fitted model to one file, replacing what was there only when the new file is complete.
+
+        Parameters
+        ----------
+        path : str or path-like
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If the estimator is not fitted.
+        TypeError
+            If a parameter is an object that cannot be saved, such as a ``RandomState``.
+        OSError
+            If the file cannot be written.
+        """
+        check_is_fitted(self)
+        arrays: Arrays = {}
+        parameters = self.get_params(deep=False)  # type: ignore[attr-defined]
+        fitted = {name: value for name, value in vars(self).items() if name.endswith("_")}
+        header = {
+            "estimator": type(self).__name__,
+            "ntk_fast": __version__,
+            "parameters": {name: _encode(value, name, arrays) for name, value in parameters.items()},
+            "fitted": {name: _encode(value, name, arrays) for name, value in fitted.items()},
+        }
+        write_model_file(path, header, arrays)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a fitted model; it predicts what the saved one did, to the last bit.
+
+        Parameters
+        ----------
+        path : str or path-like
+
+        Returns
+        -------
+        The estimator.
+
+        Raises
+        ------
+        ValueError
+            If the file is no model file, is damaged, comes from a newer release, or holds another kind of estimator.
+        OSError
+            If it cannot be opened.
+        """
+        header, arrays = read_model_file(path)
+        if header["estimator"] != cls.__name__:
+            raise ValueError(
+                f"{os.fspath(path)!r} holds a {header['estimator']}, not a {cls.__name__}: "
+                f"read it with {header['estimator']}.load."
+            )
+        return cls._restored(header, arrays)
+
+    @classmethod
+    def _restored(cls, header: dict[str, Any], arrays: Arrays) -> Self:
+        estimator = cls(**{name: _decode(value, arrays) for name, value in header["parameters"].items()})
+        for name, value in header["fitted"].items():
+            setattr(estimator, name, _decode(value, arrays))
+        return estimator

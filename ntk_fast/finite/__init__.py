@@ -1,0 +1,55 @@
+"""Finite networks: the networks behind the kernels, their linearisation, and how good it is.
+
+The map:
+
+    activations      relu and its kind, softplus; the constants gamma and C
+    network          Network (Eq. 2): parameters as one vector, derivatives, empirical kernels
+    propagation      forward and backward passes by hand; `products`: their matrix products on all cores
+    linearization    the first-order Taylor expansion (Eqs. 3 to 5), and fitting it
+    empirical        finite-width kernels without tangent features, and averages over networks
+    convergence      how fast they approach the infinite kernels
+    goodness         section 2: the linearisation's error, Eq. 7's bounds, sign switches
+    training         full-batch gradient descent, with the linear model alongside; `flow`: the kernel's gradient flow
+    random_features  the features of both linear approximations, as a scikit-learn transformer
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ntk_fast.finite.activations import softplus
+from ntk_fast.finite.convergence import KernelConvergence, kernel_convergence
+from ntk_fast.finite.empirical import KernelAverage, average_kernel
+from ntk_fast.finite.flow import KernelFlow
+from ntk_fast.finite.goodness import LinearizationError, linearization_error
+from ntk_fast.finite.linearization import Linearization
+from ntk_fast.finite.network import Network
+from ntk_fast.finite.training import Training, TrainingDiverged, train
+
+if TYPE_CHECKING:
+    from ntk_fast.finite.random_features import RandomFeatures
+
+__all__ = [
+    "KernelAverage",
+    "KernelConvergence",
+    "KernelFlow",
+    "Linearization",
+    "LinearizationError",
+    "Network",
+    "RandomFeatures",
+    "Training",
+    "TrainingDiverged",
+    "average_kernel",
+    "kernel_convergence",
+    "linearization_error",
+    "softplus",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "RandomFeatures":  # needs scikit-learn, which is an extra
+        from ntk_fast.finite.random_features import RandomFeatures
+
+        return RandomFeatures
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,350 @@
+"""The finite network of Eq. 2, at any depth: immutable, with one flat vector of parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ntk_fast.activations import Activation, activation_of
+from ntk_fast.finite.activations import Hinge, Reals, Unit, unit_of
+from ntk_fast.finite.empirical import GramFunction, hidden_gram, tangent_gram
+from ntk_fast.finite.linearization import Linearization
+from ntk_fast.finite.propagation import Propagation, Weights, count_parameters, directional
+from ntk_fast.memory import refuse_too_large
+from ntk_fast.threads import choose_n_threads
+from ntk_fast.validation import check_rows, check_vector, check_whole_number, refuse_not_finite
+
+#: Entries (rows times width) of a pass; more rows than that take several passes, so that they need no more memory.
+PASS_ENTRIES = 2**25
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Network:
+    """A fully connected network without biases, in the parameterisation whose limit the kernels are (Eq. 2).
+
+    ``f(x) = beta . sigma(h_L) / sqrt(width)``, ``h_1 = W_1 x``, ``h_{l+1} = W_{l+1} sigma(h_l) / sqrt(width)``. With
+    standard normal parameters its tangent kernel converges to ``ntk_fast.NTK(depth, activation)`` as the width grows.
+    Everything is computed in float64.
+
+    Parameters
+    ----------
+    parameters : array-like of shape (n_parameters,)
+        ``width + width * n_features + (depth - 1) * width**2`` numbers: W_1, ..., W_L row by row, then beta. Copied.
+    n_features, width : int >= 1
+    depth : int >= 1, default 1
+        Number of hidden layers L.
+    activation : {"relu", "leaky_relu", "abs"}, ntk_fast.leaky_relu(slope) or finite.softplus(t), default "relu"
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as above.
+
+    Examples
+    --------
+    >>> from ntk_fast import finite
+    >>> network = finite.Network([1.0, 0.0, 0.0, 2.0, 3.0, 4.0], n_features=2, width=2)
+    >>> network([[1.0, 1.0]]).round(4)  # (3 * max(0, 1) + 4 * max(0, 2)) / sqrt(2)
+    array([7.7782])
+    """
+
+    parameters: Reals
+    n_features: int
+    width: int
+    depth: int = 1
+    activation: str | Activation | Unit = "relu"
+
+    def __post_init__(self) -> None:
+        for name in ("n_features", "width", "depth"):
+            object.__setattr__(self, name, check_whole_number(getattr(self, name), name, 1))
+        object.__setattr__(self, "activation", _named(unit_of(self.activation)))
+        parameters = check_vector(self.parameters, "parameters", self.n_parameters).copy()
+        parameters.flags.writeable = False
+        object.__setattr__(self, "parameters", parameters)
+
+    @classmethod
+    def initialize(
+        cls,
+        n_features: int,
+        width: int,
+        depth: int = 1,
+        activation: str | Activation | Unit = "relu",
+        rng: np.random.Generator | int | None = None,
+        antisymmetric: bool = False,
+    ) -> Network:
+        """Return a network with standard normal parameters.
+
+        Parameters
+        ----------
+        n_features, width, depth, activation
+            As for :class:`Network`.
+        rng : numpy.random.Generator or int, optional
+            A generator or a seed; None draws differently every time.
+        antisymmetric : bool, default False
+            Pair each hidden unit i < width / 2 with unit i + width / 2, of equal activation and opposite influence:
+            W_1 = [A; A], W_l = [[A, B], [B, A]], beta = [b; -b]. Each parameter is still standard normal and the
+            tangent kernel has the same limit, but f and term (0) of Eq. 4 vanish for every x, up to rounding. Without
+            it neither vanishes as the width grows: f converges to a Gaussian process with the kernel of Eq. 1.
+
+        Returns
+        -------
+        Network
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not as above, or the width is odd and `antisymmetric` is true.
+
+        Examples
+        --------
+        >>> from ntk_fast import finite
+        >>> finite.Network.initialize(n_features=3, width=64, depth=2, rng=0)
+        Network(n_features=3, width=64, depth=2, activation='relu', n_parameters=4352)
+        """
+        n_features, width, depth = (
+            check_whole_number(value, name, 1)
+            for value, name in ((n_features, "n_features"), (width, "width"), (depth, "depth"))
+        )
+        if antisymmetric and width % 2:
+            raise ValueError(f"width must be even if antisymmetric; got {width}.")
+        unit_of(activation)
+        parameters = np.random.default_rng(rng).standard_normal(count_parameters(n_features, width, depth))
+        if antisymmetric:
+            half = width // 2
+            weights = Weights.of(parameters, n_features, width, depth)
+            weights.readout[half:] = -weights.readout[:half]
+            weights.hidden[0][half:] = weights.hidden[0][:half]
+            for matrix in weights.hidden[1:]:
+                matrix[half:, :half], matrix[half:, half:] = matrix[:half, half:], matrix[:half, :half]
+        return cls(parameters, n_features, width, depth, activation)
+
+    @property
+    def n_parameters(self) -> int:
+        """The number of parameters, d + d p + (L - 1) d^2."""
+        return count_parameters(self.n_features, self.width, self.depth)
+
+    @cached_property
+    def unit(self) -> Unit:
+        """The activation, with its slope and constants."""
+        return unit_of(self.activation)
+
+    @cached_property
+    def weights(self) -> Weights:
+        """The parameters as matrices: ``weights.hidden`` and ``weights.readout``, read-only views."""
+        return self.split(self.parameters)
+
+    def split(self, parameters: Reals) -> Weights:
+        """Return views of a flat parameter vector as matrices."""
+        return Weights.of(parameters, self.n_features, self.width, self.depth)
+
+    def with_parameters(self, parameters: ArrayLike) -> Network:
+        """Return the same network with other parameters.
+
+        Raises
+        ------
+        ValueError
+            If `parameters` is not a finite vector of ``n_parameters`` numbers.
+
+        Examples
+        --------
+        >>> from ntk_fast import finite
+        >>> network = finite.Network.initialize(n_features=2, width=4, rng=0)
+        >>> network.with_parameters(0 * network.parameters)([[1.0, 2.0]])
+        array([0.])
+        """
+        return Network(np.asarray(parameters), self.n_features, self.width, self.depth, self.activation)
+
+    def check_rows(self, X: ArrayLike, name: str = "X") -> Reals:
+        """Return rows as float64, of this network's number of features and finite."""
+        rows = np.asarray(check_rows(X, name, np.dtype(np.float64)), dtype=np.float64)
+        if rows.shape[1] != self.n_features:
+            raise ValueError(f"{name} must have n_features = {self.n_features} columns; got {rows.shape[1]}.")
+        refuse_not_finite(rows, name)
+        return rows
+
+    def passes(self, X: Reals, n_threads: int) -> Iterator[tuple[slice, Propagation]]:
+        """Yield chunks of rows, each with the passes over it."""
+        chunk = max(1, PASS_ENTRIES // self.width)
+        for start in range(0, len(X), chunk):
+            rows = slice(start, start + chunk)
+            yield rows, Propagation(X[rows], self.width, self.depth, self.unit, n_threads)
+
+    def __call__(self, X: ArrayLike, *, n_threads: int | None = None) -> Reals:
+        """Return f(x) of each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_features)
+        n_threads : int >= 1, optional
+            As in :func:`ntk_fast.gram`.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+        """
+        values, threads = self.check_rows(X), choose_n_threads(n_threads)
+        outputs = np.empty(len(values))
+        for rows, passes in self.passes(values, threads):
+            passes.forward(self.weights)
+            outputs[rows] = passes.outputs(self.weights)
+        return outputs
+
+    def hidden_features(self, X: ArrayLike, *, n_threads: int | None = None) -> Reals:
+        """Return sigma(h_L) / sqrt(width), shape (n, width): f is their product with beta."""
+        values, threads = self.check_rows(X), choose_n_threads(n_threads)
+        features = np.empty((len(values), self.width))
+        for rows, passes in self.passes(values, threads):
+            passes.forward(self.weights)
+            features[rows] = passes.hidden(self.depth - 1)
+        return features
+
+    def gradient(self, X: ArrayLike, cotangent: ArrayLike | None = None, *, n_threads: int | None = None) -> Reals:
+        """Return the gradient of ``sum_i cotangent[i] f(x_i)`` by the parameters, by backpropagation.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_features)
+        cotangent : array-like of shape (n,), optional
+            None: ones.
+        n_threads : int >= 1, optional
+
+        Returns
+        -------
+        ndarray of shape (n_parameters,)
+
+        Examples
+        --------
+        >>> from ntk_fast import finite
+        >>> finite.Network([1.0, 3.0], n_features=1, width=1).gradient([[2.0]])  # beta x, max(0, w x)
+        array([6., 2.])
+        """
+        values, threads = self.check_rows(X), choose_n_threads(n_threads)
+        weight = np.ones(len(values)) if cotangent is None else check_vector(cotangent, "cotangent", len(values))
+        total = np.zeros(self.n_parameters)
+        part = np.empty(self.n_parameters)
+        for rows, passes in self.passes(values, threads):
+            passes.gradient(self.weights, self.split(part), weight[rows])
+            total += part
+        return total
+
+    def directional_derivatives(
+        self, X: ArrayLike, direction: ArrayLike, *, n_threads: int | None = None
+    ) -> tuple[Reals, Reals, Reals]:
+        """Return f(x) and its derivative along a direction, split: (f, by the readout, by the hidden weights).
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_features)
+        direction : array-like of shape (n_parameters,)
+        n_threads : int >= 1, optional
+
+        Returns
+        -------
+        tuple of three ndarrays of shape (n,)
+        """
+        values, threads = self.check_rows(X), choose_n_threads(n_threads)
+        along = self.split(check_vector(direction, "direction", self.n_parameters))
+        result = np.empty((3, len(values)))
+        chunk = max(1, PASS_ENTRIES // self.width)
+        for start in range(0, len(values), chunk):
+            rows = slice(start, start + chunk)
+            result[:, rows] = directional(self.weights, along, values[rows], self.unit, threads)
+        return result[0], result[1], result[2]
+
+    def tangent_features(self, X: ArrayLike) -> Reals:
+        """Return the gradient of f by the parameters at each row: for small cases, and to check what avoids them.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n, n_parameters)
+
+        Raises
+        ------
+        MemoryError
+            If they do not fit in the free memory.
+        """
+        values = self.check_rows(X)
+        n = len(values)
+        refuse_too_large((n, self.n_parameters), values.dtype)
+        features = np.empty((n, self.n_parameters))
+        passes = Propagation(values, self.width, self.depth, self.unit, choose_n_threads(None))
+        passes.forward(self.weights)
+        features[:, -self.width :] = passes.hidden(self.depth - 1)
+        passes.turn(self.weights, np.ones(n))
+        start = self.n_parameters - self.width
+        for _, delta, inputs in passes.backward(self.weights):
+            stop, start = start, start - self.width * inputs.shape[1]
+            block = features[:, start:stop].reshape(n, self.width, -1)
+            np.multiply(delta[:, :, None], inputs[:, None, :], out=block)
+        return features
+
+    def empirical_ntk(self, X: ArrayLike, Y: ArrayLike | None = None, *, n_threads: int | None = None) -> Reals:
+        """Return the finite-width tangent kernel, the Gram matrix of the tangent features, without forming them.
+
+        Layer by layer it is the Hadamard product of a forward Gram matrix, of a_{l-1}, and a backward one, of delta_l;
+        the limit of their sum is Eq. 6. Memory: the result, and (depth + 1) (n + m) width numbers.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_features)
+        Y : array-like of shape (m, n_features), optional
+            None: the rows of X; then half of the matrix is computed.
+        n_threads : int >= 1, optional
+            The result is the same to the last bit for every number.
+
+        Returns
+        -------
+        ndarray of shape (n, n) or (n, m)
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from ntk_fast import finite
+        >>> network = finite.Network.initialize(n_features=2, width=4096, rng=0)
+        >>> gram = network.empirical_ntk(np.eye(2))
+        >>> bool(np.abs(gram - [[1, 0.159], [0.159, 1]]).max() < 0.05)  # Eq. 6: 1 and 1 / (2 pi)
+        True
+        """
+        return self._gram(tangent_gram, X, Y, n_threads)
+
+    def empirical_nngp(self, X: ArrayLike, Y: ArrayLike | None = None, *, n_threads: int | None = None) -> Reals:
+        """Return the Gram matrix of the last hidden layer, ``a_L . a_L'``, whose limit is Eq. 1.
+
+        It is the kernel of the first linear approximation. Parameters and result as for :meth:`empirical_ntk`.
+        """
+        return self._gram(hidden_gram, X, Y, n_threads)
+
+    def _gram(self, function: GramFunction, X: ArrayLike, Y: ArrayLike | None, n_threads: int | None) -> Reals:
+        x = self.check_rows(X)
+        y = None if Y is None else self.check_rows(Y, "Y")
+        refuse_too_large((len(x), len(x if y is None else y)), x.dtype)
+        rows = x if y is None else np.concatenate([x, y])
+        passes = Propagation(rows, self.width, self.depth, self.unit, choose_n_threads(n_threads))
+        return function(passes, self.weights, None if y is None else len(x))
+
+    def linearize(self) -> Linearization:
+        """Return the first-order Taylor expansion in the parameters about the present ones (Eq. 3)."""
+        return Linearization(self)
+
+    def __repr__(self) -> str:
+        return (
+            f"Network(n_features={self.n_features}, width={self.width}, depth={self.depth}, "
+            f"activation={self.activation!r}, n_parameters={self.n_parameters})"
+        )
+
+
+def _named(unit: Unit) -> str | Activation | Unit:
+    """Return an activation as the kernels write it: by name where a name says all."""
+    if not isinstance(unit, Hinge):
+        return unit
+    activation = unit.activation
+    by_name = activation.name != "leaky_relu" and activation == activation_of(activation.name)
+    return activation.name if by_name else activation

@@ -1,0 +1,108 @@
+"""An infinite-width kernel as a kernel of scikit-learn's Gaussian processes, for whatever takes one of those.
+
+`SVC(kernel=ntk.NTK(depth=3))` works as it is: SVMs call a kernel on matrices of rows. `KernelRidge`, `KernelPCA` and
+other users of `pairwise_kernels` call a plain function on one pair of rows at a time, but an object of this class on
+matrices.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.gaussian_process.kernels import Hyperparameter
+from sklearn.gaussian_process.kernels import Kernel as SklearnKernel
+
+from ntk_fast.derivatives import VarianceParameters, gram_derivatives
+from ntk_fast.kernels import Kernel
+
+
+class GaussianProcessKernel(SklearnKernel):
+    """A kernel with scikit-learn's interface: `theta`, `bounds`, gradients, sums and products with other kernels.
+
+    Parameters
+    ----------
+    kernel : ArcCosine, NNGP or NTK
+    per_layer : bool, default False
+        Whether each layer has a weight and a bias variance of its own in `theta`, or all weight variances (all bias
+        variances) are multiplied by one number, which moves their geometric mean. Variances of zero are not in `theta`.
+    bounds_of_variances : pair of floats > 0, default (1e-5, 1e5)
+
+    Examples
+    --------
+    >>> import ntk_fast as ntk
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sklearn.kernel_ridge import KernelRidge
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> kernel = GaussianProcessKernel(ntk.NTK(depth=2, bias_variance=0.1))
+    >>> kernel.theta.round(2)
+    array([ 0. , -2.3])
+    >>> model = KernelRidge(alpha=0.1, kernel=kernel).fit(X, y)
+    """
+
+    def __init__(
+        self, kernel: Kernel, per_layer: bool = False, bounds_of_variances: tuple[float, float] = (1e-5, 1e5)
+    ) -> None:
+        self.kernel = kernel
+        self.per_layer = per_layer
+        self.bounds_of_variances = bounds_of_variances
+
+    @property
+    def _parameters(self) -> VarianceParameters:
+        return VarianceParameters(self.kernel, self.per_layer)
+
+    @property
+    def hyperparameters(self) -> list[Hyperparameter]:
+        """The variances in `theta`, as scikit-learn describes hyperparameters."""
+        bounds = np.array([self.bounds_of_variances])
+        return [
+            Hyperparameter(name if len(layers) > 1 or not self.per_layer else f"{name}[{layers[0]}]", "numeric", bounds)
+            for name, layers in self._parameters.groups
+        ]
+
+    @property
+    def theta(self) -> NDArray[np.floating]:
+        """Logarithms of the variances, (n_parameters,)."""
+        return self._parameters.theta
+
+    @theta.setter
+    def theta(self, theta: ArrayLike) -> None:
+        self.kernel = self._parameters.kernel_at(theta)
+
+    @property
+    def bounds(self) -> NDArray[np.float64]:
+        """Logarithms of the bounds, (n_parameters, 2)."""
+        return np.tile(np.log(self.bounds_of_variances), (len(self._parameters.groups), 1))
+
+    def __call__(
+        self, X: ArrayLike, Y: ArrayLike | None = None, eval_gradient: bool = False
+    ) -> NDArray[np.floating] | tuple[NDArray[np.floating], NDArray[np.floating]]:
+        """Return the Gram matrix and, on request, its derivatives with respect to `theta`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_features)
+        Y : array-like of shape (m, n_features), optional
+        eval_gradient : bool, default False
+            Only without `Y`.
+
+        Returns
+        -------
+        K : ndarray of shape (n, n) or (n, m)
+        gradient : ndarray of shape (n, n, n_parameters)
+            Only with `eval_gradient`.
+        """
+        if eval_gradient and Y is not None:
+            raise ValueError("eval_gradient needs Y to be None.")
+        K = self.kernel(X, Y)
+        return (K, gram_derivatives(self._parameters, X).transpose(1, 2, 0)) if eval_gradient else K
+
+    def diag(self, X: ArrayLike) -> NDArray[np.floating]:
+        """Return the diagonal of the Gram matrix of `X`."""
+        return self.kernel.diag(X)
+
+    def is_stationary(self) -> bool:
+        """Return False: these kernels are functions of norms and angles, not of differences."""
+        return False
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.kernel!r})"

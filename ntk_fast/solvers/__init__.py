@@ -1,0 +1,25 @@
+"""Solvers of (K + ridge I) coefficients = targets, behind one small interface.
+
+base                  the interface: `Solver.solve` returns a `Solution`
+cholesky              exact, in the memory of K
+spectral              exact, by eigendecomposition: every ridge, and its leave-one-out error
+conjugate_gradient    exact to a tolerance, without K; `pivoted_cholesky` is its preconditioner
+nystroem              restricted to some rows as centres, for 10^5 rows and more
+"""
+
+from ntk_fast.solvers.base import ConvergenceWarning, Report, Solution, Solver
+from ntk_fast.solvers.cholesky import Cholesky
+from ntk_fast.solvers.conjugate_gradient import ConjugateGradient
+from ntk_fast.solvers.nystroem import Nystroem
+from ntk_fast.solvers.spectral import Spectral
+
+__all__ = [
+    "Cholesky",
+    "ConjugateGradient",
+    "ConvergenceWarning",
+    "Nystroem",
+    "Report",
+    "Solution",
+    "Solver",
+    "Spectral",
+]

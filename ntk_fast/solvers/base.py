@@ -1,0 +1,62 @@
+"""What a solver is: something that solves (K + ridge I) coefficients = targets, exactly or on fewer centres."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ntk_fast.kernels import Kernel
+
+#: Called with what is being done and the share of it that is done, 0 to 1, from the calling thread.
+Report = Callable[[str, float], None]
+
+
+class ConvergenceWarning(RuntimeWarning):
+    """An iteration stopped before it reached its tolerance."""
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """A predictor ``f(x) = kernel(x, rows) @ coefficients``, and how it was found."""
+
+    rows: NDArray[np.floating]  # (n_centres, n_features): the training rows, or some of them
+    coefficients: NDArray[np.floating]  # (n_centres, n_targets)
+    residuals: NDArray[np.float64]  # (n_iterations + 1, n_targets): relative, before the first iteration and after each
+    converged: bool = True
+
+    @property
+    def n_iterations(self) -> int:
+        return len(self.residuals) - 1
+
+
+def without_iterations(rows: NDArray[np.floating], coefficients: NDArray[np.floating]) -> Solution:
+    """Return the solution of a direct method."""
+    return Solution(rows, np.ascontiguousarray(coefficients), np.zeros((1, coefficients.shape[1])))
+
+
+class Solver(Protocol):
+    """One way to solve; instances are immutable and hold its options only."""
+
+    def solve(
+        self,
+        kernel: Kernel,
+        rows: NDArray[np.floating],
+        targets: NDArray[np.float64],
+        ridge: float,
+        *,
+        n_threads: int | None = None,
+        report: Report | None = None,
+    ) -> Solution:
+        """Fit `targets` of shape (n, n_targets) on rows of shape (n, n_features), all columns at once.
+
+        Raises
+        ------
+        ValueError
+            If K + ridge I is singular to working precision, where the method can tell.
+        MemoryError
+            If what the method stores does not fit in the free memory.
+        """

@@ -1,0 +1,203 @@
+"""Preconditioned conjugate gradients, many right-hand sides at once, on a Gram matrix that is never formed."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ntk_fast.kernels import Kernel
+from ntk_fast.operator import KernelOperator
+from ntk_fast.solvers.base import ConvergenceWarning, Report, Solution
+from ntk_fast.solvers.pivoted_cholesky import precondition
+
+Columns = NDArray[np.floating]
+
+
+@dataclass(frozen=True, eq=False)
+class Iteration:
+    """What conjugate gradients found; `residuals` as in :class:`Solution`."""
+
+    solution: Columns
+    residuals: NDArray[np.float64]
+    converged: bool
+
+
+def conjugate_gradients(
+    multiply: Callable[[Columns], Columns],
+    targets: Columns,
+    *,
+    tolerance: float,
+    max_iterations: int,
+    precondition: Callable[[Columns], Columns] = lambda columns: columns,
+    report: Report | None = None,
+) -> Iteration:
+    """Solve A x = targets for every column of targets, each to its own relative residual (Hestenes & Stiefel, 1952).
+
+    Columns share the products with A and nothing else; one that has converged is left out of further products. The
+    residual that the iteration carries along drifts from the true one, so it is computed anew when it looks small
+    enough, and the iteration goes on from there if it is not; if that does not halve it, rounding errors do not allow
+    for more, and the iteration ends without having converged.
+
+    Parameters
+    ----------
+    multiply : callable
+        Returns A times columns, (n, any number), for a symmetric positive definite A.
+    targets : ndarray of shape (n, n_targets)
+    tolerance : float
+    max_iterations : int
+    precondition : callable, optional
+        Returns an approximation of A^-1, up to a constant, times columns.
+    report : callable, optional
+
+    Examples
+    --------
+    >>> A = np.array([[2.0, 1.0], [1.0, 3.0]])
+    >>> found = conjugate_gradients(lambda v: A @ v, np.array([[1.0], [0.0]]), tolerance=1e-12, max_iterations=10)
+    >>> found.solution.ravel().round(6), len(found.residuals) - 1
+    (array([ 0.6, -0.2]), 2)
+    """
+    norms = np.linalg.norm(targets, axis=0)
+    norms[norms == 0] = 1.0
+    solution = np.zeros_like(targets)
+    true_residual = np.linalg.norm(targets, axis=0) / norms
+    residuals = [true_residual]
+    residual = targets.copy()
+    active = np.flatnonzero(true_residual > tolerance)
+    converged = True
+    while active.size and converged:
+        found, record = _iterate(
+            multiply, residual[:, active], norms[active], tolerance, max_iterations - len(residuals) + 1,
+            precondition, report,
+        )  # fmt: skip
+        solution[:, active] += found
+        for step in record:
+            residuals.append(residuals[-1].copy())
+            residuals[-1][active] = step
+        residual[:, active] = targets[:, active] - multiply(solution[:, active])
+        before, true_residual = true_residual, np.linalg.norm(residual, axis=0) / norms
+        residuals[-1] = true_residual
+        active = np.flatnonzero(true_residual > tolerance)
+        progress = (true_residual[active] <= before[active] / 2).all()
+        converged = not active.size or bool(progress and len(residuals) <= max_iterations)
+    return Iteration(solution, np.array(residuals), converged)
+
+
+def _iterate(
+    multiply: Callable[[Columns], Columns],
+    residual: Columns,
+    norms: NDArray[np.float64],
+    tolerance: float,
+    max_iterations: int,
+    precondition: Callable[[Columns], Columns],
+    report: Report | None,
+) -> tuple[Columns, list[NDArray[np.float64]]]:
+    """Iterate from a solution of zero; returns the solution, and the relative residuals after each iteration."""
+    solution = np.zeros_like(residual)
+    direction = precondition(residual)
+    square = (residual * direction).sum(axis=0)  # in the norm of the preconditioner
+    relative = np.linalg.norm(residual, axis=0) / norms
+    record: list[NDArray[np.float64]] = []
+    active = np.flatnonzero(relative > tolerance)
+    residual, direction = residual[:, active], direction[:, active]
+    start = float(relative.max())
+    while active.size and len(record) < max_iterations:
+        product = multiply(direction)
+        curvature = (direction * product).sum(axis=0)
+        positive = (curvature > 0) & (square[active] > 0)  # if not, rounding errors are all that is left
+        step = np.where(positive, square[active] / np.where(positive, curvature, 1.0), 0.0)
+        solution[:, active] += step * direction
+        residual = residual - step * product
+        relative = relative.copy()
+        relative[active] = np.linalg.norm(residual, axis=0) / norms[active]
+        record.append(relative)
+        if report is not None:
+            worst = max(float(relative.max()), tolerance)
+            report(f"Iteration {len(record)}, residual {worst:.1e}", _share_done(worst, start, tolerance))
+        keep = positive & (relative[active] > tolerance)
+        active, residual, direction = active[keep], residual[:, keep], direction[:, keep]
+        preconditioned = precondition(residual)
+        before = square[active]
+        square[active] = (residual * preconditioned).sum(axis=0)
+        direction = preconditioned + square[active] / before * direction
+    return solution, record
+
+
+def _share_done(residual: float, start: float, tolerance: float) -> float:
+    """How far a residual has come on its way to the tolerance, on a logarithmic scale."""
+    if start <= tolerance:
+        return 1.0
+    return min(1.0, max(0.0, math.log(start / residual) / math.log(start / tolerance)))
+
+
+@dataclass(frozen=True)
+class ConjugateGradient:
+    """Solve (K + ridge I) coefficients = targets without K: memory for ``n (rank + a few n_targets)`` numbers.
+
+    Parameters
+    ----------
+    tolerance : float, default 1e-8
+        The residual to stop at, relative to each column of the targets.
+    max_iterations : int, default 1000
+    rank : int, default 750
+        Of the pivoted-Cholesky preconditioner; 0 for none.
+    seed : int, default 0
+        For the draw of its pivots.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import ntk_fast as ntk
+    >>> rows = np.random.default_rng(0).standard_normal((300, 5))
+    >>> targets = np.sin(rows[:, :2])
+    >>> solution = ConjugateGradient(rank=100).solve(ntk.NTK(depth=2), rows, targets, ridge=0.01)
+    >>> A = ntk.KernelOperator(ntk.NTK(depth=2), rows, ridge=0.01)
+    >>> bool(np.abs(A @ solution.coefficients - targets).max() < 1e-6), solution.converged
+    (True, True)
+    """
+
+    tolerance: float = 1e-8
+    max_iterations: int = 1000
+    rank: int = 750
+    seed: int = 0
+
+    def solve(
+        self,
+        kernel: Kernel,
+        rows: NDArray[np.floating],
+        targets: NDArray[np.float64],
+        ridge: float,
+        *,
+        n_threads: int | None = None,
+        report: Report | None = None,
+    ) -> Solution:
+        """See :class:`ntk_fast.solvers.base.Solver`. Warns if it stops short of the tolerance."""
+        operator = KernelOperator(kernel, rows, ridge=ridge, dtype=np.float64, n_threads=n_threads)
+        if report is not None:
+            report("Preconditioner", 0.0)
+        preconditioner = precondition(kernel, rows, ridge, self.rank, self.seed, n_threads)
+        found = conjugate_gradients(
+            operator.matmat,
+            targets,
+            tolerance=self.tolerance,
+            max_iterations=self.max_iterations,
+            precondition=preconditioner.apply,
+            report=report,
+        )
+        if not found.converged:
+            warn_of_stall(found, self.tolerance, "raise ridge, rank or max_iterations, or use the Cholesky solver")
+        return Solution(rows, np.ascontiguousarray(found.solution), found.residuals, found.converged)
+
+
+def warn_of_stall(found: Iteration, tolerance: float, advice: str) -> None:
+    """Say where conjugate gradients stopped, and what to do."""
+    warnings.warn(
+        f"Conjugate gradients stopped after {len(found.residuals) - 1} iterations at a relative residual of "
+        f"{found.residuals[-1].max():.1e}, above the tolerance of {tolerance:g}: {advice}.",
+        ConvergenceWarning,
+        stacklevel=4,
+    )

@@ -1,0 +1,105 @@
+"""A preconditioner: a low-rank factor of K from a few of its columns, and the inverse of that factor plus a diagonal.
+
+Pivots are drawn in blocks, each row with the probability of what is left of its diagonal entry, and thinned by
+rejection, which makes them as good as pivots drawn one at a time (Chen, Epperly, Tropp & Webber, "Randomly pivoted
+Cholesky", 2023; Epperly, Tropp & Webber, "Embrace rejection", 2024).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
+
+from ntk_fast.kernels import Kernel
+
+#: Pivots drawn at a time: enough that their columns are a matrix product.
+BLOCK = 100
+#: What is left of the trace of K, as a share of it, when a factor is as good as exact.
+EXACT = 1e-13
+
+
+def _accept(residual: NDArray[np.float64], generator: np.random.Generator) -> tuple[list[int], NDArray[np.float64]]:
+    """Accept some of the proposed pivots; also returns the Cholesky factor of the accepted part of their residual."""
+    residual = residual.copy()
+    thresholds = generator.random(len(residual)) * residual.diagonal()
+    accepted: list[int] = []
+    for i in range(len(residual)):
+        if thresholds[i] < residual[i, i]:
+            accepted.append(i)
+            residual[i:, i] /= np.sqrt(residual[i, i])
+            column = residual[i + 1 :, i]
+            residual[i + 1 :, i + 1 :] -= np.outer(column, column)
+    return accepted, np.tril(residual[np.ix_(accepted, accepted)])
+
+
+def pivoted_cholesky(
+    kernel: Kernel, rows: NDArray[np.floating], rank: int, seed: int, n_threads: int | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.floating]]:
+    """Return F of shape (n, rank or fewer) and the diagonal of K - F F^T, which is positive semi-definite.
+
+    Stops below `rank` where F F^T is K to working precision.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import ntk_fast as ntk
+    >>> rows = np.random.default_rng(0).standard_normal((50, 2))
+    >>> factor, rest = pivoted_cholesky(ntk.NTK(depth=1), rows, rank=50, seed=0)
+    >>> bool(np.allclose(factor @ factor.T, ntk.NTK(depth=1)(rows)))
+    True
+    """
+    generator = np.random.default_rng(seed)
+    rest = kernel.diag(rows, dtype=np.float64)
+    trace = rest.sum()
+    rank = min(rank, len(rows))
+    factor = np.empty((len(rows), rank))
+    found = 0
+    while found < rank and rest.sum() > EXACT * trace:
+        proposed = np.unique(generator.choice(len(rows), size=BLOCK, p=rest / rest.sum()))
+        generator.shuffle(proposed)
+        known = factor[:, :found]
+        residual = kernel(rows[proposed], dtype=np.float64, n_threads=n_threads) - known[proposed] @ known[proposed].T
+        accepted, lower = _accept(residual, generator)
+        accepted, lower = accepted[: rank - found], lower[: rank - found, : rank - found]
+        pivots = proposed[accepted]
+        columns = kernel(rows, rows[pivots], dtype=np.float64, n_threads=n_threads) - known @ known[pivots].T
+        new = solve_triangular(lower, columns.T, lower=True, check_finite=False).T
+        factor[:, found : found + len(pivots)] = new
+        found += len(pivots)
+        rest = np.maximum(rest - (new * new).sum(axis=1), 0)
+        rest[pivots] = 0
+    return factor[:, :found], rest
+
+
+@dataclass(frozen=True, eq=False)
+class LowRankPreconditioner:
+    """The inverse of F F^T + shift I, by the singular value decomposition of F: no difference of large numbers."""
+
+    directions: NDArray[np.float64]  # (n, rank), orthonormal
+    damping: NDArray[np.float64]  # (rank,): 1 - shift / (shift + singular value squared)
+
+    @classmethod
+    def of(cls, factor: NDArray[np.float64], shift: float) -> LowRankPreconditioner:
+        basis, triangle = np.linalg.qr(factor)
+        rotation, singular, _ = np.linalg.svd(triangle)
+        return cls(basis @ rotation, singular**2 / (singular**2 + shift))
+
+    def apply(self, columns: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Return shift (F F^T + shift I)^-1 columns: a constant factor is nothing to conjugate gradients."""
+        return columns - self.directions @ (self.damping[:, None] * (self.directions.T @ columns))
+
+
+def precondition(
+    kernel: Kernel, rows: NDArray[np.floating], ridge: float, rank: int, seed: int, n_threads: int | None = None
+) -> LowRankPreconditioner:
+    """Return a preconditioner of K + ridge I.
+
+    The shift is the ridge plus the mean of the eigenvalues that the factor leaves over. With the ridge alone, which is
+    often far below them, conjugate gradients took 77 iterations where this takes 60 (MNIST, n = 5000, rank 500).
+    """
+    factor, rest = pivoted_cholesky(kernel, rows, rank, seed, n_threads)
+    largest = float((factor * factor).sum()) or 1.0
+    return LowRankPreconditioner.of(factor, max(ridge + float(rest.mean()), np.finfo(np.float64).eps * largest))

@@ -1,0 +1,120 @@
+"""Spectra of kernels: eigenvalues of K / n on data, exact eigenvalues on the sphere, and how fast they fall.
+
+Property 2 of the lecture (Geifman et al., 2020): lambda_i falls like i^-alpha, alpha > 1. On the sphere of R^p the
+NTK's eigenvalue of degree k falls like k^-p, so alpha = p / (p - 1). Property 4, universality, is whether all are
+positive: `sphere` has them exactly.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import scipy.linalg
+from numpy.typing import ArrayLike, NDArray
+from scipy.sparse.linalg import eigsh
+
+from ntk_fast.kernels import Kernel
+from ntk_fast.operator import KernelOperator
+from ntk_fast.power_law import PowerLaw, fit_power_law
+from ntk_fast.sphere import SphereSpectrum, check_kernel, sphere_eigenvalues, sphere_multiplicities
+from ntk_fast.validation import check_whole_number
+
+__all__ = [
+    "PowerLaw",
+    "SphereSpectrum",
+    "decay_exponent",
+    "gram_eigenvalues",
+    "sphere_eigenvalues",
+    "sphere_multiplicities",
+]
+
+
+def gram_eigenvalues(
+    kernel: Kernel,
+    X: ArrayLike,
+    n_leading: int | None = None,
+    *,
+    backend: str | None = None,
+    n_threads: int | None = None,
+) -> NDArray[np.float64]:
+    """Return the eigenvalues of K / n, largest first: estimates of those of the kernel's integral operator.
+
+    Parameters
+    ----------
+    kernel : ArcCosine, NNGP or NTK
+    X : array-like of shape (n, n_features)
+    n_leading : int from 1 to n - 1, optional
+        None: all, from the whole matrix. Else only the largest ones, by Lanczos iteration with products that never form
+        the matrix: memory for about 2 n_leading vectors.
+    backend, n_threads
+        As in :func:`ntk_fast.gram`.
+
+    Returns
+    -------
+    ndarray of float64 of shape (n,) or (n_leading,)
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as above.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import ntk_fast as ntk
+    >>> X = np.random.default_rng(0).standard_normal((200, 3))
+    >>> leading = ntk.spectrum.gram_eigenvalues(ntk.NTK(depth=2), X, n_leading=4)
+    >>> bool(np.allclose(leading, ntk.spectrum.gram_eigenvalues(ntk.NTK(depth=2), X)[:4]))
+    True
+    """
+    check_kernel(kernel)
+    options: dict[str, Any] = {"dtype": np.float64, "backend": backend, "n_threads": n_threads}
+    if n_leading is None:
+        matrix = kernel(X, **options)
+        return scipy.linalg.eigvalsh(matrix, overwrite_a=True)[::-1] / max(len(matrix), 1)
+    count = check_whole_number(n_leading, "n_leading", 1)
+    operator = KernelOperator(kernel, X, **options)
+    n = operator.shape[0]
+    if count >= n:
+        raise ValueError(f"n_leading must be from 1 to n - 1 = {n - 1}; got {count}: None gives all eigenvalues.")
+    start = np.random.default_rng(0).standard_normal(n)  # fixed: the same bits every time
+    return np.sort(eigsh(operator, k=count, which="LA", v0=start, return_eigenvectors=False))[::-1] / n
+
+
+def decay_exponent(eigenvalues: ArrayLike, first: int = 1, last: int | None = None) -> PowerLaw:
+    """Fit ``lambda_i = amplitude * i**exponent`` to eigenvalues `first` to `last` in order, counted from 1.
+
+    Parameters
+    ----------
+    eigenvalues : array-like of shape (n,)
+        In any order; those fitted must be positive.
+    first, last : int
+        By default all. Leave out the first few, which do not follow the law yet, and those of rank near n, which are
+        those of K / n and not of the operator.
+
+    Returns
+    -------
+    PowerLaw
+        With the exponent's standard error.
+
+    Raises
+    ------
+    ValueError
+        If the range holds fewer than two eigenvalues, or one that is not positive.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ntk_fast import spectrum
+    >>> print(spectrum.decay_exponent(np.arange(1, 50) ** -1.5))
+    -1.500 +- 0.000
+    """
+    values = np.sort(np.asarray(eigenvalues, dtype=np.float64))[::-1]
+    start = check_whole_number(first, "first", 1)
+    stop = len(values) if last is None else check_whole_number(last, "last", start + 1)
+    if stop > len(values) or stop <= start:
+        raise ValueError(
+            f"first and last must name at least two of the {len(values)} eigenvalues; got {start} to {stop}."
+        )
+    return fit_power_law(np.arange(start, stop + 1), values[start - 1 : stop])

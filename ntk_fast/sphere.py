@@ -1,0 +1,312 @@
+"""Eigenvalues of a kernel on the sphere, by degree: to nearly full relative accuracy, however small they are.
+
+Under the uniform probability measure on the unit sphere of R^p, the integral operator of a kernel kappa(x.y) has the
+spherical harmonics for eigenfunctions; those of degree k share one eigenvalue (Funk-Hecke),
+
+    lambda_k = int_{-1}^{1} kappa(t) P_k(t) w(t) dt / int_{-1}^{1} w(t) dt,    w(t) = (1 - t^2)^((p - 3)/2),
+
+with the Gegenbauer polynomials P_k, P_k(1) = 1. It falls like k^-p while the integrand stays of order one: on [-1, 1]
+quadrature would lose every digit. So the path of integration is moved to where nothing cancels. The Gegenbauer function
+of the second kind, Q_k(z) = int P_k w / (z - t) dt / int w, jumps by -2 pi i P_k w / int w across [-1, 1], so that
+
+    lambda_k = -Im int Q_k(z) kappa(z) dz / pi     from -1 to 1, just above the real axis or by any path above it.
+
+kappa is analytic but for cuts outside [-1, 1], and Q_k falls off like exp(-k tau) with z = cosh(tau). The path follows
+the cuts: along the upper side of the left one, z = -cosh(tau), away from -1 to tau = T'; through the upper half-plane,
+z = cosh(tau + i phi), tau from T' to T, where Q_k is tiny; and back along the right one to 1. On the cuts Q_k is real
+and falls smoothly, and only Im kappa counts: the powers of t that P_k is orthogonal to, which caused the cancellation,
+have gone. (Physics knows this as the Froissart-Gribov formula.)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.special
+from numpy.typing import NDArray
+
+from ntk_fast.duals import Dual, PiecewiseLinear, RectifiedSquare, Step
+from ntk_fast.kernels import Kernel
+from ntk_fast.power_law import PowerLaw, fit_power_law
+from ntk_fast.recursion import Recursion, plain, scaled
+from ntk_fast.validation import check_whole_number, refuse_overflow
+
+Reals = NDArray[np.float64]
+Complexes = NDArray[np.complex128]
+
+LARGEST_DEGREE = 10_000
+#: The squared norm of a unit row.
+UNIT = scaled(np.ones(1), np.zeros(1, dtype=np.int64))
+#: Heights (T, T') to try, in this order. Activations of nearly equal or opposite slopes need a low T'.
+HEIGHTS = [
+    (right, left)
+    for right in (1.2, 0.9, 0.5, 0.1)
+    for left in (1.2, 0.9, 0.6, 0.4, 0.25, 0.15, 0.1, 0.05, 0.02, 0.01, 0.004, 0.002, 0.001)
+    if left <= right
+]
+#: Error of the path's integral of kappa, relative to the size of its terms, that rounding explains: this a layer.
+CAUCHY = 1e-15
+#: A sum this much smaller than its terms is rounding errors, and taken for zero.
+ZERO = 1e-14
+
+
+@dataclass(frozen=True, eq=False)
+class SphereSpectrum:
+    """Eigenvalues by degree, of a kernel on the unit sphere.
+
+    Attributes
+    ----------
+    n_features : int
+        The dimension p of the space; the sphere's is p - 1.
+    eigenvalues : ndarray of shape (max_degree + 1,)
+        Of degree 0, 1, ...; those that cannot be told from zero are 0.
+    multiplicities : tuple of int
+        Dimensions of the spaces of spherical harmonics, exactly.
+    """
+
+    n_features: int
+    eigenvalues: Reals
+    multiplicities: tuple[int, ...]
+
+    def listed(self, count: int) -> Reals:
+        """Return the `count` largest eigenvalues of the degrees computed, each as often as its multiplicity.
+
+        Raises
+        ------
+        ValueError
+            If there are not that many.
+        """
+        if sum(self.multiplicities) < count:
+            raise ValueError(
+                f"count must be at most {sum(self.multiplicities)}, what degrees to {len(self.eigenvalues) - 1} "
+                f"amount to; got {count}: raise max_degree."
+            )
+        repeats = np.minimum(np.array(self.multiplicities, dtype=object), count).astype(np.int64)
+        return np.sort(np.repeat(self.eigenvalues, repeats))[::-1][:count]
+
+    def decay(self, first: int, last: int | None = None) -> PowerLaw:
+        """Fit a power law to eigenvalues against degrees `first` to `last`, leaving out zeros.
+
+        The exponent is -p for an NTK (Geifman et al., 2020); for eigenvalues in order, i-th largest, that is
+        -p / (p - 1), as about k^(p - 1) of them have a degree of at most k.
+        """
+        degrees = np.arange(len(self.eigenvalues))[first : None if last is None else last + 1]
+        values = self.eigenvalues[degrees]
+        return fit_power_law(degrees[values > 0], values[values > 0])
+
+
+def check_kernel(kernel: Any) -> None:
+    if not isinstance(kernel, Kernel):
+        raise TypeError(f"kernel must be an ArcCosine, NNGP or NTK; got a {type(kernel).__name__}.")
+
+
+def sphere_multiplicities(n_features: int, max_degree: int) -> tuple[int, ...]:
+    """Return the dimensions of the spaces of spherical harmonics of degrees 0 to `max_degree`.
+
+    Parameters
+    ----------
+    n_features : int >= 2
+    max_degree : int >= 0
+
+    Returns
+    -------
+    tuple of int
+
+    Examples
+    --------
+    >>> from ntk_fast import spectrum
+    >>> spectrum.sphere_multiplicities(3, 4)
+    (1, 3, 5, 7, 9)
+    """
+    p = check_whole_number(n_features, "n_features", 2)
+    last = check_whole_number(max_degree, "max_degree", 0)
+    return tuple(math.comb(k + p - 1, p - 1) - (math.comb(k + p - 3, p - 1) if k >= 2 else 0) for k in range(last + 1))
+
+
+def sphere_eigenvalues(kernel: Kernel, n_features: int, max_degree: int) -> SphereSpectrum:
+    """Return a kernel's exact eigenvalues on the unit sphere, by degree.
+
+    Of the integral operator under the uniform probability measure; the eigenvalues of K / n for n uniform random rows
+    approach them. Relative accuracy is better than 1e-10 where eigenvalues are not zero (about 1e-14 for most).
+
+    Parameters
+    ----------
+    kernel : ArcCosine, NNGP or NTK
+        Any of them, with and without bias.
+    n_features : int >= 2
+    max_degree : int from 0 to 10000
+
+    Returns
+    -------
+    SphereSpectrum
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as above, or the kernel has structure too fine to resolve (arc-cosine order 2, very deep).
+
+    Examples
+    --------
+    >>> import ntk_fast as ntk
+    >>> from ntk_fast import spectrum
+    >>> result = spectrum.sphere_eigenvalues(ntk.NTK(depth=1), n_features=3, max_degree=5)
+    >>> result.eigenvalues.round(6)  # odd degrees above 1 vanish: the odd part of Eq. 6 is linear
+    array([0.25    , 0.166667, 0.039062, 0.      , 0.002604, 0.      ])
+    """
+    check_kernel(kernel)
+    multiplicities = sphere_multiplicities(n_features, max_degree)
+    if max_degree > LARGEST_DEGREE:
+        raise ValueError(f"max_degree must be a whole number from 0 to {LARGEST_DEGREE}; got {max_degree}.")
+    size = float(plain(kernel.recursion.variance(UNIT))[0])
+    refuse_overflow(math.sqrt(size), math.sqrt(size), np.dtype(np.float64))
+    path = _path_for(kernel.recursion)
+    values = _continued(kernel.recursion, path.points)
+    terms = path.steps * _second_kind(path, n_features, max_degree)
+    noise = ZERO * np.abs(terms).sum(axis=1) * np.abs(values).max()
+    terms[:2] *= values
+    terms[2:] *= values - _line(path.points, values)
+    sums = terms.imag.sum(axis=1)
+    eigenvalues = np.where(np.abs(sums) > noise, size * sums / np.pi, 0.0)
+    return SphereSpectrum(n_features, eigenvalues, multiplicities)
+
+
+@dataclass(frozen=True, eq=False)
+class _Path:
+    """Quadrature points and steps from 1 to -1, the other way round than above, and tau + i phi, z = cosh(tau + i phi).
+
+    On the left cut `angle` is that of the point opposite, -z, and `opposite` is true.
+    """
+
+    points: Complexes
+    steps: Complexes
+    angle: Complexes
+    opposite: NDArray[np.bool_]
+
+
+def _path_for(recursion: Recursion) -> _Path:
+    """Return a path below which kappa is analytic, and along which the quadrature resolves it.
+
+    By Cauchy's theorem it is one along which the integral of kappa is that along [-1, 1].
+    """
+    bias, weight = recursion.bias_variances[0], recursion.weight_variances[0]
+    halves = [_double_exponential(*ends) for ends in ((0.0, np.pi / 2), (np.pi / 2, np.pi))]
+    angle, width = (np.concatenate(parts) for parts in zip(*halves, strict=True))
+    expected = -(_continued(recursion, np.cos(angle) + 0j) * np.sin(angle) * width).sum()
+    for right, left in HEIGHTS:
+        # with a bias in the first layer the left cut starts further out: there a piece of the path ends
+        start = math.acosh(1 + 2 * bias / weight) if 0 < 2 * bias < weight * (math.cosh(left) - 1) else 0.0
+        path = _path(right, left, start)
+        with np.errstate(over="ignore", invalid="ignore"):  # far outside of where kappa is analytic
+            terms = _continued(recursion, path.points) * path.steps
+        if abs(terms.sum() - expected) < CAUCHY * (2 + recursion.depth) * np.abs(terms).sum():
+            return path
+    raise ValueError(
+        "kernel has structure at too many scales for sphere_eigenvalues (its profile is not analytic near [-1, 1])."
+    )
+
+
+def _path(right: float, left: float, cut_start: float) -> _Path:
+    tau_right, step_right = _double_exponential(0.0, right)
+    pieces = [_double_exponential(low, high) for low, high in ((0.0, cut_start), (cut_start, left)) if high > low]
+    tau_left, step_left = (np.concatenate(parts)[::-1] for parts in zip(*pieces, strict=True))
+    phi, step_across = _double_exponential(0.0, np.pi)
+    # tau + i phi; the fourth power: a low left end rises at once, out of where Q_k is not tiny yet
+    across = right + (left - right) * (phi / np.pi) ** 4 + 1j * phi
+    slope = (left - right) * 4 / np.pi * (phi / np.pi) ** 3
+    points = [np.cosh(tau_right) + 0j, np.cosh(across), -np.cosh(tau_left) + 0j]
+    steps = [
+        np.sinh(tau_right) * step_right + 0j,
+        np.sinh(across) * (slope + 1j) * step_across,
+        np.sinh(tau_left) * step_left + 0j,
+    ]
+    opposite = np.repeat([False, False, True], [len(part) for part in points])
+    return _Path(
+        np.concatenate(points),
+        np.concatenate(steps),
+        np.concatenate([tau_right + 0j, across, tau_left + 0j]),
+        opposite,
+    )
+
+
+def _line(points: Complexes, values: Complexes) -> Complexes:
+    """The line through kappa at -1 and at the left cut's other end; P_k is orthogonal to it for k >= 2.
+
+    Taken off, little is left to cancel on a path that is low there.
+    """
+    ends = np.array([np.argmin(points.real), len(points) - 1])
+    (x0, x1), (y0, y1) = points.real[ends], values.real[ends]
+    return y1 + (y1 - y0) / (x1 - x0) * (points - x1)
+
+
+def _double_exponential(low: float, high: float) -> tuple[Reals, Reals]:
+    """Nodes and weights of tanh-sinh quadrature: indifferent to what happens at the ends of the interval."""
+    step = 1 / 32
+    position = np.arange(-104, 105) * step
+    stretched = np.pi * np.sinh(position)
+    share = 1 / (1 + np.exp(-stretched))
+    weight = step * np.pi * np.cosh(position) * share / (1 + np.exp(stretched))
+    return low + (high - low) * share, (high - low) * weight
+
+
+def _second_kind(path: _Path, p: int, max_degree: int) -> Complexes:
+    """Q_k at the path's points, shape (max_degree + 1, n_points).
+
+    Q_k is the solution of P_k's recurrence that falls with k, so its ratios come from the recurrence run downwards
+    from a degree so high that Q is a Bessel function there; z Q_0 - Q_1 = 1 gives Q_0.
+    """
+    z = np.where(path.opposite, -path.points, path.points)
+    order, shift = (p - 3) / 2, (p - 2) / 2
+    top = 4 * max_degree + 2000
+    start, growth = top + shift, (1 + 1 / (top + shift)) ** order
+    near, far = (scipy.special.kve(order, degree * path.angle) for degree in (start, start + 1))
+    with np.errstate(invalid="ignore"):  # overflow, near z = 1 in many dimensions: the recurrence forgets its start
+        ratio = np.where(np.isfinite(near), far / near * np.exp(-path.angle) * growth, 1.0)
+    ratio *= (top + 1) / (top + p - 2)
+    ratios = np.empty((max_degree + 1, len(z)), dtype=np.complex128)
+    for k in range(top, 0, -1):
+        ratio = k / ((2 * k + p - 2) * z - (k + p - 2) * ratio)
+        if k <= max_degree:
+            ratios[k] = ratio
+    ratios[0] = 1 / (z - ratio)
+    values = np.cumprod(ratios, axis=0)
+    sign = -((-1.0) ** np.arange(max_degree + 1))  # Q_k(-z) = (-1)^(k + 1) Q_k(z)
+    return np.where(path.opposite, sign[:, None], 1.0) * values
+
+
+def _continued(recursion: Recursion, z: Complexes) -> Complexes:
+    """Return Sigma_L or Theta_L / q_L of unit rows at complex cosines; above a cut, their imaginary part is +0."""
+    parameters = recursion.row_parameters(UNIT)
+    share, offset = parameters.rho[:, 0] ** 2, parameters.tau[:, 0] ** 2
+    layer = _continued_dual(recursion.dual)
+    cosine = share[0] * z + offset[0]
+    theta = cosine
+    for depth in range(1, recursion.depth + 1):
+        kappa, slope = layer(cosine)
+        cosine = share[depth] * kappa + offset[depth]
+        theta = share[depth] * slope * theta + cosine if recursion.has_tangent else cosine
+    return theta
+
+
+def _continued_dual(dual: Dual) -> Callable[[Complexes], tuple[Complexes, Complexes]]:
+    """The dual and its slope (see `duals`) as functions of a complex cosine."""
+
+    def piecewise_linear(cosine: Complexes) -> tuple[Complexes, Complexes]:
+        assert isinstance(dual, PiecewiseLinear)
+        angle: Any = np.arccos(cosine)
+        slope = dual.linear - dual.fold + 2 * dual.fold * (np.pi - angle) / np.pi
+        return slope * cosine + 2 * dual.fold * np.sin(angle) / np.pi, slope
+
+    def step(cosine: Complexes) -> tuple[Complexes, Complexes]:
+        angle: Any = np.arccos(cosine)
+        return 1 - angle / np.pi, np.zeros_like(cosine)
+
+    def rectified_square(cosine: Complexes) -> tuple[Complexes, Complexes]:
+        angle: Any = np.arccos(cosine)
+        total = 3 * np.sin(angle) * cosine + (np.pi - angle) * (1 + 2 * cosine**2)
+        return total / (3 * np.pi), np.zeros_like(cosine)
+
+    return {PiecewiseLinear: piecewise_linear, Step: step, RectifiedSquare: rectified_square}[type(dual)]

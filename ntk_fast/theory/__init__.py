@@ -1,0 +1,122 @@
+"""The lecture's claims as experiments that anyone reruns: `ntk-fast theory [EXPERIMENT ...] --out FOLDER`.
+
+    experiment             what an experiment is
+    kernel_convergence     Eqs. 1 and 6 as limits; term (0) of Eq. 4
+    linearization_error    Eq. 7, as printed and corrected
+    lazy_training          distances and errors of networks in training
+    sign_switches          Eqs. 8 and 9, as printed and corrected
+    spectrum_decay         properties 2 and 4
+    two_approximations     the fixed hidden layer and the NTK against trained networks
+    picture, page          how they look
+
+An experiment leaves NAME.png, NAME.csv and NAME.json in the folder; index.html shows all that are there.
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ntk_fast.theory.experiment import Experiment, Outcome
+
+__all__ = ["EXPERIMENTS", "check_experiment", "load", "run"]
+
+#: The experiments and their modules, in the order of the page; imported when they are run.
+EXPERIMENTS = {
+    "kernel-convergence": "kernel_convergence",
+    "linearization-error": "linearization_error",
+    "lazy-training": "lazy_training",
+    "sign-switches": "sign_switches",
+    "spectrum": "spectrum_decay",
+    "two-approximations": "two_approximations",
+}
+
+
+def check_experiment(name: str) -> str:
+    """Return the name of an experiment, if there is one of that name."""
+    if name not in EXPERIMENTS:
+        raise ValueError(f"experiment must be one of {', '.join(EXPERIMENTS)}; got {name!r}.")
+    return name
+
+
+def load(name: str) -> Experiment:
+    """Return an experiment by name."""
+    experiment: Experiment = import_module(f"ntk_fast.theory.{EXPERIMENTS[check_experiment(name)]}").EXPERIMENT
+    return experiment
+
+
+def run(
+    experiments: Sequence[str] | None,
+    out_folder: str | Path,
+    quick: bool = False,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> dict[str, Outcome]:
+    """Run experiments, and leave their tables and pictures and a page about them in a folder.
+
+    Parameters
+    ----------
+    experiments : sequence of str, optional
+        Names in :data:`EXPERIMENTS`; None or none at all: all of them.
+    out_folder : path
+        Made if it is not there. Results of other experiments in it stay, and stay on the page.
+    quick : bool, default False
+        Smaller sizes: less than a minute in all, instead of some minutes.
+    progress : callable, optional
+        Called as ``progress(experiment, steps_done, steps_in_all)``.
+
+    Returns
+    -------
+    dict of str to Outcome
+
+    Raises
+    ------
+    ValueError
+        If there is no experiment of that name.
+    ImportError
+        If matplotlib is not installed.
+    """
+    names = [check_experiment(name) for name in dict.fromkeys(experiments or EXPERIMENTS)]
+    if importlib.util.find_spec("matplotlib") is None:
+        raise ImportError("the experiments draw with matplotlib: pip install 'ntk_fast[plot]'.")
+    from ntk_fast.theory.page import write_page
+
+    folder = Path(out_folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    outcomes = {}
+    for name in names:
+
+        def report(done: int, total: int, name: str = name) -> None:
+            if progress is not None:
+                progress(name, done, total)
+
+        start = time.perf_counter()
+        outcomes[name] = load(name).measure(quick, report)
+        _leave(folder, name, outcomes[name], quick, time.perf_counter() - start)
+        write_page(folder, [load(each) for each in EXPERIMENTS])
+    return outcomes
+
+
+def _leave(folder: Path, name: str, outcome: Outcome, quick: bool, seconds: float) -> None:
+    from ntk_fast.theory.picture import saved_figure
+
+    with saved_figure(folder / f"{name}.png", outcome.n_panels) as figure:
+        outcome.draw(figure)
+    with open(folder / f"{name}.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(outcome.columns)
+        writer.writerows(outcome.rows)
+    result = {
+        "quick": quick,
+        "seconds": seconds,
+        "caption": outcome.caption,
+        "claims": [asdict(claim) for claim in outcome.claims],
+    }
+    (folder / f"{name}.json").write_text(json.dumps(result, indent=1), encoding="utf-8")

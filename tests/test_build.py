@@ -1,0 +1,50 @@
+"""Building the package on a machine without a C compiler."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+pytestmark = pytest.mark.skipif(not (ROOT / "setup.py").exists(), reason="runs from a source tree")
+
+USE = """
+import sys, warnings
+warnings.simplefilter("always")
+import numpy as np
+import ntk_fast as ntk
+assert ntk.__file__.startswith(sys.argv[1]), ntk.__file__
+X = np.random.default_rng(0).standard_normal((20, 3))
+kernel = ntk.ArcCosine(order=1)
+print(ntk.available_backends())
+print(np.abs(kernel(X) - kernel(X, backend="numpy")).max() < 1e-14)
+"""
+
+
+def test_without_a_compiler_the_package_builds_and_runs_on_numba(tmp_path):
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path)
+    for name in ("csrc", "ntk_fast"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("*.so", "_tile.c", "__pycache__"))
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "NTK_FAST"))}
+
+    build = [sys.executable, "setup.py", "build", "--build-lib", "built"]
+    built = subprocess.run(build, cwd=tmp_path, env=environment | {"CC": "false"}, capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr
+    assert "the compiled extension could not be built" in built.stderr
+    assert "runs on Numba" in built.stderr
+    library = tmp_path / "built"
+    assert not list(library.rglob("*.so"))
+    assert (library / "ntk_fast" / "py.typed").exists()
+
+    use = [sys.executable, "-c", USE, str(library)]
+    used = subprocess.run(use, cwd=library, env=environment, capture_output=True, text=True, timeout=300)
+    assert used.returncode == 0, used.stderr
+    assert used.stdout.splitlines() == ["('numba', 'numpy')", "True"]
+    assert "RuntimeWarning: ntk_fast runs on Numba" in used.stderr

@@ -1,0 +1,96 @@
+"""Derivatives against finite differences of the kernels, and against what is known exactly."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import ntk_fast as ntk
+from ntk_fast.derivatives import VarianceParameters, contracted_derivatives, gram_derivatives
+
+BIASED = {
+    "ntk-1": ntk.NTK(1, bias_variance=0.3),
+    "ntk-3": ntk.NTK(3, bias_variance=0.1),
+    "ntk-leaky-5": ntk.NTK(5, ntk.leaky_relu(0.2), bias_variance=(0.5, *(0.01,) * 5)),
+    "nngp-abs-2": ntk.NNGP(2, "abs", weight_variance=(1.0, 2.0, 2.0), bias_variance=(0.3, 0.0, 0.1)),
+}
+
+
+@pytest.fixture
+def rows():
+    """Rows of unequal norms, among them a multiple, an antipode, a near duplicate and a zero row."""
+    X = np.random.default_rng(0).standard_normal((8, 4)) * np.array([0.1, 1, 1, 2, 3, 1, 1, 1])[:, None]
+    X[3], X[4], X[5], X[6] = 2 * X[1], -X[0], X[1] * (1 + 1e-9), 0
+    return X
+
+
+def finite_differences(parameters, X, step=1e-3):
+    """Sixth-order central differences of the Gram matrix."""
+    result = []
+    for direction in np.eye(len(parameters.theta)):
+        total = 0
+        for k, weight in enumerate((3 / 4, -3 / 20, 1 / 60), start=1):
+            above, below = (parameters.kernel_at(parameters.theta + s * k * step * direction)(X) for s in (1, -1))
+            total = total + weight * (above - below)
+        result.append(total / step)
+    return np.array(result)
+
+
+@pytest.mark.parametrize("per_layer", [False, True])
+@pytest.mark.parametrize("prior", BIASED.values(), ids=BIASED.keys())
+def test_against_finite_differences(prior, per_layer, rows):
+    parameters = VarianceParameters(prior, per_layer)
+    exact = gram_derivatives(parameters, rows)
+    error = np.abs(exact - finite_differences(parameters, rows)).max(axis=(1, 2))
+    assert (error <= 1e-10 * np.abs(exact).max()).all(), (prior, error)
+
+
+@pytest.mark.parametrize("prior", BIASED.values(), ids=BIASED.keys())
+def test_scaling_all_variances(prior, rows):
+    """v_l -> c v_l and b_l -> c^(l + 1) b_l multiplies the kernel by c^(depth + 1)."""
+    parameters = VarianceParameters(prior, per_layer=True)
+    shares = [1.0 if name == "weight_variance" else layers[0] + 1.0 for name, layers in parameters.groups]
+    total = np.tensordot(shares, gram_derivatives(parameters, rows), axes=1)
+    np.testing.assert_allclose(total, (prior.depth + 1) * prior(rows), rtol=1e-13, atol=1e-13)
+
+
+def test_without_bias_kernels_are_powers_of_the_weight_variance(rows):
+    prior = ntk.NTK(4, weight_variance=1.7)
+    (shared,) = gram_derivatives(VarianceParameters(prior, per_layer=False), rows)
+    np.testing.assert_allclose(shared, 5 * prior(rows), rtol=1e-14)
+    layers = gram_derivatives(VarianceParameters(prior, per_layer=True), rows, rows[:3])
+    np.testing.assert_allclose(layers, np.broadcast_to(prior(rows, rows[:3]), (5, 8, 3)), rtol=1e-14)
+
+
+def test_symmetric_rectangular_and_contracted_agree(rows):
+    X = np.vstack([rows, np.random.default_rng(1).standard_normal((300, 4))])
+    parameters = VarianceParameters(BIASED["ntk-3"], per_layer=True)
+    symmetric, rectangular = gram_derivatives(parameters, X), gram_derivatives(parameters, X, X)
+    np.testing.assert_array_equal(symmetric, symmetric.transpose(0, 2, 1))
+    np.testing.assert_allclose(symmetric, rectangular, rtol=1e-13, atol=1e-13)
+    weights = np.random.default_rng(2).standard_normal((len(X), len(X)))
+    weights += weights.T
+    sums = [contracted_derivatives(parameters, X, weights, n_threads=n) for n in (1, 2, 5)]
+    np.testing.assert_allclose(sums[0], (weights * symmetric).sum(axis=(1, 2)), rtol=1e-10)
+    assert (sums[0] == sums[1]).all()
+    assert (sums[0] == sums[2]).all()
+
+
+def test_parameters_and_kernels_correspond():
+    prior = ntk.NTK(2, weight_variance=(1, 2, 2), bias_variance=(0.1, 0.0, 0.3))
+    for per_layer, n_parameters in ((False, 2), (True, 5)):
+        parameters = VarianceParameters(prior, per_layer)
+        assert len(parameters.theta) == n_parameters
+        assert parameters.kernel_at(parameters.theta) == prior
+        moved = parameters.kernel_at(parameters.theta + 1)
+        np.testing.assert_allclose(moved.weight_variance, np.e * np.array(prior.weight_variance))
+        np.testing.assert_allclose(moved.bias_variance, np.e * np.array(prior.bias_variance))
+    equal = VarianceParameters(ntk.NTK(2), per_layer=True)
+    assert len(equal.theta) == 3  # no less because the kernel writes equal variances as one number
+
+
+def test_arc_cosine_kernels_have_no_parameters(rows):
+    parameters = VarianceParameters(ntk.ArcCosine(2), per_layer=True)
+    assert parameters.theta.shape == (0,)
+    assert parameters.kernel_at([]) == ntk.ArcCosine(2)
+    assert gram_derivatives(parameters, rows).shape == (0, 8, 8)

@@ -1,0 +1,156 @@
+"""Gaussian processes against scikit-learn's with the same kernel, and derivatives against finite differences."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.gaussian_process import GaussianProcessRegressor
+
+import ntk_fast as ntk
+
+PRIORS = {
+    "ntk-bias": ntk.NTK(3, bias_variance=0.1),
+    "nngp": ntk.NNGP(2, "abs"),
+    "arccos": ntk.ArcCosine(2),
+}
+
+
+@pytest.fixture(scope="module")
+def data():
+    generator = np.random.default_rng(0)
+    X = generator.standard_normal((80, 3))
+    y = np.abs(X[:, 0]) + X[:, 1] * X[:, 2] + 0.1 * generator.standard_normal(80)
+    return X, y, generator.standard_normal((20, 3))
+
+
+@pytest.mark.parametrize("normalize_y", [False, True])
+@pytest.mark.parametrize("n_targets", [1, 2])
+@pytest.mark.parametrize("prior", PRIORS.values(), ids=PRIORS.keys())
+def test_against_scikit_learn(prior, n_targets, normalize_y, data):
+    X, y, X_new = data
+    y = y if n_targets == 1 else np.column_stack([y, 3 * X[:, 1] + 5])
+    ours = ntk.NTKGaussianProcessRegressor(prior, 0.05, fitted=(), normalize_y=normalize_y).fit(X, y)
+    theirs = GaussianProcessRegressor(
+        ntk.GaussianProcessKernel(prior), alpha=0.05, optimizer=None, normalize_y=normalize_y
+    ).fit(X, y)
+    for options in ({}, {"return_std": True}, {"return_cov": True}):
+        mine, other = ours.predict(X_new, **options), theirs.predict(X_new, **options)
+        for a, b in zip(mine, other, strict=True) if options else [(mine, other)]:
+            np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-10)
+    ours.set_params(fitted=("weight_variance", "bias_variance"))
+    value, gradient = ours.log_marginal_likelihood(eval_gradient=True)
+    expected, expected_gradient = theirs.log_marginal_likelihood(theirs.kernel_.theta, eval_gradient=True)
+    np.testing.assert_allclose(value, expected, rtol=1e-10)
+    np.testing.assert_allclose(gradient, expected_gradient, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("per_layer", [False, True])
+def test_gradient_against_finite_differences(per_layer, data):
+    X, y, _ = data
+    process = ntk.NTKGaussianProcessRegressor(PRIORS["ntk-bias"], 0.05, fitted=()).fit(X, y)
+    process.set_params(fitted=("weight_variance", "bias_variance", "noise_variance"), per_layer=per_layer)
+    theta = np.append(np.log([1.0] * 4 + [0.1] * 4) if per_layer else np.log([1.0, 0.1]), np.log(0.05)) + 0.2
+    _, gradient = process.log_marginal_likelihood(theta, eval_gradient=True)
+    step = 1e-3
+    for direction, derivative in zip(np.eye(len(theta)), gradient, strict=True):
+        values = [process.log_marginal_likelihood(theta + k * step * direction) for k in (-2, -1, 1, 2)]
+        difference = np.dot(values, [1, -8, 8, -1]) / (12 * step)
+        assert abs(difference - derivative) <= 1e-6 * np.abs(gradient).max(), (derivative, difference)
+
+
+def test_fitting_reaches_a_maximum(data):
+    X, y, _ = data
+    process = ntk.NTKGaussianProcessRegressor(ntk.NTK(2, bias_variance=0.1), 0.1).fit(X, y)
+    value, gradient = process.log_marginal_likelihood(eval_gradient=True)
+    assert value == pytest.approx(process.log_marginal_likelihood_value_, rel=1e-12)
+    inside = (process.theta_ > np.log(1e-4)) & (process.theta_ < np.log(1e4))
+    assert np.abs(gradient[inside]).max() < 1e-2
+    start = ntk.NTKGaussianProcessRegressor(ntk.NTK(2, bias_variance=0.1), 0.1, fitted=()).fit(X, y)
+    assert value > start.log_marginal_likelihood_value_ + 1
+
+
+def test_known_noise_and_variance_are_found():
+    generator = np.random.default_rng(3)
+    X = generator.standard_normal((300, 5))
+    truth = ntk.NNGP(1, weight_variance=1.5)
+    functions = np.linalg.cholesky(truth(X) + 0.04 * np.eye(300)) @ generator.standard_normal((300, 5))
+    process = ntk.NTKGaussianProcessRegressor(ntk.NNGP(1), 1.0).fit(X, functions)
+    assert process.noise_variance_ == pytest.approx(0.04, rel=0.2)
+    assert process.kernel_.weight_variance == pytest.approx(1.5, rel=0.2)
+
+
+def test_parameters_left_out_stay(data):
+    X, y, _ = data
+    process = ntk.NTKGaussianProcessRegressor(ntk.NTK(2, bias_variance=0.1), 0.07, fitted=["weight_variance"]).fit(X, y)
+    assert process.kernel_.bias_variance == 0.1
+    assert process.noise_variance_ == 0.07
+    assert process.kernel_.weight_variance != 1.0
+    untouched = ntk.NTKGaussianProcessRegressor(ntk.NTK(2), 0.07, fitted=()).fit(X, y)
+    assert untouched.kernel_ == ntk.NTK(2)
+
+
+def test_depths_are_compared(data):
+    X, y, _ = data
+    prior = ntk.NTK(1, weight_variance=(0.3, 2.0), bias_variance=0.1)
+    process = ntk.NTKGaussianProcessRegressor(prior, 0.1, depths=(1, 2, 4)).fit(X, y)
+    alone = [
+        ntk.NTKGaussianProcessRegressor(
+            ntk.NTK(depth, weight_variance=(0.3, *(2.0,) * depth), bias_variance=0.1), 0.1
+        ).fit(X, y)
+        for depth in (1, 2, 4)
+    ]
+    np.testing.assert_allclose(process.depth_values_, [one.log_marginal_likelihood_value_ for one in alone], rtol=1e-6)
+    assert process.kernel_.depth == (1, 2, 4)[np.argmax(process.depth_values_)]
+    value = process.log_marginal_likelihood(process.theta_)
+    assert value == pytest.approx(process.log_marginal_likelihood_value_, rel=1e-12)
+
+
+def test_restarts_do_no_worse_and_repeat(data):
+    X, y, _ = data
+    prior = ntk.NTK(2, weight_variance=1e3, bias_variance=1e3)
+    once = ntk.NTKGaussianProcessRegressor(prior, 0.1).fit(X, y)
+    more = [ntk.NTKGaussianProcessRegressor(prior, 0.1, n_restarts=2, random_state=1).fit(X, y) for _ in range(2)]
+    assert more[0].log_marginal_likelihood_value_ >= once.log_marginal_likelihood_value_
+    assert more[0].kernel_ == more[1].kernel_
+
+
+def test_samples_have_the_posterior_mean_and_covariance(data):
+    X, y, X_new = data
+    Y = np.column_stack([y, 10 * y + 3])
+    process = ntk.NTKGaussianProcessRegressor(PRIORS["ntk-bias"], 0.05, fitted=(), normalize_y=True).fit(X, Y)
+    samples = process.sample_y(X_new, 20_000, random_state=0)
+    assert samples.shape == (20, 2, 20_000)
+    mean, covariance = process.predict(X_new, return_cov=True)
+    for target in range(2):
+        scale = covariance[:, :, target].max()
+        np.testing.assert_allclose(samples[:, target].mean(axis=1), mean[:, target], atol=0.05 * scale**0.5)
+        np.testing.assert_allclose(np.cov(samples[:, target]), covariance[:, :, target], atol=0.05 * scale)
+    assert process.fit(X, y).sample_y(X_new).shape == (20, 1)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "error", "message"),
+    [
+        ({"noise_variance": -0.1}, ValueError, "noise_variance must be >= 0"),
+        ({"fitted": ("depth",)}, ValueError, "fitted must hold names out of .*; got 'depth'"),
+        ({"depths": (0,)}, ValueError, "depths must be a whole number >= 1"),
+        ({"depths": ()}, ValueError, "at least one depth"),
+        ({"n_restarts": -1}, ValueError, "n_restarts"),
+        ({"kernel": 3}, TypeError, "kernel must be"),
+    ],
+)
+def test_bad_parameters(data, parameters, error, message):
+    X, y, _ = data
+    with pytest.raises(error, match=message):
+        ntk.NTKGaussianProcessRegressor(**parameters).fit(X, y)
+
+
+def test_bad_calls(data):
+    X, y, X_new = data
+    process = ntk.NTKGaussianProcessRegressor(fitted=()).fit(X, y)
+    with pytest.raises(ValueError, match="cannot both"):
+        process.predict(X_new, return_std=True, return_cov=True)
+    with pytest.raises(ValueError, match=r"theta must have shape \(0,\)"):
+        process.log_marginal_likelihood([1.0])
+    with pytest.raises(ValueError, match="singular to working precision"):
+        ntk.NTKGaussianProcessRegressor(noise_variance=0.0, fitted=()).fit(np.vstack([X, X]), np.append(y, y))

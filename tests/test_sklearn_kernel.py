@@ -1,0 +1,87 @@
+"""Kernels inside scikit-learn: SVMs as they are, everything else through the adapter."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.decomposition import KernelPCA
+from sklearn.gaussian_process import GaussianProcessClassifier, GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import ConstantKernel, WhiteKernel
+from sklearn.kernel_ridge import KernelRidge
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.svm import SVC, SVR
+
+import ntk_fast as ntk
+
+PRIOR = ntk.NTK(3, bias_variance=0.1)
+
+
+@pytest.fixture
+def data():
+    generator = np.random.default_rng(0)
+    X = generator.standard_normal((60, 3))
+    return X, np.abs(X[:, 0]) + X[:, 1] * X[:, 2] + 0.1 * generator.standard_normal(60)
+
+
+def test_support_vector_machines_take_a_kernel_as_it_is(data):
+    digits, labels = load_digits(return_X_y=True)
+    digits, labels = digits[:600], labels[:600]
+    precomputed = SVC(kernel="precomputed").fit(PRIOR(digits[:400]), labels[:400])
+    direct = SVC(kernel=PRIOR).fit(digits[:400], labels[:400])
+    np.testing.assert_array_equal(direct.predict(digits[400:]), precomputed.predict(PRIOR(digits[400:], digits[:400])))
+    assert cross_val_score(SVC(kernel=PRIOR), digits, labels, cv=3).mean() > 0.85
+    X, y = data
+    assert SVR(kernel=PRIOR, C=100).fit(X, y).score(X, y) > 0.9
+    search = GridSearchCV(SVC(), {"kernel": [ntk.NTK(1), ntk.NTK(3)]}, cv=2).fit(digits, labels)
+    assert search.best_score_ > 0.85
+
+
+def test_kernel_ridge_and_pca(data):
+    X, y = data
+    kernel = ntk.GaussianProcessKernel(PRIOR)
+    ridge = KernelRidge(alpha=0.1, kernel=kernel).fit(X, y)
+    expected = PRIOR(X[:5], X) @ np.linalg.solve(PRIOR(X) + 0.1 * np.eye(60), y)
+    np.testing.assert_allclose(ridge.predict(X[:5]), expected, rtol=1e-10)
+    of_adapter = KernelPCA(3, kernel=kernel).fit_transform(X)
+    of_matrix = KernelPCA(3, kernel="precomputed").fit_transform(PRIOR(X))
+    np.testing.assert_allclose(np.abs(of_adapter), np.abs(of_matrix), rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("per_layer", [False, True])
+def test_theta_bounds_and_gradient(data, per_layer):
+    X, _ = data
+    kernel = ntk.GaussianProcessKernel(PRIOR, per_layer=per_layer, bounds_of_variances=(1e-3, 1e3))
+    n_parameters = 8 if per_layer else 2
+    assert kernel.n_dims == n_parameters
+    assert len({parameter.name for parameter in kernel.hyperparameters}) == n_parameters
+    np.testing.assert_allclose(kernel.bounds, np.log([[1e-3, 1e3]] * n_parameters))
+    moved = kernel.clone_with_theta(kernel.theta + 0.5)
+    np.testing.assert_allclose(moved.theta, kernel.theta + 0.5)
+    np.testing.assert_allclose(kernel.theta, clone(kernel).theta)
+    assert kernel.kernel == PRIOR
+    K, gradient = kernel(X, eval_gradient=True)
+    np.testing.assert_array_equal(K, PRIOR(X))
+    assert gradient.shape == (60, 60, n_parameters)
+    np.testing.assert_array_equal(kernel.diag(X), np.diag(K))
+    with pytest.raises(ValueError, match="eval_gradient"):
+        kernel(X, X, eval_gradient=True)
+
+
+def test_gaussian_processes_fit_it_alone_and_in_sums(data):
+    X, y = data
+    kernel = ntk.GaussianProcessKernel(PRIOR)
+    alone = GaussianProcessRegressor(kernel, alpha=0.01).fit(X, y)
+    assert alone.log_marginal_likelihood_value_ > alone.log_marginal_likelihood(kernel.theta)
+    in_sum = GaussianProcessRegressor(ConstantKernel() * kernel + WhiteKernel(0.01, (1e-9, 1))).fit(X, y)
+    assert in_sum.log_marginal_likelihood_value_ > alone.log_marginal_likelihood_value_ - 1e-3
+    assert "NTK(depth=3" in repr(in_sum.kernel_)
+    assert not kernel.is_stationary()
+    classifier = GaussianProcessClassifier(kernel, optimizer=None).fit(X, y > 1)
+    assert classifier.score(X, y > 1) > 0.9
+
+
+def test_equality():
+    assert ntk.GaussianProcessKernel(PRIOR) == ntk.GaussianProcessKernel(PRIOR)
+    assert ntk.GaussianProcessKernel(PRIOR) != ntk.GaussianProcessKernel(ntk.NTK(2))

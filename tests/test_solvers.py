@@ -1,0 +1,253 @@
+"""Every solver solves the same system; what each one promises besides."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+
+import ntk_fast as ntk
+from ntk_fast.solvers import Cholesky, ConjugateGradient, ConvergenceWarning, Nystroem, Spectral
+from ntk_fast.solvers.cholesky import CholeskyFactor, gram_matrix
+from ntk_fast.solvers.conjugate_gradient import conjugate_gradients
+from ntk_fast.solvers.nystroem import StreamedMatrix, independent_centres
+from ntk_fast.solvers.pivoted_cholesky import LowRankPreconditioner, pivoted_cholesky
+from ntk_fast.solvers.spectral import SpectralDecomposition
+
+PRIORS = {"ntk": ntk.NTK(3), "ntk-bias": ntk.NTK(2, bias_variance=0.1), "arccos": ntk.ArcCosine(0)}
+SOLVERS = {
+    "cholesky": Cholesky(),
+    "spectral": Spectral(),
+    "cg": ConjugateGradient(tolerance=1e-12, rank=100),
+    "cg-plain": ConjugateGradient(tolerance=1e-12, rank=0),
+    "nystroem-all": Nystroem(n_centres=300, tolerance=1e-11),
+}
+
+
+@pytest.fixture(scope="module")
+def data():
+    generator = np.random.default_rng(0)
+    rows = generator.standard_normal((300, 5)) * generator.uniform(0.2, 3, (300, 1))
+    return rows, np.column_stack([np.sin(rows[:, 0]), rows[:, 1] * rows[:, 2], np.ones(300)])
+
+
+@pytest.mark.parametrize("dtype_of_rows", [np.float64, np.float32])
+@pytest.mark.parametrize("prior", PRIORS.values(), ids=PRIORS.keys())
+@pytest.mark.parametrize("solver", SOLVERS.values(), ids=SOLVERS.keys())
+def test_predictions_are_those_of_the_dense_system(solver, prior, dtype_of_rows, data):
+    rows, targets = data[0].astype(dtype_of_rows), data[1]
+    solution = solver.solve(prior, rows, targets, ridge=0.1)
+    K = prior(rows, dtype=np.float64)
+    expected = K @ np.linalg.solve(K + 0.1 * np.eye(len(rows)), targets)
+    np.testing.assert_allclose(
+        prior(rows, solution.rows, dtype=np.float64) @ solution.coefficients, expected, atol=1e-6
+    )
+    assert solution.converged
+    assert solution.residuals.shape == (solution.n_iterations + 1, 3)
+
+
+def test_cholesky_overwrites_the_matrix_it_is_given(data):
+    matrix = gram_matrix(ntk.NTK(2), data[0], None, None)
+    original = matrix + 0.1 * np.eye(len(matrix))
+    factor = CholeskyFactor.in_place(matrix, 0.1)
+    assert factor.lower is matrix
+    np.testing.assert_allclose(factor.lower @ factor.lower.T, original, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(factor.inverse() @ original, np.eye(300), atol=1e-9)
+    np.testing.assert_allclose(factor.log_determinant, np.linalg.slogdet(original)[1], rtol=1e-12)
+    np.testing.assert_allclose(factor.lower @ factor.whiten(data[1]), data[1], atol=1e-12)
+
+
+@pytest.mark.parametrize("ridge", [0.0, 1e-15])
+def test_a_singular_matrix_is_refused_with_a_ridge_that_works(ridge, data):
+    rows, targets = np.vstack([data[0], data[0][:2]]), np.vstack([data[1], data[1][:2]])
+    with pytest.raises(ValueError, match=r"singular to working precision .* such as") as caught:
+        Cholesky().solve(ntk.NTK(2), rows, targets, ridge)
+    suggested = float(str(caught.value).split()[-1].rstrip("."))
+    assert np.isfinite(Cholesky().solve(ntk.NTK(2), rows, targets, suggested).coefficients).all()
+
+
+def test_leave_one_out_is_what_refitting_without_each_row_gives(data):
+    rows, targets = data[0][:40], data[1][:40]
+    prior, ridges = ntk.NTK(2), np.array([1e-3, 0.1, 10.0])
+    decomposition = Spectral().decompose(prior, rows)
+    residuals = decomposition.leave_one_out_residuals(targets, ridges)
+    for ridge, residual in zip(ridges, residuals, strict=True):
+        for row in range(40):
+            others = np.arange(40) != row
+            solution = Cholesky().solve(prior, rows[others], targets[others], ridge)
+            prediction = prior(rows[row : row + 1], rows[others]) @ solution.coefficients
+            np.testing.assert_allclose(residual[row], targets[row] - prediction[0], rtol=1e-7, atol=1e-9)
+    path = decomposition.ridge_path(targets, ridges)
+    np.testing.assert_allclose(path.errors, (residuals**2).mean(axis=(1, 2)))
+    assert path.best == ridges[np.argmin(path.errors)]
+
+
+def test_the_default_path_brackets_its_best_ridge(data):
+    generator = np.random.default_rng(1)
+    noisy = data[1] + 0.3 * generator.standard_normal(data[1].shape)
+    path = Spectral().decompose(ntk.NTK(2), data[0]).ridge_path(noisy)
+    assert (np.diff(path.ridges) > 0).all()
+    best = int(np.argmin(path.errors))
+    assert 0 < best < len(path.ridges) - 1
+    assert path.ridges[best + 1] / path.ridges[best - 1] < 1.3
+
+
+def test_spectral_decomposition_of_a_matrix_of_zeros():
+    path = SpectralDecomposition.in_place(np.zeros((4, 4))).ridge_path(np.ones((4, 1)))
+    np.testing.assert_allclose(path.errors, 1)
+
+
+def test_pivoted_cholesky_leaves_a_positive_rest(data):
+    prior = ntk.NTK(3)
+    K = prior(data[0])
+    shares = []
+    for rank in (0, 30, 150, 300):
+        factor, rest = pivoted_cholesky(prior, data[0], rank, seed=0)
+        assert factor.shape == (300, rank)
+        residual = K - factor @ factor.T
+        np.testing.assert_allclose(rest, residual.diagonal(), atol=1e-10 * K.max())
+        assert np.linalg.eigvalsh(residual)[0] > -1e-10 * np.trace(K)
+        shares.append(rest.sum() / np.trace(K))
+    assert shares[0] == 1
+    assert shares[1] < 0.3
+    assert shares[3] < 1e-10
+
+
+def test_pivoted_cholesky_stops_at_the_rank_of_the_matrix():
+    rows = np.repeat(np.random.default_rng(0).standard_normal((7, 3)), 20, axis=0)
+    factor, _ = pivoted_cholesky(ntk.NTK(2), rows, 100, seed=0)
+    assert factor.shape[1] == 7
+    factor, rest = pivoted_cholesky(ntk.NTK(2), np.zeros((5, 3)), 3, seed=0)
+    assert factor.shape == (5, 0)
+    assert (rest == 0).all()
+
+
+def test_preconditioner_inverts_low_rank_plus_shift(data):
+    factor = np.random.default_rng(0).standard_normal((300, 20)) * np.geomspace(1e2, 1e-3, 20)
+    apply = LowRankPreconditioner.of(factor, shift=0.01).apply
+    columns = data[1]
+    expected = 0.01 * np.linalg.solve(factor @ factor.T + 0.01 * np.eye(300), columns)
+    np.testing.assert_allclose(apply(columns), expected, atol=1e-6)
+
+
+def test_preconditioning_cuts_iterations_to_a_fifth(data):
+    plain, preconditioned = (
+        ConjugateGradient(rank=rank).solve(ntk.NTK(3), data[0], data[1], ridge=1e-3) for rank in (0, 200)
+    )
+    assert preconditioned.n_iterations <= plain.n_iterations / 5
+
+
+def test_columns_do_not_disturb_each_other(data):
+    """Each column stops at its own residual; a column of zeros at once."""
+    rows, targets = data[0], np.column_stack([data[1], np.zeros(300), 1e-12 * data[1][:, :1]])
+    together = ConjugateGradient(rank=50).solve(ntk.NTK(2), rows, targets, ridge=0.1)
+    assert (together.residuals[-1] <= 1e-8).all()
+    assert (together.coefficients[:, 3] == 0).all()
+    np.testing.assert_allclose(together.coefficients[:, 4], 1e-12 * together.coefficients[:, 0], rtol=1e-6)
+    for column in range(3):
+        alone = ConjugateGradient(rank=50).solve(ntk.NTK(2), rows, targets[:, [column]], ridge=0.1)
+        np.testing.assert_allclose(together.coefficients[:, [column]], alone.coefficients, atol=1e-6)
+
+
+def test_the_record_ends_with_the_true_residual(data):
+    rows, targets = data
+    solution = ConjugateGradient(rank=50).solve(ntk.NTK(2), rows, targets, ridge=0.1)
+    left = targets - (ntk.NTK(2)(rows) + 0.1 * np.eye(300)) @ solution.coefficients
+    relative = np.linalg.norm(left, axis=0) / np.linalg.norm(targets, axis=0)
+    np.testing.assert_allclose(solution.residuals[-1], relative, rtol=1e-3)
+    np.testing.assert_array_equal(solution.residuals[0], 1)
+
+
+@pytest.mark.parametrize(
+    ("solver", "advice"),
+    [
+        (
+            ConjugateGradient(max_iterations=3, rank=0),
+            "raise ridge, rank or max_iterations, or use the Cholesky solver",
+        ),
+        (Nystroem(n_centres=50, max_iterations=1), "raise ridge, tolerance or max_iterations, or choose fewer centres"),
+    ],
+)
+def test_a_stall_warns_and_says_what_to_do(solver, advice, data):
+    with pytest.warns(ConvergenceWarning, match=f"relative residual of .* above the tolerance of 1e-08: {advice}"):
+        solution = solver.solve(ntk.NTK(3), *data, ridge=1e-3)
+    assert not solution.converged
+    assert solution.n_iterations == solver.max_iterations
+
+
+def test_a_tolerance_beyond_rounding_ends_without_converging():
+    rotation, _ = np.linalg.qr(np.random.default_rng(0).standard_normal((50, 50)))
+    matrix = rotation @ np.diag(np.geomspace(1, 1e8, 50)) @ rotation.T
+    found = conjugate_gradients(lambda v: matrix @ v, np.ones((50, 1)), tolerance=1e-13, max_iterations=20_000)
+    assert not found.converged
+    assert len(found.residuals) < 10_000
+    np.testing.assert_allclose(matrix @ found.solution, 1, atol=1e-7)
+
+
+def test_an_indefinite_matrix_ends_without_converging():
+    matrix = np.diag([1.0, -1.0])
+    found = conjugate_gradients(lambda v: matrix @ v, np.ones((2, 1)), tolerance=1e-8, max_iterations=100)
+    assert not found.converged
+    assert np.isfinite(found.solution).all()
+
+
+@pytest.mark.parametrize("dtype_of_rows", [np.float64, np.float32])
+def test_streamed_products(dtype_of_rows, monkeypatch):
+    monkeypatch.setattr("ntk_fast.solvers.nystroem.ROWS_AT_A_TIME", 64)
+    monkeypatch.setattr("ntk_fast.solvers.nystroem.CACHED_NUMBERS", 1000)
+    generator = np.random.default_rng(0)
+    rows = generator.standard_normal((1000, 4)).astype(dtype_of_rows)
+    prior, centres, vectors = ntk.NTK(2, bias_variance=0.1), rows[:70].astype(np.float64), generator.random((70, 2))
+    K = prior(rows, centres, dtype=np.float64)
+    results = [StreamedMatrix(prior, rows, centres, n_threads).normal_product(vectors) for n_threads in (1, 2, 5)]
+    np.testing.assert_allclose(results[0], K.T @ (K @ vectors), rtol=1e-12)
+    for result in results[1:]:
+        np.testing.assert_array_equal(results[0], result)
+    targets = generator.random((1000, 3))
+    transposed = StreamedMatrix(prior, rows, centres).transposed_product(targets)
+    np.testing.assert_allclose(transposed, K.T @ targets, rtol=1e-12)
+
+
+def test_nystroem_is_least_squares_on_its_centres(data):
+    rows, targets = data
+    prior = ntk.NTK(2, bias_variance=0.1)
+    solution = Nystroem(n_centres=40, tolerance=1e-12, seed=3).solve(prior, rows, targets, ridge=0.5)
+    K_nm, K_mm = prior(rows, solution.rows), prior(solution.rows)
+    expected = np.linalg.solve(K_nm.T @ K_nm + 0.5 * K_mm, K_nm.T @ targets)
+    np.testing.assert_allclose(K_nm @ solution.coefficients, K_nm @ expected, atol=1e-6)
+
+
+def test_repeated_centres_count_once():
+    rows = np.repeat(np.random.default_rng(0).standard_normal((6, 3)), 5, axis=0)
+    centres, factor = independent_centres(ntk.NTK(2), rows)
+    assert len(centres) == 6
+    np.testing.assert_allclose(factor.T @ factor, ntk.NTK(2)(centres), atol=1e-12)
+    solution = Nystroem(n_centres=30).solve(ntk.NTK(2), rows, rows[:, :1], ridge=0.1)
+    direct = Cholesky().solve(ntk.NTK(2), rows, rows[:, :1], ridge=0.1)
+    ours, theirs = (ntk.NTK(2)(rows, found.rows) @ found.coefficients for found in (solution, direct))
+    np.testing.assert_allclose(ours, theirs, atol=1e-8)
+
+
+def test_rows_may_be_memory_mapped(data, tmp_path):
+    np.save(tmp_path / "rows.npy", data[0])
+    mapped = np.load(tmp_path / "rows.npy", mmap_mode="r")
+    for solver in (Cholesky(), ConjugateGradient(rank=50), Nystroem(n_centres=50)):
+        ours, theirs = (solver.solve(ntk.NTK(2), rows, data[1], 0.1).coefficients for rows in (mapped, data[0]))
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_more_centres_than_rows(data):
+    with pytest.raises(ValueError, match="n_centres must not exceed the number of rows; got 301 for 300 rows"):
+        Nystroem(n_centres=301).solve(ntk.NTK(2), *data, ridge=0.1)
+
+
+@pytest.mark.parametrize("solver", [Cholesky(), ConjugateGradient(rank=20), Nystroem(n_centres=50)])
+def test_reports_go_from_nothing_to_all(solver, data):
+    said = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        solver.solve(ntk.NTK(2), *data, ridge=0.1, report=lambda what, share: said.append((what, share)))
+    assert said
+    assert all(0 <= share <= 1 for _, share in said)
+    assert said[-1][1] == 1

@@ -1,0 +1,117 @@
+"""The experiments: every claim is seen, the page stands alone, and seeds make every figure reproducible."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+from ntk_fast import theory
+from ntk_fast.cli import main
+
+#: Quick enough for tests; the others run in `ntk-fast theory --quick`.
+FAST = ("linearization-error", "sign-switches")
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("theory")
+    seen = []
+    outcomes = theory.run(FAST, folder, quick=True, progress=lambda *step: seen.append(step))
+    return folder, outcomes, seen
+
+
+def test_every_claim_is_seen(results):
+    _, outcomes, _ = results
+    assert list(outcomes) == list(FAST)
+    for outcome in outcomes.values():
+        for claim in outcome.claims:
+            assert claim.holds, claim
+
+
+def test_files(results):
+    folder, outcomes, _ = results
+    for name, outcome in outcomes.items():
+        assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        with open(folder / f"{name}.csv", newline="") as file:
+            header, *rows = csv.reader(file)
+        assert header == list(outcome.columns)
+        assert len(rows) == len(outcome.rows) > 10
+        assert all(len(row) == len(header) for row in rows)
+        assert json.loads((folder / f"{name}.json").read_text())["quick"] is True
+
+
+def test_page_has_every_claim_and_needs_nothing_from_elsewhere(results):
+    folder, outcomes, _ = results
+    page = (folder / "index.html").read_text()
+    for name, outcome in outcomes.items():
+        assert f'<img src="{name}.png"' in page
+        for claim in outcome.claims:
+            assert claim.source in page
+        assert page.count("Corrected: ") == sum(c.correction is not None for o in outcomes.values() for c in o.claims)
+    assert "http" not in page
+    assert "<script" not in page
+    for link in re.findall(r'(?:src|href)="([^"#]+)"', page):
+        assert (folder / link).exists(), link
+
+
+def test_printed_and_corrected_statements_both_show(results):
+    folder, _, _ = results
+    page = (folder / "index.html").read_text()
+    assert "The error is at most (gamma/2 |x|^2 + C |x|) sum_i |w_i - w_i(0)|^2 / sqrt(d)." in page
+    assert "(1/sqrt d) sum_i (|beta_i(0)| gamma/2 |x|^2 + C D |x|) |w_i - w_i(0)|^2" in page
+
+
+def test_progress(results):
+    _, _, seen = results
+    for name in FAST:
+        steps = [(done, total) for experiment, done, total in seen if experiment == name]
+        assert steps[0] == (0, steps[-1][1])
+        assert steps[-1][0] == steps[-1][1]
+
+
+def test_figures_are_reproducible(results, tmp_path):
+    folder, _, _ = results
+    theory.run(["linearization-error"], tmp_path, quick=True)
+    for suffix in ("csv", "png"):
+        name = f"linearization-error.{suffix}"
+        assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_results_of_other_experiments_stay_on_the_page(results, tmp_path):
+    folder, _, _ = results
+    for path in folder.glob("sign-switches.*"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    theory.run(["linearization-error"], tmp_path, quick=True)
+    page = (tmp_path / "index.html").read_text()
+    assert page.index('id="linearization-error"') < page.index('id="sign-switches"')
+
+
+def test_command_line(tmp_path, capsys):
+    assert main(["theory", "linearization-error", "--quick", "--out", str(tmp_path / "new" / "folder")]) == 0
+    printed = capsys.readouterr().out
+    assert "Eq. 7, first line: holds as corrected." in printed
+    assert (tmp_path / "new" / "folder" / "index.html").exists()
+
+
+def test_unknown_experiment(tmp_path, capsys):
+    assert main(["theory", "spectra", "--out", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("ntk-fast theory: experiment must be one of kernel-convergence, ")
+    assert error.count("\n") == 1
+    with pytest.raises(ValueError, match="got 'spectra'"):
+        theory.run(["spectra"], tmp_path)
+
+
+def test_experiments_have_their_names():
+    for name in theory.EXPERIMENTS:
+        assert theory.load(name).name == name
+
+
+def test_import_is_light():
+    code = "import sys, ntk_fast.theory; assert not {'scipy', 'matplotlib', 'numba'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
