@@ -23,8 +23,8 @@ class BlockMatrix:
     def __init__(self, kernel: Kernel, x_rows: Any, y_rows: Any, dtype: np.dtype, backend: Backend) -> None:
         self.dtype = dtype
         self.backend = backend
-        self._recursion = kernel.recursion
         self._entry = compile_for(kernel, dtype, backend)
+        self._recursion = kernel.recursion
         self._x = RowBlocks(x_rows, "X", dtype, self._recursion, self._entry, backend)
         self._y = None if y_rows is None else RowBlocks(y_rows, "Y", dtype, self._recursion, self._entry, backend)
         refuse_overflow(self._x.largest_root, (self._x if self._y is None else self._y).largest_root, dtype)

@@ -49,11 +49,3 @@ class Store(Protocol):
 
     def is_finished(self, path: Path) -> bool:
         """Return whether there is a finished store of this layout, shape and dtype at a path."""
-
-    def read(self, path: Path, tile: Tile) -> NDArray[np.floating[Any]]:
-        """Return a block of the finished store."""
-
-
-def same_bits(a: NDArray[np.floating[Any]], b: NDArray[np.floating[Any]]) -> bool:
-    """Return whether arrays are equal to the last bit."""
-    return a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == b.tobytes()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from contextlib import closing
+from dataclasses import astuple
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from ntk_fast.backends import choose_backend
@@ -16,8 +18,9 @@ from ntk_fast.out_of_core.block_matrix import BlockMatrix
 from ntk_fast.out_of_core.blocks_to_disk import write_blocks
 from ntk_fast.out_of_core.journal import Journal
 from ntk_fast.out_of_core.npy_store import NpyStore
+from ntk_fast.out_of_core.read import read_gram
 from ntk_fast.out_of_core.row_blocks import sliceable
-from ntk_fast.out_of_core.store import Store, same_bits
+from ntk_fast.out_of_core.store import Store
 from ntk_fast.out_of_core.zarr_store import ZarrStore
 from ntk_fast.threads import choose_n_threads
 from ntk_fast.tiling import Progress, make_tiles
@@ -115,7 +118,7 @@ def write_gram(
     partial = path.with_name(path.name + ".partial")
     store: Store
     if path.suffix == ".npy":
-        store = NpyStore(partial, shape, x_start.dtype)
+        store = NpyStore(partial, shape, x_start.dtype, Y is None)
     else:
         size = DEFAULT_CHUNK_SIZE if chunk_size is None else chunk_size
         about = {"kernel": repr(kernel), "triangle": triangle}
@@ -193,7 +196,9 @@ def _find_unfinished(path: Path, store: Store, journal: Journal, resume: bool, o
 def _is_this(path: Path, store: Store, matrix: BlockMatrix, tiles: list[Tile], overwrite: bool) -> bool:
     """Return whether a finished store is this matrix: whether its first rows are, on which all rows of Y (X) bear."""
     first = [tile for tile in tiles if tile.row_start == 0]
-    if store.is_finished(path) and all(same_bits(store.read(path, tile), matrix.block(tile)) for tile in first):
+    if store.is_finished(path) and all(
+        np.array_equal(read_gram(path, *astuple(tile)), matrix.block(tile)) for tile in first
+    ):
         return True
     if not overwrite:
         raise ValueError(

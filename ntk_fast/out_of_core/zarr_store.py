@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -91,9 +92,16 @@ class ZarrStore:
         )
 
     def write(self, tile: Tile, values: NDArray[np.floating[Any]]) -> None:
-        self._write(tile.row_start, tile.row_stop, tile.column_start, tile.column_stop, values)
-        if self.mirrors and self._about["triangle"] == "both" and tile.row_start != tile.column_start:
-            self._write(tile.column_start, tile.column_stop, tile.row_start, tile.row_stop, values.T)
+        row_start, row_stop, column_start, column_stop = astuple(tile)
+        if self._about["triangle"] == "upper" and row_start == column_start:
+            for start in range(row_start, row_stop, self._chunk_size):
+                stop = min(start + self._chunk_size, row_stop)
+                inside = slice(start - row_start, stop - row_start)
+                self._write(start, stop, start, column_stop, values[inside, inside.start :])
+            return
+        self._write(row_start, row_stop, column_start, column_stop, values)
+        if self.mirrors and self._about["triangle"] == "both" and row_start != column_start:
+            self._write(column_start, column_stop, row_start, row_stop, values.T)
 
     def _write(self, row_start: int, row_stop: int, column_start: int, column_stop: int, values: Any) -> None:
         self._array[row_start:row_stop, column_start:column_stop] = values
@@ -142,12 +150,6 @@ class ZarrStore:
             return False
         layout = (stored.shape, stored.dtype, stored.chunks, stored.attrs.get(ATTRIBUTE))
         return layout == (self.shape, self.dtype, (self._chunk_size, self._chunk_size), self._about)
-
-    def read(self, path: Path, tile: Tile) -> NDArray[np.floating[Any]]:
-        import zarr
-
-        stored = zarr.open_array(path, mode="r")
-        return np.asarray(stored[tile.row_start : tile.row_stop, tile.column_start : tile.column_stop])
 
 
 def _codec(compressor: Any) -> Any:
