@@ -16,7 +16,7 @@ import numpy as np
 
 from ntk_fast.backends.base import FillTile, Tile
 from ntk_fast.out_of_core.block_matrix import BlockMatrix
-from ntk_fast.out_of_core.journal import Journal, sync_folder
+from ntk_fast.out_of_core.journal import Journal, sync_path
 from ntk_fast.out_of_core.store import Store
 from ntk_fast.threads import single_threaded_blas
 from ntk_fast.tiling import Progress, run_tiles
@@ -76,7 +76,7 @@ def write_blocks(
         if path.exists() and not overwrite:
             raise FileExistsError(f"{path} has appeared meanwhile; the finished matrix is {store.path}.")
         store.replace(path)
-        sync_folder(path.parent)
+        sync_path(path.parent)
         journal.remove()
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):

@@ -57,7 +57,7 @@ class Journal:
         os.fsync(self._file)
         write_at(self._file, document[:1], 0)
         os.fsync(self._file)
-        sync_folder(self._path.parent)
+        sync_path(self._path.parent)
         self.identity, self.finished = identity, np.zeros(n_blocks, dtype=bool)
         self._marks = len(document) - len(_END) - n_blocks
 
@@ -103,10 +103,10 @@ def write_at(file: int, content: bytes | memoryview, offset: int) -> None:
         rest, offset = rest[n_written:], offset + n_written
 
 
-def sync_folder(path: Path) -> None:
-    """Put the names in a folder on the disk."""
-    folder = os.open(path, os.O_RDONLY)
+def sync_path(path: Path) -> None:
+    """Put a file's data, or the names in a folder, on the disk."""
+    file = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(file)
     finally:
-        os.close(folder)
+        os.close(file)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import shutil
-from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ntk_fast.backends.base import Tile
-from ntk_fast.out_of_core.journal import sync_folder
+from ntk_fast.out_of_core.journal import sync_path
 
-#: Rows and columns of a block, at least: small chunks are computed several at once.
+#: Rows and columns of a block, at least, in a matrix of eight times as many: small chunks are computed several at once.
 BLOCK_ROWS = 1024
 
 #: Of the array: what `read_gram` needs to know of it.
@@ -55,7 +53,7 @@ class ZarrStore:
         self._compressor = _codec(compressor)
         self._about = about  # the array's attribute: its kernel, and the triangle that is stored
         self._array: Any = None
-        self._unsynced: list[tuple[int, int, int, int]] = []
+        self._unsynced: list[tuple[int, int]] = []  # chunks
 
     @property
     def description(self) -> dict[str, Any]:
@@ -69,7 +67,7 @@ class ZarrStore:
 
     @property
     def block_shape(self) -> tuple[int, int]:
-        side = self._chunk_size * max(1, BLOCK_ROWS // self._chunk_size)
+        side = self._chunk_size * max(1, min(BLOCK_ROWS, max(self.shape) // 8) // self._chunk_size)
         return side, side
 
     def open(self, fresh: bool) -> None:
@@ -92,38 +90,34 @@ class ZarrStore:
         )
 
     def write(self, tile: Tile, values: NDArray[np.floating[Any]]) -> None:
-        row_start, row_stop, column_start, column_stop = astuple(tile)
-        if self._about["triangle"] == "upper" and row_start == column_start:
-            for start in range(row_start, row_stop, self._chunk_size):
-                stop = min(start + self._chunk_size, row_stop)
-                inside = slice(start - row_start, stop - row_start)
-                self._write(start, stop, start, column_stop, values[inside, inside.start :])
-            return
-        self._write(row_start, row_stop, column_start, column_stop, values)
-        if self.mirrors and self._about["triangle"] == "both" and row_start != column_start:
-            self._write(column_start, column_stop, row_start, row_stop, values.T)
+        self._write(tile.row_start, tile.column_start, values)
+        if self.mirrors and self._about["triangle"] == "both" and tile.row_start != tile.column_start:
+            self._write(tile.column_start, tile.row_start, values.T)
 
-    def _write(self, row_start: int, row_stop: int, column_start: int, column_stop: int, values: Any) -> None:
-        self._array[row_start:row_stop, column_start:column_stop] = values
-        self._unsynced.append((row_start, row_stop, column_start, column_stop))
+    def _write(self, row_start: int, column_start: int, values: NDArray[np.floating[Any]]) -> None:
+        """Write a block chunk by chunk: of several at once, some would still be written after one has failed."""
+        size = self._chunk_size
+        for i in range(0, values.shape[0], size):
+            first = i if self._about["triangle"] == "upper" and row_start == column_start else 0
+            for j in range(first, values.shape[1], size):
+                chunk = values[i : i + size, j : j + size]
+                row, column = row_start + i, column_start + j
+                self._array[row : row + chunk.shape[0], column : column + chunk.shape[1]] = chunk
+                self._unsynced.append((row // size, column // size))
 
     def sync(self) -> None:
         written, self._unsynced = self._unsynced, []
-        size = self._chunk_size
-        for row_start, row_stop, column_start, column_stop in written:
-            for i in range(row_start // size, -(-row_stop // size)):
-                folder = self.path / "c" / str(i)
-                for j in range(column_start // size, -(-column_stop // size)):
-                    _sync_file(folder / str(j))
-                sync_folder(folder)
-        if written:
-            sync_folder(self.path / "c")
+        for i, j in written:
+            sync_path(self.path / "c" / str(i) / str(j))
+        for i in {i for i, _ in written}:
+            sync_path(self.path / "c" / str(i))
+        sync_path(self.path / "c")
 
     def finish(self) -> None:
         for left_over in self.path.rglob("*.partial"):  # of chunks that were being written when a process was killed
             left_over.unlink()
-        _sync_file(self.path / "zarr.json")
-        sync_folder(self.path)
+        sync_path(self.path / "zarr.json")
+        sync_path(self.path)
 
     def close(self) -> None:
         self._array = None
@@ -169,11 +163,3 @@ def _codec(compressor: Any) -> Any:
             f"{type(compressor).__name__}."
         )
     return compressor
-
-
-def _sync_file(path: Path) -> None:
-    file = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
