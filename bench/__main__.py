@@ -59,7 +59,7 @@ def main() -> int:
             results = json.loads(path.read_text())["benchmarks"]
         report.print_grid(console, results)
     report.write(arguments.out, machine, rows, results)
-    console.print(f"written: {arguments.out}/results.json, depth.png, size.png, threads.png")
+    console.print(f"written to {arguments.out}: {', '.join(sorted(path.name for path in arguments.out.iterdir()))}")
     return 0
 
 

@@ -83,6 +83,8 @@ def write(folder: Path, machine: dict[str, Any], rows: list[Row], results: list[
     targets = [asdict(row) | {"is_met": row.is_met} for row in rows]
     text = json.dumps({"machine": machine, "targets": targets, "grid": grid}, indent=1)
     (folder / "results.json").write_text(text)
+    if not results:
+        return
     draw(results, "test_depth", "depth", "NTK, n = 1000, p = 64, float64", folder / "depth.png")
     draw(results, "test_size", "n", "NTK, depth 3, p = 64, float64", folder / "size.png")
     draw(results, "test_threads", "threads", "NTK, depth 3, p = 64, float64", folder / "threads.png")
