@@ -29,6 +29,17 @@ def two_product(a: Reals, b: Reals) -> tuple[Reals, Reals]:
     return product, ((a_high * b_high - product) + a_high * b_low + a_low * b_high) + a_low * b_low
 
 
+def product(a: Reals, b: Reals) -> Reals:
+    """Return the matrix product a @ b of float64 matrices as if in twice the digits, on any processor alike."""
+    total = np.zeros((a.shape[0], b.shape[1]))
+    rest = np.zeros_like(total)
+    for column, row in zip(a.T, b, strict=True):
+        term, term_error = two_product(column[:, None], row)
+        total, sum_error = two_sum(total, term)
+        rest += term_error + sum_error
+    return total + rest
+
+
 def square_norms(values: NDArray[np.floating]) -> tuple[Reals, Reals]:
     """Return the squared norms of rows, correctly rounded but for rare ties, and their rounding errors."""
     total: Reals = np.zeros(len(values))

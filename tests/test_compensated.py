@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ntk_fast.backends import available_backends, choose_backend
-from ntk_fast.compensated import square_norms, two_product, two_sum
+from ntk_fast.compensated import product, square_norms, two_product, two_sum
 
 numbers = st.floats(-1e100, 1e100, allow_subnormal=False).filter(lambda value: value == 0 or abs(value) > 1e-100)
 
@@ -38,3 +38,14 @@ def test_squared_norms_are_correctly_rounded(row):
     for backend in available_backends():
         squares = choose_backend(backend).square_norms(values)
         assert abs(Fraction(float(squares[0])) - exact) <= Fraction(float(np.spacing(squares[0])))
+
+
+@given(st.lists(st.tuples(numbers, numbers), min_size=1, max_size=40))
+def test_a_matrix_product_is_right_to_twice_the_digits(pairs):
+    """Also where its terms cancel."""
+    a, b = (np.array([*column, *column]) for column in zip(*pairs, strict=True))
+    b[len(pairs) :] *= -(1 - 2.0**-40)
+    terms = [Fraction(x) * Fraction(y) for x, y in zip(a.tolist(), b.tolist(), strict=True)]
+    exact, size = sum(terms), sum(map(abs, terms))
+    found = Fraction(float(product(a[None, :], b[:, None])[0, 0]))
+    assert abs(found - exact) <= abs(exact) * Fraction(2) ** -52 + size * len(a) ** 2 * Fraction(2) ** -104
