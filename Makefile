@@ -1,6 +1,6 @@
 # make demo    the main job on real data: every backend, its speed and errors, a classifier, a picture in demo/
 # make test    formatting, lint, types, and all tests
-# make bench   ratios to the NumPy reference and to two rooflines; make bench-quick: the same in two minutes
+# make bench   every target measured, and the grid (an hour); make bench-quick: smaller sizes (minutes)
 #
 # Each needs Python >= 3.11 and a C compiler, and sets up .venv by itself; PYTHON names another interpreter.
 

@@ -1,4 +1,4 @@
-"""Run the targets, then the grid; print, write and draw both."""
+"""Run targets, and the grid; print, write and draw both."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import platform
 import sys
 import tempfile
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,14 @@ import pytest
 from rich.console import Console
 
 from bench import report
-from bench.targets import FULL, QUICK, TARGETS, Row
+from bench.targets import FULL, GROUPS, QUICK, TARGETS, Row
 from ntk_fast.engines import available_engines
 from ntk_fast.threads import available_cores
 
 HERE = Path(__file__).parent
+GRID = "grid"
+#: Of a table that goes into a file, whose width nobody knows.
+COLUMNS_IN_A_FILE = 170
 
 
 def processor() -> str:
@@ -32,21 +36,29 @@ def processor() -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="smaller sizes: two minutes instead of fifteen")
-    parser.add_argument("--targets-only", action="store_true", help="leave the grid out")
+    groups = ", ".join((*GROUPS, GRID))
+    parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"default: all of {groups}")
+    parser.add_argument("--quick", action="store_true", help="smaller sizes: five minutes instead of an hour")
     parser.add_argument("--out", type=Path, default=HERE / "results", help="folder (default: bench/results)")
     arguments = parser.parse_args()
-    console = Console()
+    chosen = arguments.groups or [*GROUPS, GRID]
+    unknown = [group for group in chosen if group not in (*GROUPS, GRID)]
+    if unknown:
+        parser.error(f"GROUP must be one of {groups}; got {unknown[0]!r}")
+    console = Console(width=None if sys.stdout.isatty() else COLUMNS_IN_A_FILE)
     engines = [str(engine) for engine in available_engines()]
     machine = {"processor": processor(), "cores": available_cores(), "engines": engines, "python": sys.version}
     console.print(f"{machine['processor']}, {machine['cores']} cores; engines: {', '.join(engines)}")
     rows: list[Row] = []
-    for measure in TARGETS:
-        console.print(f"measuring: {measure.__name__.replace('_', ' ')} ...")
-        rows += measure(QUICK if arguments.quick else FULL)
-    report.print_targets(console, rows)
+    for group in (group for group in GROUPS if group in chosen):
+        import_module(f"bench.{group}")
+        for measure in TARGETS[group]:
+            console.print(f"measuring: {group}, {measure.__name__.replace('_', ' ')} ...")
+            rows += measure(QUICK if arguments.quick else FULL)
+    if rows:
+        report.print_targets(console, rows)
     results: list[dict[str, Any]] = []
-    if not arguments.targets_only:
+    if GRID in chosen:
         console.print("measuring: the grid ...")
         if arguments.quick:
             os.environ["NTK_FAST_BENCH_QUICK"] = "1"

@@ -1,26 +1,24 @@
-"""The promises about finite networks and spectra: `python -m bench.finite` (some minutes), `--quick` (one).
-
-Speed as ratios timed in turn, memory, and the measured slopes and exponents.
-"""
+"""Finite networks and spectra: speed, memory, and the measured slopes, exponents and bounds."""
 
 from __future__ import annotations
 
-import argparse
+import tempfile
+import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 
 import numpy as np
-from rich.console import Console
 
 import ntk_fast as ntk
 from bench.measure import in_turn
-from bench.report import print_targets
-from bench.targets import Row, at_most, faster, normal_rows
-from ntk_fast import finite
+from bench.targets import Row, Setting, at_most, faster, normal_rows, target
+from ntk_fast import finite, theory
 from ntk_fast.finite.propagation import Propagation
 from ntk_fast.memory import available_bytes
 
 N, N_FEATURES, WIDTH, DEPTHS = 1000, 64, 4096, (1, 3)
+#: Of the free memory, what tangent features may take: two thirds, and the rest is for what is computed from them.
+LARGEST_FEATURES = 2 / 3
 #: scikit-learn's digits.
 DIGITS_SHAPE, DIGITS_WIDTH = (1797, 64), 8192
 
@@ -67,26 +65,28 @@ def products_of_the_kernel(network: finite.Network, X: np.ndarray) -> Callable[[
     return run
 
 
-def empirical_kernel(quick: bool) -> Iterator[Row]:
+@target("finite")
+def empirical_kernel(setting: Setting) -> Iterator[Row]:
+    """The empirical NTK against its tangent features, as many as fit in memory, and against its own matrix products."""
     for depth in DEPTHS:
-        yield from empirical_kernel_of(finite.Network.initialize(N_FEATURES, WIDTH, depth, rng=0), quick)
+        network = finite.Network.initialize(N_FEATURES, WIDTH, depth, rng=0)
+        yield from _against_features(network, 4e9 if setting.quick else LARGEST_FEATURES * (available_bytes() or 4e9))
+        yield from _against_products(network, setting.rounds)
 
 
-def empirical_kernel_of(network: finite.Network, quick: bool) -> Iterator[Row]:
+def _against_features(network: finite.Network, n_bytes: float) -> Iterator[Row]:
+    n, depth = min(N, int(n_bytes // (network.n_parameters * 8))), network.depth
+    X = normal_rows(n, N_FEATURES)
+    expected = numpy_tangent_gram(network, X)
+    error = float(np.abs(network.empirical_ntk(X) - expected).max() / np.abs(expected).max())
+    yield Row(f"depth {depth}: empirical NTK from the Gram matrix of tangent features, relative", error, 1e-12, True)
+    t = in_turn({"ours": lambda: network.empirical_ntk(X), "features": lambda: numpy_tangent_gram(network, X)}, 2)
+    yield faster(f"depth {depth}: NumPy tangent features / empirical NTK, n = {n}", t["features"], t["ours"], 20)
+
+
+def _against_products(network: finite.Network, rounds: int) -> Iterator[Row]:
     X, depth = normal_rows(N, N_FEATURES), network.depth
-    fitting = int(min(4e9, (available_bytes() or 4e9) / 3) // (network.n_parameters * 8))
-    few = X[: max(1, min(N, fitting) // (4 if quick else 1))]
-    computed, expected = network.empirical_ntk(few), numpy_tangent_gram(network, few)
-    error = float(np.abs(computed - expected).max() / np.abs(expected).max())
-    yield Row(f"depth {depth}: difference from tangent features, relative", error, 1e-12, True, f"{error:.1e}")
-    t = in_turn(
-        {"ours": lambda: network.empirical_ntk(few), "features": lambda: numpy_tangent_gram(network, few)},
-        1 if quick else 2,
-    )
-    yield faster(f"depth {depth}: NumPy tangent features / empirical NTK, n = {len(few)}", t["features"], t["ours"], 20)
-    t = in_turn(
-        {"ours": lambda: network.empirical_ntk(X), "products": products_of_the_kernel(network, X)}, 3 if quick else 5
-    )
+    t = in_turn({"ours": lambda: network.empirical_ntk(X), "products": products_of_the_kernel(network, X)}, rounds)
     yield at_most(f"depth {depth}: empirical NTK / its matrix products, n = {N}", t["ours"], t["products"], 1.5)
     tracemalloc.start()
     network.empirical_ntk(X)
@@ -97,7 +97,8 @@ def empirical_kernel_of(network: finite.Network, quick: bool) -> Iterator[Row]:
     yield Row(f"depth {depth}: memory / (10 n^2 + 4 n width)", peak / allowed, 1, True, absolute)
 
 
-def training_step(quick: bool) -> Iterator[Row]:
+@target("finite")
+def training_step(setting: Setting) -> Iterator[Row]:
     X, y = normal_rows(*DIGITS_SHAPE), normal_rows(DIGITS_SHAPE[0], 1)[:, 0]
     network = finite.Network.initialize(DIGITS_SHAPE[1], DIGITS_WIDTH, rng=0)
     passes = Propagation(X, DIGITS_WIDTH, 1, network.unit, ntk.threads.choose_n_threads(None))
@@ -112,21 +113,23 @@ def training_step(quick: bool) -> Iterator[Row]:
 
     t = in_turn(
         {"ours": lambda: passes.gradient(network.weights, slopes, lambda f, rows: f - y[rows]), "products": products},
-        5 if quick else 15,
+        2 * setting.rounds,
     )
     yield at_most(f"training step, width {DIGITS_WIDTH}, digits / its products", t["ours"], t["products"], 1.5)
 
 
-def slopes(quick: bool) -> Iterator[Row]:
+@target("finite")
+def slopes(setting: Setting) -> Iterator[Row]:
     rows = normal_rows(12, 6)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    widths = [2**power for power in range(6, 10 if quick else 12)]
+    widths = [2**power for power in range(6, 10 if setting.quick else 12)]
     for kernel in (ntk.NTK(1), ntk.NTK(3)):
         law = finite.kernel_convergence(kernel, rows, widths, n_networks=100, rng=0).law
         yield Row(f"{kernel}: slope of the deviation, from -1/2", abs(law.exponent + 0.5), 0.05, True, str(law))
 
 
-def exponents(quick: bool) -> Iterator[Row]:
+@target("finite")
+def exponents(setting: Setting) -> Iterator[Row]:
     for p in (3, 5, 10):
         for depth in DEPTHS:
             law = ntk.spectrum.sphere_eigenvalues(ntk.NTK(depth), p, 400).decay(100, 400)
@@ -134,17 +137,16 @@ def exponents(quick: bool) -> Iterator[Row]:
             yield Row(f"exponent by degree, depth {depth}, p = {p}: from p", relative, 0.05, True, str(law))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.finite", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="smaller sizes and fewer rounds")
-    quick = parser.parse_args().quick
-    console = Console()
-    rows: list[Row] = []
-    for measure in (empirical_kernel, training_step, slopes, exponents):
-        console.print(f"measuring: {measure.__name__.replace('_', ' ')} ...")
-        rows += measure(quick)
-    print_targets(console, rows)
-
-
-if __name__ == "__main__":
-    main()
+@target("finite")
+def experiments(setting: Setting) -> Iterator[Row]:
+    """`ntk-fast theory`: how long it takes, and how many of its claims are seen."""
+    for quick in (True,) if setting.quick else (True, False):
+        with tempfile.TemporaryDirectory() as folder:
+            start = time.perf_counter()
+            outcomes = theory.run(None, folder, quick)
+            seconds = time.perf_counter() - start
+        claims = [claim for outcome in outcomes.values() for claim in outcome.claims]
+        what = f"ntk-fast theory{' --quick' if quick else ''}"
+        yield Row(f"{what}: seconds", seconds, 60 if quick else 900, True)
+        unseen = sum(not claim.holds for claim in claims)
+        yield Row(f"{what}: claims not seen", unseen, 0, True, f"of {len(claims)}")

@@ -21,17 +21,23 @@ COLOURS |= {"cython-baseline": "#9cc4e8", "matmul": "#55aa77", "fill": "#bb5566"
 
 
 def print_targets(console: Console, rows: list[Row]) -> None:
-    table = Table(title="Targets: ratios of the best times of both, timed in turn")
-    for column, justify in (("what", "left"), ("ratio", "right"), ("of medians", "right"), ("target", "right")):
-        table.add_column(column, justify=justify)  # type: ignore[arg-type]
+    table = Table(title="Targets: ratios of the best times of both, timed in turn, unless a line says otherwise")
+    for column, justify in (("what", "left"), ("measured", "right"), ("of medians", "right"), ("target", "right")):
+        table.add_column(column, justify=justify, overflow="fold")  # type: ignore[arg-type]
     table.add_column("")
     table.add_column("absolute", justify="right")
     for row in rows:
-        median = "" if row.median_ratio is None else f"{row.median_ratio:.2f}"
+        medians = "" if row.of_medians is None else number(row.of_medians)
         mark = "[green]met[/]" if row.is_met else "[red]missed[/]"
         bound = f"{'<=' if row.at_most else '>='} {row.bound:g}"
-        table.add_row(row.what, f"{row.ratio:.2f}", median, bound, mark, row.absolute)
+        table.add_row(row.what, number(row.value), medians, bound, mark, row.absolute)
     console.print(table)
+
+
+def number(value: float) -> str:
+    return (
+        f"{value:.0f}" if abs(value) >= 100 or value == 0 else f"{value:.1e}" if abs(value) < 1e-2 else f"{value:.2f}"
+    )
 
 
 def print_grid(console: Console, results: list[dict[str, Any]]) -> None:

