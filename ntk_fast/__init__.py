@@ -13,6 +13,7 @@ The map, in the order in which to read it:
     tiling        the schedule: tiles, threads, progress, interrupts; `threads`: how many, and BLAS held to one
     backends      who fills a tile: `cython_backend` (C, in csrc/), `numba_backend`, `numpy_backend` (the reference)
     solvers       systems with a Gram matrix: Cholesky, conjugate gradients, centres, eigenvalues
+    lapack        LAPACK in place, heard and seen while it runs: what the solvers and `finite` factorise with
     estimators    models in scikit-learn's conventions; `model_file`: their files; `derivatives`: of Gram matrices
     sklearn_kernel  a kernel as scikit-learn's Gaussian processes want one
     finite        networks of finite width, their linearisation and training (a package with a map of its own)

@@ -31,7 +31,7 @@ def two_product(a: Reals, b: Reals) -> tuple[Reals, Reals]:
 
 def product(a: Reals, b: Reals) -> Reals:
     """Return the matrix product a @ b of float64 matrices as if in twice the digits, on any processor alike."""
-    total = np.zeros((a.shape[0], b.shape[1]))
+    total: Reals = np.zeros((a.shape[0], b.shape[1]))
     rest = np.zeros_like(total)
     for column, row in zip(a.T, b, strict=True):
         term, term_error = two_product(column[:, None], row)

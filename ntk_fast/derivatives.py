@@ -32,7 +32,7 @@ from ntk_fast.kernels import NNGP, NTK, Kernel
 from ntk_fast.recursion import Recursion
 from ntk_fast.rows import Rows
 from ntk_fast.threads import choose_n_threads, single_threaded_blas
-from ntk_fast.tiling import make_tiles, run_tiles
+from ntk_fast.tiling import Progress, make_tiles, run_tiles
 
 VARIANCES = ("weight_variance", "bias_variance")
 #: Rows and columns of a tile: some twenty such arrays stay in a 2 MB cache.
@@ -225,7 +225,12 @@ def gram_derivatives(
 
 
 def contracted_derivatives(
-    parameters: VarianceParameters, X: ArrayLike, weights: Reals, *, n_threads: int | None = None
+    parameters: VarianceParameters,
+    X: ArrayLike,
+    weights: Reals,
+    *,
+    n_threads: int | None = None,
+    progress: Progress | None = None,
 ) -> Reals:
     """Return ``sum(weights * derivative)`` over the Gram matrix of `X`, for each parameter, storing no derivative.
 
@@ -235,7 +240,8 @@ def contracted_derivatives(
     X : array-like of shape (n, n_features)
     weights : ndarray of shape (n, n)
         Symmetric.
-    n_threads : int >= 1, optional
+    n_threads, progress
+        As in :func:`ntk_fast.gram`.
 
     Returns
     -------
@@ -243,7 +249,7 @@ def contracted_derivatives(
     """
     kernel, directions = parameters.kernel, parameters.directions
     if kernel.recursion.is_homogeneous:
-        total = np.vdot(weights, kernel(X, dtype=np.float64, n_threads=n_threads))
+        total = np.vdot(weights, kernel(X, dtype=np.float64, n_threads=n_threads, progress=progress))
         return directions.sum(axis=1) * total
     sums: dict[Tile, Reals] = {}
 
@@ -254,7 +260,7 @@ def contracted_derivatives(
         sums[tile] = np.einsum("pij,ij->p", values, part)
 
     x, _ = check_both(X, None, np.float64)
-    tiles = _run(kernel, directions, x, None, add, n_threads)
+    tiles = _run(kernel, directions, x, None, add, n_threads, progress)
     return sum((sums[tile] for tile in tiles), np.zeros(len(directions)))
 
 
@@ -270,6 +276,7 @@ def _run(
     y_values: Reals | None,
     use: Callable[[Tile, Reals, bool], None],
     n_threads: int | None,
+    progress: Progress | None = None,
 ) -> list[Tile]:
     """Compute the derivatives tile by tile, on several threads, and hand them to `use`."""
     backend = NumpyBackend()
@@ -289,5 +296,5 @@ def _run(
         return fill
 
     with single_threaded_blas():
-        run_tiles(tiles, make_fill, choose_n_threads(n_threads))
+        run_tiles(tiles, make_fill, choose_n_threads(n_threads), progress)
     return tiles

@@ -26,13 +26,21 @@ def available_bytes() -> int | None:
 SMALL_RESULT = 64 << 20
 
 
-def refuse_too_large(shape: tuple[int, int], dtype: np.dtype) -> None:
-    """Raise if a matrix of this shape does not fit in the available memory."""
-    needed = shape[0] * shape[1] * dtype.itemsize
+#: What helps where a Gram matrix is the result.
+COMPUTE_IN_BLOCKS = (
+    "pass a memory-mapped array as out (numpy.lib.format.open_memmap), or compute it in blocks of rows, "
+    "kernel(X[start:stop], X)"
+)
+
+
+def refuse_too_large(
+    shape: tuple[int, int], dtype: np.dtype, *, copies: int = 1, what: str = "result", advice: str = COMPUTE_IN_BLOCKS
+) -> None:
+    """Raise if a matrix of this shape, so many times over, does not fit in the free memory."""
+    needed = copies * shape[0] * shape[1] * dtype.itemsize
     available = available_bytes() if needed > SMALL_RESULT else None
     if available is not None and needed > available:
         raise MemoryError(
-            f"The {shape[0]} x {shape[1]} result in {dtype} needs {needed / 1e9:.1f} GB and {available / 1e9:.1f} GB "
-            "are free; pass a memory-mapped array as out (numpy.lib.format.open_memmap), or compute it in blocks of "
-            "rows, kernel(X[start:stop], X)."
+            f"The {shape[0]} x {shape[1]} {what} in {dtype} needs {needed / 1e9:.1f} GB and {available / 1e9:.1f} GB "
+            f"are free; {advice}."
         )

@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import scipy.linalg
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse.linalg import eigsh
 
+from ntk_fast import lapack
 from ntk_fast.kernels import Kernel
 from ntk_fast.operator import KernelOperator
 from ntk_fast.power_law import PowerLaw, fit_power_law
@@ -71,8 +71,8 @@ def gram_eigenvalues(
     check_kernel(kernel)
     options: dict[str, Any] = {"dtype": np.float64, "backend": backend, "n_threads": n_threads}
     if n_leading is None:
-        matrix = kernel(X, **options)
-        return scipy.linalg.eigvalsh(matrix, overwrite_a=True)[::-1] / max(len(matrix), 1)
+        matrix = np.asarray(kernel(X, **options), dtype=np.float64)
+        return lapack.eigh_in_place(matrix, vectors=False)[::-1] / max(len(matrix), 1)
     count = check_whole_number(n_leading, "n_leading", 1)
     operator = KernelOperator(kernel, X, **options)
     n = operator.shape[0]

@@ -1,17 +1,21 @@
-"""How many threads there are to use, and BLAS held to one thread while ours run."""
+"""How many threads there are to use, BLAS held to one thread while ours run, and long calls that Ctrl-C interrupts."""
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 from ntk_fast.validation import check_whole_number
 
 THREADS_VARIABLE = "NTK_FAST_NUM_THREADS"
+
+SECONDS_BETWEEN_TICKS = 0.1
+
+Result = TypeVar("Result")
 
 
 def available_cores() -> int:
@@ -73,3 +77,29 @@ def single_threaded_blas() -> Iterator[None]:
                 _limiter.restore_original_limits()
                 _limiter = None
                 _take_turn()  # nobody's, as before
+
+
+def aside(call: Callable[[], Result], tick: Callable[[], None] | None = None) -> Result:
+    """Run one long call that leaves the interpreter's lock, of NumPy or LAPACK, on a thread of its own.
+
+    The calling thread waits for it and hears Ctrl-C; `tick` is called ten times a second meanwhile. An interrupted call
+    cannot be stopped, only left: it runs to its end in the background, and its result is dropped.
+    """
+    results: list[Result] = []
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            results.append(call())
+        except BaseException as error:
+            errors.append(error)
+
+    worker = threading.Thread(target=work, daemon=True)
+    worker.start()
+    while worker.is_alive():
+        worker.join(SECONDS_BETWEEN_TICKS)
+        if tick is not None:
+            tick()
+    if errors:
+        raise errors[0]
+    return results[0]

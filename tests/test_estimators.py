@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -132,6 +133,33 @@ def test_a_model_of_another_kind(data, tmp_path):
     write_model_file(path, header, arrays)
     with pytest.raises(ValueError, match="has a kernel Unheard, which this release"):
         ntk.load_model(path)
+
+
+@pytest.mark.parametrize("model", [*REGRESSORS.values(), ntk.NTKClassifier(PRIOR)], ids=[*REGRESSORS, "classifier"])
+def test_fits_report_what_they_do(model, data):
+    X, Y, _ = data
+    said = []
+    y = (Y[:, 0] > 0).astype(int) if hasattr(model, "decision_function") else Y
+    model.fit(X, y, report=lambda stage, share: said.append((stage, share)))
+    assert {type(stage) for stage, _ in said} == {str}
+    assert all(share is None or 0 <= share <= 1 for _, share in said)
+    assert max(share for _, share in said if share is not None) == 1
+    with pytest.raises(TypeError, match=r"report must be a function of \(stage, share of it done\); got a str"):
+        model.fit(X, y, report="loud")
+
+
+def test_an_interrupted_fit_leaves_no_half_fitted_model(data):
+    """A report that raises stands for Ctrl-C: both come to the calling thread."""
+
+    def interrupt(stage, share):
+        raise KeyboardInterrupt
+
+    for model in REGRESSORS.values():
+        fresh = clone(model)
+        with pytest.raises(KeyboardInterrupt):
+            fresh.fit(*data[:2], report=interrupt)
+        with pytest.raises(NotFittedError):
+            fresh.predict(data[2])
 
 
 def test_importing_the_package_imports_no_extra():

@@ -12,6 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import ntk_fast as ntk
+from ntk_fast.estimators import expansion
 from ntk_fast.estimators import ridge as ridge_module
 from ntk_fast.estimators.ridge import choose_solver
 
@@ -89,7 +90,7 @@ def test_predictions_do_not_depend_on_how_rows_are_grouped(data, monkeypatch):
     X, y, X_new = data
     model = ntk.NTKRegressor(PRIOR).fit(X, y)
     whole = model.predict(X_new)
-    monkeypatch.setattr(ridge_module, "PREDICTED_ROWS", 7)
+    monkeypatch.setattr(expansion, "ROWS_AT_A_TIME", 7)
     np.testing.assert_allclose(model.predict(X_new), whole, rtol=1e-13)
 
 

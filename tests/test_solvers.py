@@ -48,14 +48,15 @@ def test_predictions_are_those_of_the_dense_system(solver, prior, dtype_of_rows,
 
 
 def test_cholesky_overwrites_the_matrix_it_is_given(data):
-    matrix = gram_matrix(ntk.NTK(2), data[0], None, None)
+    matrix = gram_matrix(ntk.NTK(2), data[0])
     original = matrix + 0.1 * np.eye(len(matrix))
     factor = CholeskyFactor.in_place(matrix, 0.1)
     assert factor.lower is matrix
     np.testing.assert_allclose(factor.lower @ factor.lower.T, original, rtol=1e-12, atol=1e-12)
-    np.testing.assert_allclose(factor.inverse() @ original, np.eye(300), atol=1e-9)
     np.testing.assert_allclose(factor.log_determinant, np.linalg.slogdet(original)[1], rtol=1e-12)
     np.testing.assert_allclose(factor.lower @ factor.whiten(data[1]), data[1], atol=1e-12)
+    np.testing.assert_allclose(factor.inverse_in_place() @ original, np.eye(300), atol=1e-9)
+    assert factor.lower is matrix
 
 
 @pytest.mark.parametrize("ridge", [0.0, 1e-15])
@@ -249,5 +250,5 @@ def test_reports_go_from_nothing_to_all(solver, data):
         warnings.simplefilter("error")
         solver.solve(ntk.NTK(2), *data, ridge=0.1, report=lambda what, share: said.append((what, share)))
     assert said
-    assert all(0 <= share <= 1 for _, share in said)
-    assert said[-1][1] == 1
+    assert all(share is None or 0 <= share <= 1 for _, share in said)
+    assert max(share for _, share in said if share is not None) == 1

@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib.util
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+from ntk_fast.solvers.base import Report
 from ntk_fast.tiling import Progress
 
 SECONDS_BETWEEN_LINES = 5.0
@@ -16,36 +18,50 @@ SECONDS_BETWEEN_LINES = 5.0
 @contextmanager
 def shown_progress(description: str) -> Iterator[Progress]:
     """Yield a function to call with the entries done and in all."""
-    if sys.stderr.isatty() and importlib.util.find_spec("rich") is not None:
-        with _bar(description) as show:
-            yield show
+    if _has_bar():
+        with _bar(description) as (bar, task):
+            yield lambda done, total: bar.update(task, completed=done, total=total)
     else:
         yield _lines(description)
 
 
 @contextmanager
-def shown_stages(description: str) -> Iterator[Callable[[str, float], None]]:
-    """Yield a function to call with what is being done and the share of it that is done, 0 to 1.
+def shown_stages(description: str) -> Iterator[Report]:
+    """Yield a function to call with what is being done and the share of it that is done, None if that is not known."""
+    if _has_bar():
+        with _bar(description) as (bar, task):
+            before = 0.0
 
-    The bar begins anew with each of them.
-    """
-    if sys.stderr.isatty() and importlib.util.find_spec("rich") is not None:
-        with _bar(description) as show:
-            yield lambda stage, share: show(round(share * 1000), 1000)
+            def show(stage: str, share: float | None) -> None:
+                nonlocal before
+                if (share or 0.0) < before:
+                    bar.reset(task)  # what comes next takes a time of its own
+                before = share or 0.0
+                total = None if share is None else 1.0
+                bar.update(task, description=f"{description}: {stage}", completed=before, total=total)
+
+            yield show
         return
-    last = time.monotonic()
+    start = last = time.monotonic()
 
-    def show_line(stage: str, share: float) -> None:
+    def show_line(stage: str, share: float | None) -> None:
         nonlocal last
-        if time.monotonic() - last >= SECONDS_BETWEEN_LINES:
-            last = time.monotonic()
-            print(f"{description}: {stage}, {share:.0%}", file=sys.stderr, flush=True)
+        now = time.monotonic()
+        if now - last >= SECONDS_BETWEEN_LINES:
+            last = now
+            done = "" if share is None else f", {share:.0%}"
+            print(f"{description}: {stage}{done} after {now - start:.0f} s", file=sys.stderr, flush=True)
 
     yield show_line
 
 
+def _has_bar() -> bool:
+    return sys.stderr.isatty() and importlib.util.find_spec("rich") is not None
+
+
 @contextmanager
-def _bar(description: str) -> Iterator[Progress]:
+def _bar(description: str) -> Iterator[tuple[Any, Any]]:
+    """Yield rich's progress display, and its one task."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -65,8 +81,7 @@ def _bar(description: str) -> Iterator[Progress]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task(description, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
+        yield progress, progress.add_task(description, total=None)
 
 
 def _lines(description: str) -> Progress:

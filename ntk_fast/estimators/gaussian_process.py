@@ -11,28 +11,31 @@ The variances of the kernel and of the noise maximise it, by their logarithms (L
 
 from __future__ import annotations
 
+import itertools
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.linalg import eigh
 from scipy.optimize import minimize
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ntk_fast import lapack
 from ntk_fast.derivatives import VARIANCES, VarianceParameters, contracted_derivatives
-from ntk_fast.estimators.parameters import choose_kernel
+from ntk_fast.estimators.expansion import kernel_expansion
+from ntk_fast.estimators.parameters import choose_kernel, choose_report
 from ntk_fast.estimators.saving import SavedEstimator
 from ntk_fast.kernels import NNGP, NTK, Kernel
-from ntk_fast.solvers.cholesky import CholeskyFactor
-from ntk_fast.threads import single_threaded_blas
+from ntk_fast.solvers.base import Report, silent
+from ntk_fast.solvers.cholesky import CholeskyFactor, gram_matrix
+from ntk_fast.threads import aside, single_threaded_blas
 from ntk_fast.validation import check_not_negative, check_whole_number
 
 Reals = NDArray[np.floating]
@@ -44,6 +47,8 @@ BOUNDS = (1e-5, 1e5)
 LEAST_NOISE = 1e-10
 #: Factorising so small a matrix gains nothing from BLAS's threads, and loses five times where processors are busy.
 MOST_ROWS_FOR_ONE_THREAD = 500
+#: Multiplications in a block of the rows that deviations are computed for: a fraction of a second.
+WHITENED_AT_A_TIME = 2e10
 
 
 @dataclass(frozen=True)
@@ -72,12 +77,14 @@ class _Model:
         kernel = self.variances.kernel_at(theta[:n_variances])
         return replace(self, variances=replace(self.variances, kernel=kernel), noise_variance=noise)
 
-    def factorise(self, X: NDArray[np.floating]) -> CholeskyFactor:
-        return CholeskyFactor.in_place(self.kernel(X, dtype=np.float64), self.noise_variance)
+    def factorise(self, X: NDArray[np.floating], report: Report = silent) -> CholeskyFactor:
+        return CholeskyFactor.in_place(gram_matrix(self.kernel, X, None, report, copies=2), self.noise_variance, report)
 
-    def log_likelihood(self, X: NDArray[np.floating], targets: Reals, with_gradient: bool) -> tuple[float, Reals]:
+    def log_likelihood(
+        self, X: NDArray[np.floating], targets: Reals, with_gradient: bool, report: Report = silent
+    ) -> tuple[float, Reals]:
         """Return log p(targets), summed over their columns, and its gradient with respect to theta (or zeros)."""
-        factor = self.factorise(X)
+        factor = self.factorise(X, report)
         coefficients = factor.solve(targets)
         n, n_targets = targets.shape
         value = (
@@ -85,11 +92,14 @@ class _Model:
         )
         gradient = np.zeros_like(self.theta)
         if with_gradient and len(gradient):
-            weights = factor.inverse()
+            weights = factor.inverse_in_place(report)
             weights *= -n_targets / 2
             weights += coefficients @ (coefficients.T / 2)
             n_variances = len(self.variances.groups)
-            gradient[:n_variances] = contracted_derivatives(self.variances, X, weights) if n_variances else 0.0
+            if n_variances:
+                gradient[:n_variances] = contracted_derivatives(
+                    self.variances, X, weights, progress=lambda done, total: report("Derivatives", done / total)
+                )
             if self.fits_noise:
                 gradient[-1] = self.noise_variance * np.trace(weights)
         return float(value), gradient
@@ -172,7 +182,7 @@ class NTKGaussianProcessRegressor(SavedEstimator, MultiOutputMixin, RegressorMix
         self.normalize_y = normalize_y
         self.random_state = random_state
 
-    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
+    def fit(self, X: ArrayLike, y: ArrayLike, *, report: Report | None = None) -> Self:
         """Fit the variances, compare the depths, and condition on the targets.
 
         Parameters
@@ -180,6 +190,8 @@ class NTKGaussianProcessRegressor(SavedEstimator, MultiOutputMixin, RegressorMix
         X : array-like of shape (n, n_features)
         y : array-like of shape (n,) or (n, n_targets)
             Several targets share the kernel and are independent given it.
+        report : callable, optional
+            Called with what is being done and the share of it that is done, from 0 to 1 (None: it cannot be known).
 
         Returns
         -------
@@ -189,29 +201,34 @@ class NTKGaussianProcessRegressor(SavedEstimator, MultiOutputMixin, RegressorMix
         ------
         TypeError, ValueError
             If a parameter, `X` or `y` is not as above, or the kernel matrix with its noise is singular.
+        MemoryError
+            If the kernel matrix, twice, does not fit in the free memory.
 
         Warns
         -----
         sklearn.exceptions.ConvergenceWarning
             If the maximum was not reached.
         """
-        models = self._models()
+        models, report = self._models(), choose_report(report)
         n_restarts = check_whole_number(self.n_restarts, "n_restarts", 0)
         generator = check_random_state(self.random_state)
         rows, y = validate_data(self, X, y, multi_output=True, y_numeric=True, dtype=[np.float64, np.float32])
         targets = np.asarray(y, dtype=np.float64)
-        self.single_target_ = targets.ndim == 1
+        single_target = targets.ndim == 1
         targets = targets.reshape(len(targets), -1)
-        self.y_mean_, self.y_scale_ = np.zeros(targets.shape[1]), np.ones(targets.shape[1])
+        mean, scale = np.zeros(targets.shape[1]), np.ones(targets.shape[1])
         if self.normalize_y:
-            self.y_mean_, deviation = targets.mean(axis=0), targets.std(axis=0)
-            self.y_scale_ = np.where(deviation > 0, deviation, 1.0)
-        targets = (targets - self.y_mean_) / self.y_scale_
-        fitted = [_maximise(model, rows, targets, n_restarts, generator) for model in models]
-        self.depth_values_ = np.array([value for value, _ in fitted])
-        self.log_marginal_likelihood_value_, model = fitted[int(np.argmax(self.depth_values_))]
+            mean, deviation = targets.mean(axis=0), targets.std(axis=0)
+            scale = np.where(deviation > 0, deviation, 1.0)
+        targets = (targets - mean) / scale
+        fitted = [_maximise(model, rows, targets, n_restarts, generator, report) for model in models]
+        values = np.array([value for value, _ in fitted])
+        value, model = fitted[int(np.argmax(values))]
+        factor = model.factorise(rows, report)
+        # set at the end: an interrupted fit leaves none of them
+        self.single_target_, self.y_mean_, self.y_scale_ = single_target, mean, scale
+        self.depth_values_, self.log_marginal_likelihood_value_ = values, value
         self.kernel_, self.noise_variance_, self.theta_ = model.kernel, model.noise_variance, model.theta
-        factor = model.factorise(rows)
         self.X_fit_, self.y_fit_ = np.array(rows, order="C"), targets
         self.factor_ = factor.lower
         self.dual_coef_ = np.ascontiguousarray(factor.solve(targets))
@@ -249,7 +266,7 @@ class NTKGaussianProcessRegressor(SavedEstimator, MultiOutputMixin, RegressorMix
         gradient : ndarray of shape (n_parameters,)
             Only with `eval_gradient`.
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "dual_coef_")
         start = self._models()[0]
         variances = replace(start.variances, kernel=self.kernel_)
         model = replace(start, variances=variances, noise_variance=self.noise_variance_)
@@ -281,18 +298,26 @@ class NTKGaussianProcessRegressor(SavedEstimator, MultiOutputMixin, RegressorMix
         """
         if return_std and return_cov:
             raise ValueError("return_std and return_cov cannot both be true.")
-        check_is_fitted(self)
+        check_is_fitted(self, "dual_coef_")
         rows = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
-        cross = self.kernel_(rows, self.X_fit_, dtype=np.float64)
-        mean = self._shaped(cross @ self.dual_coef_ * self.y_scale_ + self.y_mean_)
-        if not (return_std or return_cov):
-            return mean
-        whitened = CholeskyFactor(self.factor_).whiten(cross.T)
+        expansion = kernel_expansion(self.kernel_, rows, self.X_fit_, self.dual_coef_)
+        mean = self._shaped(expansion * self.y_scale_ + self.y_mean_)
         if return_cov:
-            covariance = self.kernel_(rows, dtype=np.float64) - whitened.T @ whitened
+            whitened = np.concatenate(list(self._whitened(rows)), axis=1)
+            covariance = self.kernel_(rows, dtype=np.float64) - aside(lambda: whitened.T @ whitened)
             return mean, self._shaped(covariance[:, :, None] * self.y_scale_**2)
-        variance = self.kernel_.diag(rows, dtype=np.float64) - np.einsum("ij,ij->j", whitened, whitened)
-        return mean, self._shaped(np.sqrt(np.maximum(variance, 0))[:, None] * self.y_scale_)
+        if return_std:
+            explained = np.concatenate([np.einsum("ij,ij->j", part, part) for part in self._whitened(rows)])
+            variance = self.kernel_.diag(rows, dtype=np.float64) - explained
+            return mean, self._shaped(np.sqrt(np.maximum(variance, 0))[:, None] * self.y_scale_)
+        return mean
+
+    def _whitened(self, rows: NDArray[np.floating]) -> Iterator[Reals]:
+        """Yield L^-1 K(X_fit_, rows), (n, some rows) at a time."""
+        factor, n = CholeskyFactor(self.factor_), len(self.X_fit_)
+        step = max(1, int(WHITENED_AT_A_TIME / n**2))
+        for start in range(0, len(rows), step):
+            yield factor.whiten(self.kernel_(rows[start : start + step], self.X_fit_, dtype=np.float64).T)
 
     def sample_y(self, X: ArrayLike, n_samples: int = 1, random_state: Any = 0) -> Reals:
         """Draw functions from the posterior.
@@ -313,8 +338,9 @@ class NTKGaussianProcessRegressor(SavedEstimator, MultiOutputMixin, RegressorMix
         if self.single_target_:
             mean, covariance = mean[:, None], covariance[:, :, None]
         # all targets' covariances are multiples of one
-        values, vectors = eigh(covariance[:, :, 0] / self.y_scale_[0] ** 2)
-        root = vectors * np.sqrt(np.maximum(values, 0))
+        vectors = np.ascontiguousarray(covariance[:, :, 0]) / self.y_scale_[0] ** 2
+        values = lapack.eigh_in_place(vectors)
+        root = vectors.T * np.sqrt(np.maximum(values, 0))
         draws = root @ generator.standard_normal((mean.shape[1], len(root), n_samples))
         samples = mean[:, :, None] + (draws * self.y_scale_[:, None, None]).transpose(1, 0, 2)
         return samples[:, 0] if self.single_target_ else samples
@@ -340,12 +366,22 @@ def _at_depth(kernel: Kernel, depth: Any) -> Kernel:
 
 
 def _maximise(
-    model: _Model, X: NDArray[np.floating], targets: Reals, n_restarts: int, generator: Any
+    model: _Model, X: NDArray[np.floating], targets: Reals, n_restarts: int, generator: Any, report: Report
 ) -> tuple[float, _Model]:
     """Return the largest log marginal likelihood found, and the model that has it."""
     start = model.theta
     if not len(start):
-        return model.log_likelihood(X, targets, with_gradient=False)[0], model
+        return model.log_likelihood(X, targets, with_gradient=False, report=report)[0], model
+    evaluations = itertools.count(1)
+
+    def evaluate(theta: Reals, with_gradient: bool) -> tuple[float, Reals]:
+        number = next(evaluations)
+
+        def report_within(stage: str, share: float | None) -> None:
+            report(f"Depth {model.kernel.recursion.depth}, likelihood {number}: {stage}", share)
+
+        return model.at(theta).log_likelihood(X, targets, with_gradient, report_within)
+
     bounds = np.log(np.tile(BOUNDS, (len(start), 1)))
     if model.fits_noise:
         bounds[-1, 0] = math.log(LEAST_NOISE * max(float(model.kernel.diag(X, dtype=np.float64).mean()), 1e-290))
@@ -354,13 +390,13 @@ def _maximise(
 
     def objective(theta: Reals) -> tuple[float, Reals]:
         try:
-            value, gradient = model.at(theta).log_likelihood(X, targets, with_gradient=True)
+            value, gradient = evaluate(theta, with_gradient=True)
         except ValueError:  # singular here: the line search turns back
             return np.inf, np.zeros_like(theta)
         return -value, -gradient
 
     with single_threaded_blas() if len(X) <= MOST_ROWS_FOR_ONE_THREAD else nullcontext():
-        model.log_likelihood(X, targets, with_gradient=False)  # a start that is singular is the caller's to hear of
+        evaluate(start, with_gradient=False)  # a start that is singular is the caller's to hear of
         found = [minimize(objective, theta, jac=True, method="L-BFGS-B", bounds=bounds) for theta in starts]
     best = min(found, key=lambda result: result.fun)
     if not best.success:

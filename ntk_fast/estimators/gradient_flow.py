@@ -16,6 +16,7 @@ process with this noise ("sample then optimize", Matthews et al., 2017). neural-
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Self
 
 import numpy as np
@@ -23,10 +24,13 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ntk_fast.estimators.parameters import choose_kernel
+from ntk_fast.estimators.expansion import kernel_expansion
+from ntk_fast.estimators.parameters import choose_kernel, choose_report
 from ntk_fast.estimators.saving import SavedEstimator
 from ntk_fast.kernels import NNGP, NTK, Kernel
-from ntk_fast.solvers.spectral import SpectralDecomposition
+from ntk_fast.solvers.base import Report
+from ntk_fast.solvers.spectral import Spectral
+from ntk_fast.threads import aside
 from ntk_fast.validation import check_finite_number, check_not_negative
 
 REGIMES = ("all", "last")
@@ -90,13 +94,15 @@ class GradientFlowRegressor(SavedEstimator, MultiOutputMixin, RegressorMixin, Ba
         self.ridge = ridge
         self.trained_layers = trained_layers
 
-    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
+    def fit(self, X: ArrayLike, y: ArrayLike, *, report: Report | None = None) -> Self:
         """Train.
 
         Parameters
         ----------
         X : array-like of shape (n, n_features)
         y : array-like of shape (n,) or (n, n_targets)
+        report : callable, optional
+            Called with what is being done and the share of it that is done, from 0 to 1 (None: it cannot be known).
 
         Returns
         -------
@@ -106,8 +112,10 @@ class GradientFlowRegressor(SavedEstimator, MultiOutputMixin, RegressorMixin, Ba
         ------
         TypeError, ValueError
             If a parameter, `X` or `y` is not as above.
+        MemoryError
+            If the kernel matrix, three times, does not fit in the free memory.
         """
-        trained, initial = self._kernels()
+        (trained, initial), report = self._kernels(), choose_report(report)
         time = None if self.time is None else check_not_negative(self.time, "time")
         ridge = check_not_negative(self.ridge, "ridge")
         learning_rate = check_finite_number(self.learning_rate, "learning_rate")
@@ -115,14 +123,17 @@ class GradientFlowRegressor(SavedEstimator, MultiOutputMixin, RegressorMixin, Ba
             raise ValueError(f"learning_rate must be > 0; got {self.learning_rate!r}.")
         rows, y = validate_data(self, X, y, multi_output=True, y_numeric=True, dtype=[np.float64, np.float32])
         targets = np.asarray(y, dtype=np.float64)
-        decomposition = SpectralDecomposition.in_place(trained(rows, dtype=np.float64))
+        decomposition = Spectral().decompose(trained, rows, report=report)
         speed = None if time is None else learning_rate * time / targets.size
         spectrum = _response(decomposition.eigenvalues, ridge, speed)
+        vectors = decomposition.eigenvectors
+        response = aside(lambda: (vectors * spectrum) @ vectors.T, partial(report, "Response", None))
+        # set at the end: an interrupted fit leaves none of them
         self.trained_kernel_, self.initial_kernel_ = trained, initial
         self.target_noise_ = ridge if self.trained_layers == "last" else 0.0
         self.X_fit_ = np.array(rows, order="C")
-        self.response_ = (decomposition.eigenvectors * spectrum) @ decomposition.eigenvectors.T
-        self.dual_coef_ = np.ascontiguousarray(self.response_ @ targets)
+        self.response_ = response
+        self.dual_coef_ = np.ascontiguousarray(response @ targets)
         return self
 
     def _kernels(self) -> tuple[NTK | NNGP, NNGP]:
@@ -157,17 +168,19 @@ class GradientFlowRegressor(SavedEstimator, MultiOutputMixin, RegressorMixin, Ba
         sklearn.exceptions.NotFittedError, ValueError
             Before `fit`; if `X` is not as it was there.
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "dual_coef_")
         rows = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
-        trained = self.trained_kernel_(rows, self.X_fit_, dtype=np.float64)
-        mean = trained @ self.dual_coef_
+        coefficients = self.dual_coef_.reshape(len(self.X_fit_), -1)
+        expansion = kernel_expansion(self.trained_kernel_, rows, self.X_fit_, coefficients)
+        mean = expansion.reshape(len(rows), *self.dual_coef_.shape[1:])
         if not return_cov:
             return mean
-        weights = trained @ self.response_  # A
+        trained = self.trained_kernel_(rows, self.X_fit_, dtype=np.float64)
+        weights = aside(lambda: trained @ self.response_)  # A
         cross = self.initial_kernel_(rows, self.X_fit_, dtype=np.float64)
         start = self.initial_kernel_(self.X_fit_, dtype=np.float64)
         start.flat[:: len(start) + 1] += self.target_noise_
-        half = weights @ (start @ (weights.T / 2) - cross.T)
+        half = aside(lambda: weights @ (start @ (weights.T / 2) - cross.T))
         return mean, self.initial_kernel_(rows, dtype=np.float64) + half + half.T
 
 

@@ -15,16 +15,16 @@ from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ntk_fast.estimators.parameters import choose_kernel
+from ntk_fast.estimators.expansion import kernel_expansion
+from ntk_fast.estimators.parameters import choose_kernel, choose_report
 from ntk_fast.estimators.saving import SavedEstimator
 from ntk_fast.kernels import Kernel
 from ntk_fast.memory import available_bytes
-from ntk_fast.operator import KernelOperator
 from ntk_fast.solvers.base import Report, Solution, Solver, without_iterations
 from ntk_fast.solvers.cholesky import Cholesky
 from ntk_fast.solvers.conjugate_gradient import ConjugateGradient
 from ntk_fast.solvers.nystroem import Nystroem
-from ntk_fast.solvers.spectral import Spectral
+from ntk_fast.solvers.spectral import RidgePath, Spectral
 from ntk_fast.validation import check_finite_number, check_not_negative, check_whole_number
 
 SOLVERS = ("auto", "cholesky", "cg", "nystroem")
@@ -34,8 +34,6 @@ LEAVE_ONE_OUT = "loo"
 MOST_ROWS_TO_FACTORISE = 15_000
 #: ... up to so many solve exactly without the matrix, and beyond use centres.
 MOST_ROWS_TO_ITERATE = 50_000
-#: Rows that predictions take at a time.
-PREDICTED_ROWS = 1 << 16
 
 
 def choose_solver(solver: str, n_rows: int) -> str:
@@ -77,19 +75,21 @@ class _KernelRidge(SavedEstimator, BaseEstimator):
         self.random_state = random_state
         self.n_threads = n_threads
 
-    def _solve(self, X: NDArray[np.floating], targets: NDArray[np.float64], report: Report | None) -> None:
-        """Fit targets of shape (n, n_targets)."""
+    def _solve(self, X: NDArray[np.floating], targets: NDArray[np.float64], report: Report) -> None:
+        """Fit targets of shape (n, n_targets). Attributes are set at the end: an interrupted fit leaves none."""
         kernel = choose_kernel(self.kernel)
         name = choose_solver(self.solver, len(X))
-        self.path_ridges_ = self.path_errors_ = np.empty(0)
+        path = RidgePath(np.empty(0), np.empty(0))
         if isinstance(self.ridge, str):
-            solution = self._solve_by_leave_one_out(kernel, name, X, targets, report)
+            solution, path = self._solve_by_leave_one_out(kernel, name, X, targets, report)
+            ridge = path.best
         else:
-            self.ridge_ = check_not_negative(self.ridge, "ridge")
-            solution = self._make_solver(name).solve(
-                kernel, X, targets, self.ridge_, n_threads=self.n_threads, report=report
-            )
+            ridge = check_not_negative(self.ridge, "ridge")
+            solver = self._make_solver(name)
+            solution = solver.solve(kernel, X, targets, ridge, n_threads=self.n_threads, report=report)
         self.kernel_ = kernel
+        self.ridge_ = ridge
+        self.path_ridges_, self.path_errors_ = path.ridges, path.errors
         self.solver_ = name
         self.X_fit_ = np.array(solution.rows, order="C")
         self.dual_coef_ = solution.coefficients
@@ -97,8 +97,8 @@ class _KernelRidge(SavedEstimator, BaseEstimator):
         self.residuals_ = solution.residuals
 
     def _solve_by_leave_one_out(
-        self, kernel: Kernel, name: str, X: NDArray[np.floating], targets: NDArray[np.float64], report: Report | None
-    ) -> Solution:
+        self, kernel: Kernel, name: str, X: NDArray[np.floating], targets: NDArray[np.float64], report: Report
+    ) -> tuple[Solution, RidgePath]:
         if self.ridge != LEAVE_ONE_OUT:
             raise ValueError(f"ridge must be a number >= 0 or {LEAVE_ONE_OUT!r}; got {self.ridge!r}.")
         if name != "cholesky":
@@ -108,8 +108,7 @@ class _KernelRidge(SavedEstimator, BaseEstimator):
             )
         decomposition = Spectral().decompose(kernel, X, n_threads=self.n_threads, report=report)
         path = decomposition.ridge_path(targets)
-        self.ridge_, self.path_ridges_, self.path_errors_ = path.best, path.ridges, path.errors
-        return without_iterations(X, decomposition.coefficients(targets, self.ridge_))
+        return without_iterations(X, decomposition.coefficients(targets, path.best)), path
 
     def _make_solver(self, name: str) -> Solver:
         tolerance = check_finite_number(self.tolerance, "tolerance")
@@ -128,16 +127,9 @@ class _KernelRidge(SavedEstimator, BaseEstimator):
 
     def _function(self, X: ArrayLike) -> NDArray[np.float64]:
         """Return f of rows, (m, n_targets)."""
-        check_is_fitted(self)
+        check_is_fitted(self, "dual_coef_")
         rows = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
-        values = np.empty((len(rows), self.dual_coef_.shape[1]))
-        for start in range(0, len(rows), PREDICTED_ROWS):
-            block = slice(start, start + PREDICTED_ROWS)
-            operator = KernelOperator(
-                self.kernel_, rows[block], self.X_fit_, dtype=np.float64, n_threads=self.n_threads
-            )
-            values[block] = operator @ self.dual_coef_
-        return values
+        return kernel_expansion(self.kernel_, rows, self.X_fit_, self.dual_coef_, self.n_threads)
 
 
 class NTKRegressor(MultiOutputMixin, RegressorMixin, _KernelRidge):
@@ -200,7 +192,7 @@ class NTKRegressor(MultiOutputMixin, RegressorMixin, _KernelRidge):
         X : array-like of shape (n, n_features)
         y : array-like of shape (n,) or (n, n_targets)
         report : callable, optional
-            Called with what is being done and the share of it that is done, from 0 to 1.
+            Called with what is being done and the share of it that is done, from 0 to 1 (None: it cannot be known).
 
         Returns
         -------
@@ -220,7 +212,7 @@ class NTKRegressor(MultiOutputMixin, RegressorMixin, _KernelRidge):
         """
         rows, y = validate_data(self, X, y, multi_output=True, y_numeric=True, dtype=[np.float64, np.float32])
         targets = np.asarray(y, dtype=np.float64)
-        self._solve(rows, targets.reshape(len(targets), -1), report)
+        self._solve(rows, targets.reshape(len(targets), -1), choose_report(report))
         self.single_target_ = targets.ndim == 1
         return self
 
@@ -280,7 +272,7 @@ class NTKClassifier(ClassifierMixin, _KernelRidge):
         y : array-like of shape (n,)
             Labels, at least two different ones.
         report : callable, optional
-            Called with what is being done and the share of it that is done, from 0 to 1.
+            Called with what is being done and the share of it that is done, from 0 to 1 (None: it cannot be known).
 
         Returns
         -------
@@ -294,13 +286,14 @@ class NTKClassifier(ClassifierMixin, _KernelRidge):
         rows, y = validate_data(self, X, y, dtype=[np.float64, np.float32])
         y = column_or_1d(y, warn=True)
         check_classification_targets(y)
-        self.classes_, labels = np.unique(y, return_inverse=True)
-        n_classes = len(self.classes_)
+        classes, labels = np.unique(y, return_inverse=True)
+        n_classes = len(classes)
         if n_classes < 2:
-            raise ValueError(f"y must hold at least two classes; got one class, {self.classes_.tolist()[0]!r}.")
+            raise ValueError(f"y must hold at least two classes; got one class, {classes.tolist()[0]!r}.")
         targets = (labels[:, None] == np.arange(n_classes)) - 1 / n_classes
         # of two classes' targets one is the other's negative
-        self._solve(rows, targets if n_classes > 2 else targets[:, 1:], report)
+        self._solve(rows, targets if n_classes > 2 else targets[:, 1:], choose_report(report))
+        self.classes_ = classes
         return self
 
     def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:

@@ -84,7 +84,7 @@ class SavedEstimator:
         OSError
             If the file cannot be written.
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "dual_coef_")
         arrays: Arrays = {}
         parameters = self.get_params(deep=False)  # type: ignore[attr-defined]
         fitted = {name: value for name, value in vars(self).items() if name.endswith("_")}

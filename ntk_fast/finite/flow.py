@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import scipy.linalg
 from numpy.typing import ArrayLike
 
+from ntk_fast import lapack
 from ntk_fast.finite.activations import Reals
 from ntk_fast.validation import check_finite_number, check_rows, check_vector, refuse_not_finite
 
@@ -58,8 +58,9 @@ class KernelFlow:
         refuse_not_finite(matrix, "kernel")
         self.y = check_vector(y, "y", n)
         self.initial = np.zeros(n) if initial is None else check_vector(initial, "initial", n)
-        eigenvalues, self._vectors = scipy.linalg.eigh(matrix)
-        self._eigenvalues = np.maximum(eigenvalues, 0.0)
+        vectors = np.array(matrix, dtype=np.float64, order="C")
+        self._eigenvalues = np.maximum(lapack.eigh_in_place(vectors), 0.0)
+        self._vectors = vectors.T
         self._residual = self._vectors.T @ (self.y - self.initial)
         self._test: Reals | None = None
         if test_kernel is not None:

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy.linalg
 from numpy.typing import ArrayLike
 
+from ntk_fast import lapack
 from ntk_fast.finite.activations import Reals
+from ntk_fast.threads import aside
 from ntk_fast.validation import check_finite_number, check_vector
 
 if TYPE_CHECKING:
@@ -109,11 +110,12 @@ class Linearization:
         residual = target - network(rows, n_threads=n_threads)
         if network.n_parameters <= len(rows):
             features = network.tangent_features(rows)
-            left, singular, right = scipy.linalg.svd(features, full_matrices=False)
+            left, singular, right = aside(lambda: np.linalg.svd(features, full_matrices=False))
             change = right.T @ (_filtered(singular, ridge, len(rows)) * (left.T @ residual))
         else:
             kernel = network.empirical_ntk(rows, n_threads=n_threads)
-            eigenvalues, vectors = scipy.linalg.eigh(kernel, overwrite_a=True)
+            eigenvalues = lapack.eigh_in_place(kernel)
+            vectors = kernel.T
             singular = np.sqrt(np.maximum(eigenvalues, 0.0))
             # the kernel's rounding errors hide singular values below the square root of its own
             weight = _filtered(singular, ridge, len(rows) / np.sqrt(np.finfo(np.float64).eps))

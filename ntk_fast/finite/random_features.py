@@ -99,7 +99,7 @@ class RandomFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         -------
         ndarray of shape (n, n_features_out)
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "network_")
         rows = validate_data(self, X, reset=False, dtype=np.float64)
         return self.network_.tangent_features(rows) if self.kernel == "ntk" else self.network_.hidden_features(rows)
 

@@ -11,8 +11,13 @@ from numpy.typing import NDArray
 
 from ntk_fast.kernels import Kernel
 
-#: Called with what is being done and the share of it that is done, 0 to 1, from the calling thread.
-Report = Callable[[str, float], None]
+#: Called with what is being done and the share of it that is done, 0 to 1, or None where that cannot be known; from the
+#: calling thread, about ten times a second.
+Report = Callable[[str, float | None], None]
+
+
+def silent(stage: str, share: float | None) -> None:
+    """The report of those who want none."""
 
 
 class ConvergenceWarning(RuntimeWarning):
@@ -49,7 +54,7 @@ class Solver(Protocol):
         ridge: float,
         *,
         n_threads: int | None = None,
-        report: Report | None = None,
+        report: Report = silent,
     ) -> Solution:
         """Fit `targets` of shape (n, n_targets) on rows of shape (n, n_features), all columns at once.
 

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import lapack, solve_triangular
+from scipy.linalg import lapack as scipy_lapack
+from scipy.linalg import solve_triangular
 
+from ntk_fast import lapack
 from ntk_fast.kernels import Kernel
-from ntk_fast.solvers.base import Report, Solution, without_iterations
+from ntk_fast.memory import refuse_too_large
+from ntk_fast.solvers.base import Report, Solution, silent, without_iterations
 
 
 @dataclass(frozen=True, eq=False)
 class CholeskyFactor:
     """The factor L of a positive definite matrix, A = L L^T."""
 
-    lower: NDArray[np.floating]  # (n, n), zero above the diagonal
+    lower: NDArray[np.float64]  # (n, n), zero above the diagonal
 
     @classmethod
-    def in_place(cls, matrix: NDArray[np.floating], ridge: float) -> CholeskyFactor:
+    def in_place(cls, matrix: NDArray[np.float64], ridge: float, report: Report = silent) -> CholeskyFactor:
         """Factorise ``matrix + ridge I`` in the memory of `matrix`, C-contiguous and symmetric.
 
         Raises
@@ -28,12 +32,11 @@ class CholeskyFactor:
         ValueError
             If it is singular to working precision (a reciprocal condition number below 2^-52).
         """
-        transposed = matrix.T  # the Fortran order that LAPACK overwrites without a copy
+        tick = partial(report, "Cholesky factorisation", None)
         matrix.flat[:: len(matrix) + 1] += ridge
-        norm = lapack.dlange("1", transposed)
-        _, failed = lapack.dpotrf(transposed, lower=0, clean=1, overwrite_a=1)
-        reciprocal_condition = 0.0 if failed else lapack.dpocon(transposed, norm, uplo="U")[0]
-        if reciprocal_condition < np.finfo(np.float64).eps:
+        norm = scipy_lapack.dlange("1", matrix.T)
+        is_regular = lapack.cholesky_in_place(matrix, tick)
+        if not is_regular or lapack.reciprocal_condition(matrix, norm, tick) < np.finfo(np.float64).eps:
             raise ValueError(
                 f"The kernel matrix with {ridge:g} added to its diagonal is singular to working precision (rows "
                 "repeat, or the kernel's functions have fewer dimensions than there are rows): pass a larger ridge or "
@@ -43,17 +46,16 @@ class CholeskyFactor:
 
     def solve(self, targets: NDArray[np.floating]) -> NDArray[np.floating]:
         """Return A^-1 targets, for targets of shape (n, n_targets)."""
-        return lapack.dpotrs(self.lower.T, targets, lower=0)[0]
+        return scipy_lapack.dpotrs(self.lower.T, targets, lower=0)[0]
 
     def whiten(self, columns: NDArray[np.floating]) -> NDArray[np.floating]:
         """Return L^-1 columns."""
         return solve_triangular(self.lower.T, columns, trans="T", check_finite=False)
 
-    def inverse(self) -> NDArray[np.floating]:
-        """Return A^-1, both halves of it."""
-        inverse = lapack.dpotri(self.lower.T, lower=0)[0].T  # its lower half, in C order
-        inverse += np.tril(inverse, -1).T
-        return inverse
+    def inverse_in_place(self, report: Report = silent) -> NDArray[np.float64]:
+        """Return A^-1 in the memory of the factor, which is lost."""
+        lapack.invert_cholesky_in_place(self.lower, partial(report, "Inverse", None))
+        return self.lower
 
     @property
     def log_determinant(self) -> float:
@@ -89,18 +91,30 @@ class Cholesky:
         ridge: float,
         *,
         n_threads: int | None = None,
-        report: Report | None = None,
+        report: Report = silent,
     ) -> Solution:
         """See :class:`ntk_fast.solvers.base.Solver`."""
-        factor = CholeskyFactor.in_place(gram_matrix(kernel, rows, n_threads, report), ridge)
-        if report is not None:
-            report("Cholesky factorisation", 1.0)
+        factor = CholeskyFactor.in_place(gram_matrix(kernel, rows, n_threads, report), ridge, report)
         return without_iterations(rows, factor.solve(targets))
 
 
 def gram_matrix(
-    kernel: Kernel, rows: NDArray[np.floating], n_threads: int | None, report: Report | None
-) -> NDArray[np.floating]:
-    """Return the symmetric Gram matrix in float64, whatever the rows: solving loses what float32 would not have."""
-    progress = None if report is None else lambda done, total: report("Gram matrix", done / total)
-    return kernel(rows, dtype=np.float64, n_threads=n_threads, progress=progress)
+    kernel: Kernel,
+    rows: NDArray[np.floating],
+    n_threads: int | None = None,
+    report: Report = silent,
+    copies: int = 1,
+) -> NDArray[np.float64]:
+    """Return the symmetric Gram matrix in float64, whatever the rows: solving loses what float32 would not have.
+
+    `copies`: how many matrices of its size there will be at a time, itself included.
+    """
+    advice = "use fewer rows, or an NTKRegressor or NTKClassifier with solver='cg' or 'nystroem', which store none"
+    refuse_too_large((len(rows),) * 2, np.dtype(np.float64), copies=copies, what="kernel matrix", advice=advice)
+
+    def progress(done: int, total: int) -> None:
+        report("Gram matrix", done / total)
+
+    matrix: NDArray[np.float64] = np.empty((len(rows), len(rows)))
+    kernel(rows, out=matrix, dtype=np.float64, n_threads=n_threads, progress=progress)
+    return matrix

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ntk_fast.kernels import Kernel
 from ntk_fast.operator import KernelOperator
-from ntk_fast.solvers.base import ConvergenceWarning, Report, Solution
+from ntk_fast.solvers.base import ConvergenceWarning, Report, Solution, silent
 from ntk_fast.solvers.pivoted_cholesky import precondition
 
 Columns = NDArray[np.floating]
@@ -34,7 +34,7 @@ def conjugate_gradients(
     tolerance: float,
     max_iterations: int,
     precondition: Callable[[Columns], Columns] = lambda columns: columns,
-    report: Report | None = None,
+    report: Report = silent,
 ) -> Iteration:
     """Solve A x = targets for every column of targets, each to its own relative residual (Hestenes & Stiefel, 1952).
 
@@ -94,7 +94,7 @@ def _iterate(
     tolerance: float,
     max_iterations: int,
     precondition: Callable[[Columns], Columns],
-    report: Report | None,
+    report: Report,
 ) -> tuple[Columns, list[NDArray[np.float64]]]:
     """Iterate from a solution of zero; returns the solution, and the relative residuals after each iteration."""
     solution = np.zeros_like(residual)
@@ -115,9 +115,8 @@ def _iterate(
         relative = relative.copy()
         relative[active] = np.linalg.norm(residual, axis=0) / norms[active]
         record.append(relative)
-        if report is not None:
-            worst = max(float(relative.max()), tolerance)
-            report(f"Iteration {len(record)}, residual {worst:.1e}", _share_done(worst, start, tolerance))
+        worst = max(float(relative.max()), tolerance)
+        report(f"Iteration {len(record)}, residual {worst:.1e}", _share_done(worst, start, tolerance))
         keep = positive & (relative[active] > tolerance)
         active, residual, direction = active[keep], residual[:, keep], direction[:, keep]
         preconditioned = precondition(residual)
@@ -173,13 +172,11 @@ class ConjugateGradient:
         ridge: float,
         *,
         n_threads: int | None = None,
-        report: Report | None = None,
+        report: Report = silent,
     ) -> Solution:
         """See :class:`ntk_fast.solvers.base.Solver`. Warns if it stops short of the tolerance."""
         operator = KernelOperator(kernel, rows, ridge=ridge, dtype=np.float64, n_threads=n_threads)
-        if report is not None:
-            report("Preconditioner", 0.0)
-        preconditioner = precondition(kernel, rows, ridge, self.rank, self.seed, n_threads)
+        preconditioner = precondition(kernel, rows, ridge, self.rank, self.seed, n_threads, report)
         found = conjugate_gradients(
             operator.matmat,
             targets,

@@ -15,19 +15,21 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cholesky, lapack, solve_triangular
+from scipy.linalg import solve_triangular
 
+from ntk_fast import lapack
 from ntk_fast.backends import choose_backend
 from ntk_fast.backends.base import FillTile, GramTask, Tile
 from ntk_fast.gram import choose_tiles, prepare
 from ntk_fast.kernels import Kernel
-from ntk_fast.solvers.base import Report, Solution
+from ntk_fast.solvers.base import Report, Solution, silent
 from ntk_fast.solvers.cholesky import gram_matrix
 from ntk_fast.solvers.conjugate_gradient import conjugate_gradients, warn_of_stall
-from ntk_fast.threads import choose_n_threads, single_threaded_blas
+from ntk_fast.threads import aside, choose_n_threads, single_threaded_blas
 from ntk_fast.tiling import run_tiles
 
 #: Rows that a thread prepares at a time, and numbers of K_nm that it keeps in its cache.
@@ -140,7 +142,7 @@ class Nystroem:
         ridge: float,
         *,
         n_threads: int | None = None,
-        report: Report | None = None,
+        report: Report = silent,
     ) -> Solution:
         """See :class:`ntk_fast.solvers.base.Solver`. Warns if it stops short of the tolerance."""
         n = len(rows)
@@ -149,7 +151,7 @@ class Nystroem:
             raise ValueError(f"n_centres must not exceed the number of rows; got {n_centres} for {n} rows.")
         drawn = np.sort(np.random.default_rng(self.seed).choice(n, size=n_centres, replace=False))
         centres, factor = independent_centres(kernel, rows[drawn], n_threads, report)
-        damped = cholesky((n / len(centres)) * (factor @ factor.T) + ridge * np.eye(len(factor)), check_finite=False)
+        damped = _damped(factor, n / len(centres), ridge, partial(report, "Preconditioner", None))
         matrix = StreamedMatrix(kernel, rows, centres.astype(np.float64, copy=False), n_threads)
 
         def substitute(b: Reals) -> Reals:
@@ -179,14 +181,25 @@ class Nystroem:
 
 
 def independent_centres(
-    kernel: Kernel, centres: NDArray[np.floating], n_threads: int | None = None, report: Report | None = None
+    kernel: Kernel, centres: NDArray[np.floating], n_threads: int | None = None, report: Report = silent
 ) -> tuple[NDArray[np.floating], Reals]:
     """Return the centres whose kernels are linearly independent to working precision, and T with K_mm = T^T T.
 
     Those left out, repeated rows for one, add nothing to what the others can represent.
     """
-    matrix = gram_matrix(kernel, centres, n_threads, report)
+    matrix = gram_matrix(kernel, centres, n_threads, report, copies=3)
     tolerance = len(matrix) * np.finfo(np.float64).eps * float(matrix.diagonal().max())
-    factor, pivots, n_independent, _ = lapack.dpstrf(matrix.T, tol=tolerance, overwrite_a=1)
-    kept = pivots[:n_independent] - 1
-    return centres[kept], np.triu(factor[:n_independent, :n_independent])
+    kept = lapack.pivoted_cholesky_in_place(matrix, tolerance, partial(report, "Centres", None))
+    return centres[kept], np.ascontiguousarray(matrix[: len(kept), : len(kept)]).T
+
+
+def _damped(factor: Reals, weight: float, ridge: float, tick: Callable[[], None]) -> Reals:
+    """Return the upper triangular A with A^T A = weight T T^T + ridge I, for T = `factor`."""
+    matrix = np.ascontiguousarray(aside(lambda: weight * (factor @ factor.T), tick))
+    matrix.flat[:: len(matrix) + 1] += ridge
+    if not lapack.cholesky_in_place(matrix, tick):
+        raise ValueError(
+            f"The centres' kernel matrix with ridge {ridge:g} is singular to working precision: pass a larger ridge, "
+            "or fewer centres."
+        )
+    return matrix.T

@@ -7,13 +7,17 @@ Cholesky", 2023; Epperly, Tropp & Webber, "Embrace rejection", 2024).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
 from ntk_fast.kernels import Kernel
+from ntk_fast.solvers.base import Report, silent
+from ntk_fast.threads import aside
 
 #: Pivots drawn at a time: enough that their columns are a matrix product.
 BLOCK = 100
@@ -36,7 +40,12 @@ def _accept(residual: NDArray[np.float64], generator: np.random.Generator) -> tu
 
 
 def pivoted_cholesky(
-    kernel: Kernel, rows: NDArray[np.floating], rank: int, seed: int, n_threads: int | None = None
+    kernel: Kernel,
+    rows: NDArray[np.floating],
+    rank: int,
+    seed: int,
+    n_threads: int | None = None,
+    report: Report = silent,
 ) -> tuple[NDArray[np.float64], NDArray[np.floating]]:
     """Return F of shape (n, rank or fewer) and the diagonal of K - F F^T, which is positive semi-definite.
 
@@ -58,6 +67,7 @@ def pivoted_cholesky(
     factor = np.empty((len(rows), rank))
     found = 0
     while found < rank and rest.sum() > EXACT * trace:
+        report("Preconditioner", found / rank)
         proposed = np.unique(generator.choice(len(rows), size=BLOCK, p=rest / rest.sum()))
         generator.shuffle(proposed)
         known = factor[:, :found]
@@ -82,24 +92,39 @@ class LowRankPreconditioner:
     damping: NDArray[np.float64]  # (rank,): 1 - shift / (shift + singular value squared)
 
     @classmethod
-    def of(cls, factor: NDArray[np.float64], shift: float) -> LowRankPreconditioner:
-        basis, triangle = np.linalg.qr(factor)
-        rotation, singular, _ = np.linalg.svd(triangle)
-        return cls(basis @ rotation, singular**2 / (singular**2 + shift))
+    def of(
+        cls, factor: NDArray[np.float64], shift: float, tick: Callable[[], None] | None = None
+    ) -> LowRankPreconditioner:
+        left, singular = aside(partial(_left_singular_vectors, factor), tick)
+        return cls(left, singular**2 / (singular**2 + shift))
 
     def apply(self, columns: NDArray[np.floating]) -> NDArray[np.floating]:
         """Return shift (F F^T + shift I)^-1 columns: a constant factor is nothing to conjugate gradients."""
         return columns - self.directions @ (self.damping[:, None] * (self.directions.T @ columns))
 
 
+def _left_singular_vectors(factor: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the left singular vectors of a tall matrix, and its singular values."""
+    basis, triangle = np.linalg.qr(factor)
+    rotation, singular, _ = np.linalg.svd(triangle)
+    return basis @ rotation, singular
+
+
 def precondition(
-    kernel: Kernel, rows: NDArray[np.floating], ridge: float, rank: int, seed: int, n_threads: int | None = None
+    kernel: Kernel,
+    rows: NDArray[np.floating],
+    ridge: float,
+    rank: int,
+    seed: int,
+    n_threads: int | None = None,
+    report: Report = silent,
 ) -> LowRankPreconditioner:
     """Return a preconditioner of K + ridge I.
 
     The shift is the ridge plus the mean of the eigenvalues that the factor leaves over. With the ridge alone, which is
     often far below them, conjugate gradients took 77 iterations where this takes 60 (MNIST, n = 5000, rank 500).
     """
-    factor, rest = pivoted_cholesky(kernel, rows, rank, seed, n_threads)
+    factor, rest = pivoted_cholesky(kernel, rows, rank, seed, n_threads, report)
     largest = float((factor * factor).sum()) or 1.0
-    return LowRankPreconditioner.of(factor, max(ridge + float(rest.mean()), np.finfo(np.float64).eps * largest))
+    shift = max(ridge + float(rest.mean()), np.finfo(np.float64).eps * largest)
+    return LowRankPreconditioner.of(factor, shift, partial(report, "Preconditioner", None))

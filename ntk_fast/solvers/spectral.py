@@ -7,19 +7,21 @@ that a model fitted without row i makes on it is (G y)_i / G_ii (Allen's PRESS; 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.linalg import eigh
 
+from ntk_fast import lapack
 from ntk_fast.kernels import Kernel
-from ntk_fast.solvers.base import Report, Solution, without_iterations
+from ntk_fast.solvers.base import Report, Solution, silent, without_iterations
 from ntk_fast.solvers.cholesky import gram_matrix
 
 #: Ridges to choose from, over the largest eigenvalue: below the first one rounding errors of the eigenvalues decide.
 LEAST_RIDGE, LARGEST_RIDGE = 1e-11, 10.0
 RIDGES_PER_DECADE = 4
-#: Squared eigenvectors are formed this many numbers at a time.
+#: Residuals of this many ridges are formed at a time, and squared eigenvectors this many numbers at a time.
+RIDGES_AT_A_TIME = 8
 BLOCK_NUMBERS = 1 << 22
 
 
@@ -55,10 +57,10 @@ class SpectralDecomposition:
     eigenvectors: NDArray[np.float64]  # (n, n)
 
     @classmethod
-    def in_place(cls, matrix: NDArray[np.floating]) -> SpectralDecomposition:
+    def in_place(cls, matrix: NDArray[np.float64], report: Report = silent) -> SpectralDecomposition:
         """Decompose a symmetric matrix, C-contiguous, in its own memory (and twice as much of workspace)."""
-        values, vectors = eigh(matrix.T, driver="evd", overwrite_a=True, check_finite=False)
-        return cls(values, vectors)
+        values = lapack.eigh_in_place(matrix, tick=partial(report, "Eigenvalues and eigenvectors", None))
+        return cls(values, matrix.T)
 
     def coefficients(self, targets: NDArray[np.float64], ridge: float) -> NDArray[np.float64]:
         """Return (K + ridge I)^-1 targets."""
@@ -122,7 +124,8 @@ class SpectralDecomposition:
         return RidgePath(merged[order], merged_errors[order])
 
     def _mean_square_errors(self, targets: ArrayLike, ridges: NDArray[np.float64]) -> NDArray[np.float64]:
-        return (self.leave_one_out_residuals(targets, ridges) ** 2).mean(axis=(1, 2))
+        parts = np.split(ridges, range(RIDGES_AT_A_TIME, len(ridges), RIDGES_AT_A_TIME))
+        return np.concatenate([(self.leave_one_out_residuals(targets, part) ** 2).mean(axis=(1, 2)) for part in parts])
 
 
 @dataclass(frozen=True)
@@ -135,13 +138,10 @@ class Spectral:
         rows: NDArray[np.floating],
         *,
         n_threads: int | None = None,
-        report: Report | None = None,
+        report: Report = silent,
     ) -> SpectralDecomposition:
         """Return the decomposition of the Gram matrix of the rows."""
-        decomposition = SpectralDecomposition.in_place(gram_matrix(kernel, rows, n_threads, report))
-        if report is not None:
-            report("Eigendecomposition", 1.0)
-        return decomposition
+        return SpectralDecomposition.in_place(gram_matrix(kernel, rows, n_threads, report, copies=3), report)
 
     def solve(
         self,
@@ -151,7 +151,7 @@ class Spectral:
         ridge: float,
         *,
         n_threads: int | None = None,
-        report: Report | None = None,
+        report: Report = silent,
     ) -> Solution:
         """See :class:`ntk_fast.solvers.base.Solver`."""
         decomposition = self.decompose(kernel, rows, n_threads=n_threads, report=report)

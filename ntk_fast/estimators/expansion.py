@@ -1,0 +1,27 @@
+"""Predictions that are sums of kernels: f(x) = sum_i kernel(x, row_i) coefficients_i, whatever the number of x."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ntk_fast.kernels import Kernel
+from ntk_fast.operator import KernelOperator
+
+#: Rows that are prepared at a time.
+ROWS_AT_A_TIME = 1 << 16
+
+
+def kernel_expansion(
+    kernel: Kernel,
+    X: NDArray[np.floating],
+    rows: NDArray[np.floating],
+    coefficients: NDArray[np.floating],
+    n_threads: int | None = None,
+) -> NDArray[np.float64]:
+    """Return f of the rows of X, (m, n_targets), without ever having their kernel matrix."""
+    values = np.empty((len(X), coefficients.shape[1]))
+    for start in range(0, len(X), ROWS_AT_A_TIME):
+        block = slice(start, start + ROWS_AT_A_TIME)
+        values[block] = KernelOperator(kernel, X[block], rows, dtype=np.float64, n_threads=n_threads) @ coefficients
+    return values
