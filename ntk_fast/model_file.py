@@ -9,11 +9,9 @@ A file is written under a temporary name and renamed when it is complete: at no 
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
-import secrets
 import zipfile
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,6 +19,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
+
+from ntk_fast.disk import whole_file
 
 #: Raised by one whenever files of the new kind would be misread by older releases.
 FORMAT_VERSION = 1
@@ -83,18 +83,8 @@ def write_model_file(path: str | os.PathLike[str], header: dict[str, Any], array
     >>> read_model_file(path)
     ({'format_version': 1, 'note': 'three numbers'}, {'numbers': array([0, 1, 2])})
     """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
-    try:
-        with open(temporary, "xb+") as file:
-            _write(file, header, arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()
-        raise
+    with whole_file(Path(path)) as temporary, open(temporary, "xb+") as file:
+        _write(file, header, arrays)
 
 
 def _refuse_foreign_or_damaged(file: BinaryIO, path: str) -> None:

@@ -4,7 +4,7 @@
     kernel_arguments     the options that name a kernel
     row_files            rows from .npy, .npz and .csv; `labelled_rows`: with their targets
     prediction           predictions in blocks and their errors; `model_picture`: their picture
-    whole_file           a result file that appears whole or not at all
+    new_files            result files that are whole or not there
     progress, table      what the terminal shows
     parser               argument parsers that complain in one sentence
 

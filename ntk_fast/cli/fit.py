@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 import ntk_fast
 from ntk_fast.cli.kernel_arguments import add_kernel_arguments, kernel_from
 from ntk_fast.cli.labelled_rows import LabelledRows, add_target_arguments, read_labelled_rows
+from ntk_fast.cli.new_files import check_new
 from ntk_fast.cli.parser import Subparsers, add_command
 from ntk_fast.cli.prediction import check_picture, draw_model, error_lines, predict_in_blocks
 from ntk_fast.cli.progress import shown_stages
 from ntk_fast.cli.row_files import is_number
 from ntk_fast.cli.table import aligned
-from ntk_fast.cli.whole_file import check_new
 from ntk_fast.threads import choose_n_threads
 
 SOLVERS = ("auto", "cholesky", "cg", "nystroem")

@@ -14,11 +14,11 @@ import ntk_fast
 from ntk_fast import gram
 from ntk_fast.backends import BACKENDS
 from ntk_fast.cli.kernel_arguments import add_kernel_arguments, kernel_from
+from ntk_fast.cli.new_files import check_new, check_new_store, new_npy, new_store
 from ntk_fast.cli.parser import Subparsers, add_command
 from ntk_fast.cli.progress import shown_progress
 from ntk_fast.cli.row_files import is_archive, read_rows
 from ntk_fast.cli.table import aligned
-from ntk_fast.cli.whole_file import check_new, check_new_store, whole_npy, whole_store
 from ntk_fast.engines import chosen_engine
 from ntk_fast.gram import check_both
 from ntk_fast.kernels import Kernel
@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> None:
     description = f"{shape[0]} x {shape[1]} {kernel}"
     before = time.perf_counter()
     if target.suffix.lower() == ".npy" and not arguments.resume:
-        with whole_npy(arguments.out, shape, x.dtype, arguments.force) as result:
+        with new_npy(arguments.out, shape, x.dtype, arguments.force) as result:
             start = time.perf_counter()
             with shown_progress(description) as progress:
                 gram(kernel, x, y, out=result, backend=engine.backend, n_threads=n_threads, progress=progress)
@@ -109,7 +109,7 @@ def _write_store(
 ) -> None:
     """Write with write_gram: with --resume in place, where unfinished work stays, else whole or not at all."""
     if not arguments.resume:
-        with whole_store(arguments.out, arguments.force) as path:
+        with new_store(arguments.out, arguments.force) as path:
             ntk_fast.write_gram(kernel, x, path, y, **options)
         return
     try:

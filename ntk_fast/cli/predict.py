@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 import ntk_fast
 from ntk_fast.cli.labelled_rows import LabelledRows, add_target_arguments, read_labelled_rows
+from ntk_fast.cli.new_files import check_new, new_file
 from ntk_fast.cli.parser import Subparsers, add_command
 from ntk_fast.cli.prediction import check_picture, draw_model, error_lines, is_classifier, predict_in_blocks
 from ntk_fast.cli.table import aligned
-from ntk_fast.cli.whole_file import check_new, whole_file
 from ntk_fast.threads import choose_n_threads
 
 
@@ -111,7 +111,7 @@ def _write(path: Path, force: bool, predicted: NDArray[Any], name: str) -> None:
     """Write a column, or several, with every bit: numbers in their shortest form that reads back the same."""
     if predicted.dtype == object:
         predicted = predicted.astype(str)
-    with whole_file(path, force) as temporary:
+    with new_file(path, force) as temporary:
         if path.suffix.lower() == ".npy":
             with open(temporary, "wb") as file:
                 np.save(file, predicted, allow_pickle=False)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ntk_fast.cli.new_files import check_new, new_file
 from ntk_fast.cli.progress import shown_progress
-from ntk_fast.cli.whole_file import check_new, whole_file
 
 #: Rows that are predicted between two steps of the progress bar.
 BLOCK_ROWS = 1 << 14
@@ -58,5 +58,5 @@ def draw_model(
     """Draw predictions beside the truth into a PNG file, and the path of ridges if the model has one."""
     from ntk_fast.cli.model_picture import draw
 
-    with whole_file(path, force) as temporary:
+    with new_file(path, force) as temporary:
         draw(temporary, model, target, predicted, rows_name)

@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from ntk_fast.backends.base import FillTile, Tile
+from ntk_fast.disk import sync_path
 from ntk_fast.out_of_core.block_matrix import BlockMatrix
-from ntk_fast.out_of_core.journal import Journal, sync_path
+from ntk_fast.out_of_core.journal import Journal
 from ntk_fast.out_of_core.store import Store
 from ntk_fast.threads import single_threaded_blas
 from ntk_fast.tiling import Progress, run_tiles

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ntk_fast.disk import sync_path, write_at
+
 #: After the marks: the rest of the JSON document.
 _END = b'"}\n'
 
@@ -93,20 +95,3 @@ def _locked(path: Path, store: Path) -> int:
         if os.fstat(file).st_nlink:
             return file
         os.close(file)  # its owner finished, and removed it, between our opening it and locking it
-
-
-def write_at(file: int, content: bytes | memoryview, offset: int) -> None:
-    """Write all of `content` at a position of a file; a disk may take it in several parts."""
-    rest = memoryview(content)
-    while rest:
-        n_written = os.pwrite(file, rest, offset)
-        rest, offset = rest[n_written:], offset + n_written
-
-
-def sync_path(path: Path) -> None:
-    """Put a file's data, or the names in a folder, on the disk."""
-    file = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)

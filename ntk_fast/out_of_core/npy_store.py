@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ntk_fast.backends.base import Tile
-from ntk_fast.out_of_core.journal import write_at
+from ntk_fast.disk import write_at
 
 #: Of a block of whole rows, at most: each thread holds one.
 BLOCK_BYTES = 32 << 20

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ntk_fast.backends.base import Tile
-from ntk_fast.out_of_core.journal import sync_path
+from ntk_fast.disk import sync_path
 
 #: Rows and columns of a block, at least, in a matrix of eight times as many: small chunks are computed several at once.
 BLOCK_ROWS = 1024

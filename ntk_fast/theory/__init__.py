@@ -24,6 +24,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ntk_fast.disk import whole_file
+
 if TYPE_CHECKING:
     from ntk_fast.theory.experiment import Experiment, Outcome
 
@@ -107,9 +109,9 @@ def run(
 def _leave(folder: Path, name: str, outcome: Outcome, quick: bool, seconds: float) -> None:
     from ntk_fast.theory.picture import saved_figure
 
-    with saved_figure(folder / f"{name}.png", outcome.n_panels) as figure:
+    with whole_file(folder / f"{name}.png") as path, saved_figure(path, outcome.n_panels) as figure:
         outcome.draw(figure)
-    with open(folder / f"{name}.csv", "w", newline="", encoding="utf-8") as file:
+    with whole_file(folder / f"{name}.csv") as path, open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(outcome.columns)
         writer.writerows(outcome.rows)
@@ -119,4 +121,5 @@ def _leave(folder: Path, name: str, outcome: Outcome, quick: bool, seconds: floa
         "caption": outcome.caption,
         "claims": [asdict(claim) for claim in outcome.claims],
     }
-    (folder / f"{name}.json").write_text(json.dumps(result, indent=1), encoding="utf-8")
+    with whole_file(folder / f"{name}.json") as path:
+        path.write_text(json.dumps(result, indent=1), encoding="utf-8")

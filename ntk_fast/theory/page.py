@@ -8,6 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from ntk_fast.disk import whole_file
 from ntk_fast.theory.experiment import Experiment
 
 STYLE = """
@@ -63,7 +64,8 @@ def write_page(folder: Path, experiments: Sequence[Experiment]) -> Path:
 </html>
 """
     target = folder / "index.html"
-    target.write_text(page, encoding="utf-8")
+    with whole_file(target) as path:
+        path.write_text(page, encoding="utf-8")
     return target
 
 

@@ -38,7 +38,7 @@ def saved_figure(path: Path, n_panels: int) -> Iterator[Any]:
         figure = Figure(figsize=(PANEL_WIDTH * n_panels, HEIGHT), layout="constrained")
         FigureCanvasAgg(figure)
         yield figure
-        figure.savefig(path, dpi=130, metadata={"Software": None})
+        figure.savefig(path, format="png", dpi=130, metadata={"Software": None})
 
 
 def log_log(axes: Any, y: str, title: str, *, x: str = "", widths: Sequence[int] = ()) -> None:

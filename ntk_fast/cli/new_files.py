@@ -1,8 +1,7 @@
-"""A result file that appears whole or not at all."""
+"""Result files and stores: whole or not there, and never in the place of another without --force."""
 
 from __future__ import annotations
 
-import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -12,6 +11,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ntk_fast.disk import whole_file
 
 
 def check_new(path: Path, force: bool) -> Path:
@@ -37,20 +38,15 @@ def check_new_store(path: Path, force: bool) -> Path:
 
 
 @contextmanager
-def whole_file(path: Path, force: bool) -> Iterator[Path]:
+def new_file(path: Path, force: bool) -> Iterator[Path]:
     """Yield a temporary name in the same folder; a file of that name becomes `path` at the end, if all goes well."""
-    target = check_new(path, force)
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
-    try:
+    with whole_file(check_new(path, force)) as temporary:
         yield temporary
         check_new(path, force)  # it may have appeared meanwhile
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextmanager
-def whole_store(path: Path, force: bool) -> Iterator[Path]:
+def new_store(path: Path, force: bool) -> Iterator[Path]:
     """Yield a temporary place in the same folder; the store that is made there becomes `path` if all goes well."""
     target = check_new_store(path, force)
     with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
@@ -63,9 +59,9 @@ def whole_store(path: Path, force: bool) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_npy(path: Path, shape: tuple[int, int], dtype: np.dtype, force: bool) -> Iterator[NDArray[np.floating[Any]]]:
+def new_npy(path: Path, shape: tuple[int, int], dtype: np.dtype, force: bool) -> Iterator[NDArray[np.floating[Any]]]:
     """Yield a memory-mapped array that becomes the .npy file `path` at the end, and vanishes on an error."""
-    with whole_file(path, force) as temporary:
+    with new_file(path, force) as temporary:
         needed = shape[0] * shape[1] * dtype.itemsize
         free = shutil.disk_usage(temporary.parent).free
         if needed > free:
