@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 
@@ -34,13 +36,13 @@ COMPUTE_IN_BLOCKS = (
 
 
 def refuse_too_large(
-    shape: tuple[int, int], dtype: np.dtype, *, copies: int = 1, what: str = "result", advice: str = COMPUTE_IN_BLOCKS
+    shape: tuple[int, ...], dtype: np.dtype, *, copies: int = 1, what: str = "result", advice: str = COMPUTE_IN_BLOCKS
 ) -> None:
-    """Raise if a matrix of this shape, so many times over, does not fit in the free memory."""
-    needed = copies * shape[0] * shape[1] * dtype.itemsize
+    """Raise if an array of this shape, so many times over, does not fit in the free memory."""
+    needed = copies * math.prod(shape) * dtype.itemsize
     available = available_bytes() if needed > SMALL_RESULT else None
     if available is not None and needed > available:
+        size = " x ".join(map(str, shape))
         raise MemoryError(
-            f"The {shape[0]} x {shape[1]} {what} in {dtype} needs {needed / 1e9:.1f} GB and {available / 1e9:.1f} GB "
-            f"are free; {advice}."
+            f"The {size} {what} in {dtype} needs {needed / 1e9:.1f} GB and {available / 1e9:.1f} GB are free; {advice}."
         )

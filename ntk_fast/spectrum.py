@@ -79,6 +79,8 @@ def gram_eigenvalues(
     if count >= n:
         raise ValueError(f"n_leading must be from 1 to n - 1 = {n - 1}; got {count}: None gives all eigenvalues.")
     start = np.random.default_rng(0).standard_normal(n)  # fixed: the same bits every time
+    if not operator.diagonal().any():  # a kernel of zeros
+        return np.zeros(count)
     return np.sort(eigsh(operator, k=count, which="LA", v0=start, return_eigenvectors=False))[::-1] / n
 
 
@@ -110,7 +112,10 @@ def decay_exponent(eigenvalues: ArrayLike, first: int = 1, last: int | None = No
     >>> print(spectrum.decay_exponent(np.arange(1, 50) ** -1.5))
     -1.500 +- 0.000
     """
-    values = np.sort(np.asarray(eigenvalues, dtype=np.float64))[::-1]
+    values = np.asarray(eigenvalues)
+    if values.ndim != 1 or values.dtype.kind not in "fiub":
+        raise ValueError(f"eigenvalues must be a vector of real numbers; got shape {values.shape} of {values.dtype}.")
+    values = np.sort(values.astype(np.float64))[::-1]
     start = check_whole_number(first, "first", 1)
     stop = len(values) if last is None else check_whole_number(last, "last", start + 1)
     if stop > len(values) or stop <= start:

@@ -178,3 +178,36 @@ def check_not_negative(value: Any, name: str) -> float:
     if number < 0:
         raise ValueError(f"{name} must be >= 0; got {value!r}.")
     return number
+
+
+def check_positive(value: Any, name: str) -> float:
+    """Return a finite real number > 0 as a float."""
+    number = check_finite_number(value, name)
+    if number <= 0:
+        raise ValueError(f"{name} must be > 0; got {value!r}.")
+    return number
+
+
+def check_rng(rng: Any) -> np.random.Generator:
+    """Return the generator given, or a new one from a seed."""
+    if isinstance(rng, np.random.Generator):
+        return rng
+    is_whole = isinstance(rng, (int, np.integer)) and not isinstance(rng, (bool, np.bool_))
+    if rng is None or (is_whole and rng >= 0):
+        return np.random.default_rng(rng)
+    raise (ValueError if is_whole else TypeError)(
+        f"rng must be a numpy.random.Generator, a whole number >= 0 or None; got {rng!r}."
+    )
+
+
+def check_flag(value: Any, name: str) -> bool:
+    """Return True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False; got {value!r}.")
+    return bool(value)
+
+
+def refuse_overflown(result: NDArray[np.floating], what: str) -> None:
+    """Raise if a result that was computed from finite numbers is not finite."""
+    if not np.isfinite(result).all():
+        raise ValueError(f"{what} would overflow float64: scale the rows or the parameters down.")

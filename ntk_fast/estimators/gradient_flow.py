@@ -31,7 +31,7 @@ from ntk_fast.kernels import NNGP, NTK, Kernel
 from ntk_fast.solvers.base import Report
 from ntk_fast.solvers.spectral import Spectral
 from ntk_fast.threads import aside
-from ntk_fast.validation import check_finite_number, check_not_negative
+from ntk_fast.validation import check_not_negative, check_positive
 
 REGIMES = ("all", "last")
 
@@ -118,9 +118,7 @@ class GradientFlowRegressor(SavedEstimator, MultiOutputMixin, RegressorMixin, Ba
         (trained, initial), report = self._kernels(), choose_report(report)
         time = None if self.time is None else check_not_negative(self.time, "time")
         ridge = check_not_negative(self.ridge, "ridge")
-        learning_rate = check_finite_number(self.learning_rate, "learning_rate")
-        if learning_rate <= 0:
-            raise ValueError(f"learning_rate must be > 0; got {self.learning_rate!r}.")
+        learning_rate = check_positive(self.learning_rate, "learning_rate")
         rows, y = validate_data(self, X, y, multi_output=True, y_numeric=True, dtype=[np.float64, np.float32])
         targets = np.asarray(y, dtype=np.float64)
         decomposition = Spectral().decompose(trained, rows, report=report)

@@ -49,7 +49,12 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "RandomFeatures":  # needs scikit-learn, which is an extra
-        from ntk_fast.finite.random_features import RandomFeatures
-
+        try:
+            from ntk_fast.finite.random_features import RandomFeatures
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] != "sklearn":
+                raise
+            message = "finite.RandomFeatures needs scikit-learn 1.6 or later: pip install 'ntk_fast[sklearn]'."
+            raise ImportError(message) from error
         return RandomFeatures
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,9 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ntk_fast.activations import ACTIVATIONS, Activation, activation_of
-from ntk_fast.validation import check_finite_number
+from ntk_fast.validation import check_positive
 
 Reals = NDArray[np.float64]
+
+#: The least t of a softplus, and one over the largest.
+SOFTEST = 1e-100
 
 
 class Unit(Protocol):
@@ -110,6 +113,7 @@ def softplus(t: float) -> Softplus:
     Parameters
     ----------
     t : float > 0
+        From 1e-100 to 1e+100.
 
     Returns
     -------
@@ -118,7 +122,7 @@ def softplus(t: float) -> Softplus:
     Raises
     ------
     TypeError, ValueError
-        If `t` is not a finite number above 0.
+        If `t` is not as above.
 
     Examples
     --------
@@ -126,9 +130,9 @@ def softplus(t: float) -> Softplus:
     >>> finite.softplus(8.0).curvature
     2.0
     """
-    number = check_finite_number(t, "t")
-    if number <= 0:
-        raise ValueError(f"t must be > 0; got {number!r}.")
+    number = check_positive(t, "t")
+    if not SOFTEST <= number <= 1 / SOFTEST:
+        raise ValueError(f"t must be from {SOFTEST:g} to {1 / SOFTEST:g}; got {number!r}.")
     return Softplus(number)
 
 

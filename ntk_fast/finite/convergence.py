@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,7 +13,8 @@ from ntk_fast.finite.activations import Reals
 from ntk_fast.finite.network import Network
 from ntk_fast.kernels import NNGP, NTK
 from ntk_fast.power_law import PowerLaw, fit_power_law
-from ntk_fast.validation import check_whole_number
+from ntk_fast.tiling import Progress
+from ntk_fast.validation import check_rng, check_whole_number
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +51,7 @@ def kernel_convergence(
     rng: np.random.Generator | int | None = None,
     antisymmetric: bool = False,
     n_threads: int | None = None,
-    progress: Callable[[int, int], Any] | None = None,
+    progress: Progress | None = None,
 ) -> KernelConvergence:
     """Compare empirical kernels of random networks with the infinite-width kernel, over widths.
 
@@ -95,11 +95,15 @@ def kernel_convergence(
             "kernel must have weight_variance=1 and bias_variance=0, as finite networks have; "
             f"got weight_variance={kernel.weight_variance}, bias_variance={kernel.bias_variance}."
         )
+    if isinstance(widths, str) or not isinstance(widths, Iterable):
+        raise TypeError(f"widths must be a sequence of whole numbers >= 1; got {widths!r}.")
     checked = tuple(check_whole_number(width, "widths", 1) for width in widths)
     n_networks = check_whole_number(n_networks, "n_networks", 1)
-    generator = np.random.default_rng(rng)
+    generator = check_rng(rng)
     limit = kernel(X, dtype=np.float64, n_threads=n_threads)
     size = np.linalg.norm(limit)
+    if size == 0:
+        raise ValueError("X must hold a row that is not zero: deviations are relative to the size of the kernel.")
     n_features = np.shape(X)[1]
     deviations = np.empty((len(checked), n_networks))
     for place, width in enumerate(checked):

@@ -15,7 +15,8 @@ from numpy.typing import ArrayLike
 
 from ntk_fast.finite.activations import Reals
 from ntk_fast.finite.products import add_gram, mirror
-from ntk_fast.validation import check_whole_number
+from ntk_fast.tiling import Progress
+from ntk_fast.validation import check_rng, check_rows, check_whole_number
 
 if TYPE_CHECKING:
     from ntk_fast.activations import Activation
@@ -87,6 +88,7 @@ def average_kernel(
     activation: str | Activation | Unit = "relu",
     rng: np.random.Generator | int | None = None,
     n_threads: int | None = None,
+    progress: Progress | None = None,
 ) -> KernelAverage:
     """Average the empirical kernel over independent networks, with its standard error.
 
@@ -100,6 +102,8 @@ def average_kernel(
         As for :class:`Network`.
     rng : numpy.random.Generator or int, optional
     n_threads : int >= 1, optional
+    progress : callable, optional
+        Called as ``progress(networks_done, n_networks)``.
 
     Returns
     -------
@@ -123,8 +127,8 @@ def average_kernel(
     if kernel not in ("ntk", "nngp"):
         raise ValueError(f"kernel must be 'ntk' or 'nngp'; got {kernel!r}.")
     n_networks = check_whole_number(n_networks, "n_networks", 2)
-    generator = np.random.default_rng(rng)
-    n_features = np.shape(X)[1] if np.ndim(X) == 2 else 1
+    generator = check_rng(rng)
+    n_features = check_rows(X, "X", None).shape[1]
     mean = squares = np.zeros(())
     for count in range(1, n_networks + 1):  # Welford's update: no cancellation, whatever the number of networks
         network = Network.initialize(n_features, width, depth, activation, generator)
@@ -132,4 +136,6 @@ def average_kernel(
         deviation = gram - mean
         mean = mean + deviation / count
         squares = squares + deviation * (gram - mean)
+        if progress is not None:
+            progress(count, n_networks)
     return KernelAverage(mean, np.sqrt(squares / (n_networks - 1) / n_networks), n_networks)

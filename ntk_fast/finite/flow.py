@@ -7,7 +7,10 @@ from numpy.typing import ArrayLike
 
 from ntk_fast import lapack
 from ntk_fast.finite.activations import Reals
-from ntk_fast.validation import check_finite_number, check_rows, check_vector, refuse_not_finite
+from ntk_fast.validation import check_positive, check_rows, check_vector, refuse_not_finite
+
+#: How far a kernel may be from symmetric or positive semi-definite, relative to its largest entry.
+ROUNDING = 1e-8
 
 
 class KernelFlow:
@@ -20,7 +23,7 @@ class KernelFlow:
     Parameters
     ----------
     kernel : array-like of shape (n, n)
-        Symmetric and positive semi-definite.
+        Symmetric and positive semi-definite, up to rounding.
     y : array-like of shape (n,)
     initial : array-like of shape (n,), optional
         f(0); None: zeros.
@@ -56,13 +59,22 @@ class KernelFlow:
         if matrix.shape != (n, n):
             raise ValueError(f"kernel must be a square matrix; got shape {matrix.shape}.")
         refuse_not_finite(matrix, "kernel")
+        size = float(np.abs(matrix).max(initial=0.0))
+        if np.abs(matrix - matrix.T).max(initial=0.0) > ROUNDING * size:
+            raise ValueError("kernel must be symmetric; its entries differ from their mirror images.")
         self.y = check_vector(y, "y", n)
         self.initial = np.zeros(n) if initial is None else check_vector(initial, "initial", n)
         vectors = np.array(matrix, dtype=np.float64, order="C")
-        self._eigenvalues = np.maximum(lapack.eigh_in_place(vectors), 0.0)
+        eigenvalues = lapack.eigh_in_place(vectors)
+        least = float(eigenvalues.min(initial=0.0))
+        if least < -ROUNDING * n * size:
+            raise ValueError(f"kernel must be positive semi-definite; it has an eigenvalue of {least:.3g}.")
+        self._eigenvalues = np.maximum(eigenvalues, 0.0)
         self._vectors = vectors.T
         self._residual = self._vectors.T @ (self.y - self.initial)
         self._test: Reals | None = None
+        if test_kernel is None and initial_test is not None:
+            raise ValueError("initial_test is for test rows, and needs a test_kernel.")
         if test_kernel is not None:
             test = check_rows(test_kernel, "test_kernel", np.dtype(np.float64))
             if test.shape[1] != n:
@@ -80,7 +92,7 @@ class KernelFlow:
         time : float >= 0
             Infinity is the end of training.
         step_size : float > 0, optional
-            None: gradient flow. Else gradient descent, and `time` is the number of steps times the step size.
+            None: gradient flow. Else gradient descent, and `time` is a number of steps times the step size.
 
         Returns
         -------
@@ -102,19 +114,22 @@ class KernelFlow:
 
     def _progress(self, time: float, step_size: float | None) -> Reals:
         """Return (1 - exp(-eigenvalue time)) / eigenvalue, or the same with (1 - step eigenvalue)^steps."""
-        if not time >= 0:
-            raise ValueError(f"time must be >= 0; got {time!r}.")
+        if not isinstance(time, (int, float, np.integer, np.floating)) or not time >= 0:
+            raise ValueError(f"time must be a number >= 0; got {time!r}.")
         rates = self._eigenvalues
-        noise = len(rates) * np.finfo(np.float64).eps * rates.max(initial=0.0)
+        largest = float(rates.max(initial=0.0))
+        noise = len(rates) * np.finfo(np.float64).eps * largest
+        step = None if step_size is None else check_positive(step_size, "step_size")
         if np.isinf(time):
+            if step is not None and step * largest >= 2:
+                raise ValueError(f"step_size must be below 2 / {largest:.3g}, or descent has no end; got {step!r}.")
             return np.divide(1.0, rates, where=rates > noise, out=np.zeros_like(rates))
         small = np.maximum(rates, np.finfo(np.float64).tiny)
-        if step_size is None:
+        if step is None:
             return np.where(rates > 0, -np.expm1(-small * time) / small, time)
-        step = check_finite_number(step_size, "step_size")
-        if step <= 0:
-            raise ValueError(f"step_size must be > 0; got {step!r}.")
         n_steps = round(time / step)
+        if abs(n_steps * step - time) > 1e-9 * time:
+            raise ValueError(f"time must be a whole number of steps of {step!r}; got {time!r}.")
         factor = 1 - step * rates
         gentle = np.abs(step * rates) < 0.5
         logarithm = n_steps * np.log1p(-np.where(gentle, step * rates, 0.0))

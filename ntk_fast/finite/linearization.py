@@ -11,10 +11,13 @@ from numpy.typing import ArrayLike
 from ntk_fast import lapack
 from ntk_fast.finite.activations import Reals
 from ntk_fast.threads import aside
-from ntk_fast.validation import check_finite_number, check_vector
+from ntk_fast.validation import check_not_negative, check_vector
 
 if TYPE_CHECKING:
     from ntk_fast.finite.network import Network
+
+#: Numbers of tangent features that `fit` decomposes: their singular values are twice as exact as the kernel's.
+MOST_FEATURES = 2**26
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,8 +85,10 @@ class Linearization:
         """Return the parameters that minimise ``|y - lin(X, theta)|^2 + ridge |theta - theta0|^2``.
 
         Without ridge, those of the minimisers that are nearest to theta0: what gradient descent from theta0 converges
-        to. With no more parameters than rows they are found through the tangent features, else through the empirical
-        kernel: ``theta0 + J^T (J J^T + ridge)^-1 (y - f)``.
+        to. They are found through the singular values of the tangent features J where those are few enough to be
+        stored (half a gigabyte), else through the eigenvalues of the empirical kernel,
+        ``theta0 + J^T (J J^T + ridge)^-1 (y - f)``. These are the squares of J's singular values, and rounding hides
+        the ones below about 1e-8 of the largest: directions in which the model hardly moves are left alone then.
 
         Parameters
         ----------
@@ -104,11 +109,9 @@ class Linearization:
         network = self.network
         rows = network.check_rows(X)
         target = check_vector(y, "y", len(rows))
-        ridge = check_finite_number(ridge, "ridge")
-        if ridge < 0:
-            raise ValueError(f"ridge must be >= 0; got {ridge!r}.")
+        ridge = check_not_negative(ridge, "ridge")
         residual = target - network(rows, n_threads=n_threads)
-        if network.n_parameters <= len(rows):
+        if network.n_parameters <= len(rows) or network.n_parameters * len(rows) <= MOST_FEATURES:
             features = network.tangent_features(rows)
             left, singular, right = aside(lambda: np.linalg.svd(features, full_matrices=False))
             change = right.T @ (_filtered(singular, ridge, len(rows)) * (left.T @ residual))

@@ -13,13 +13,22 @@ from ntk_fast.activations import Activation, activation_of
 from ntk_fast.finite.activations import Hinge, Reals, Unit, unit_of
 from ntk_fast.finite.empirical import GramFunction, hidden_gram, tangent_gram
 from ntk_fast.finite.linearization import Linearization
-from ntk_fast.finite.propagation import Propagation, Weights, count_parameters, directional
+from ntk_fast.finite.propagation import FEWER_ROWS, Propagation, Weights, count_parameters, directional
 from ntk_fast.memory import refuse_too_large
 from ntk_fast.threads import choose_n_threads
-from ntk_fast.validation import check_rows, check_vector, check_whole_number, refuse_not_finite
+from ntk_fast.validation import (
+    check_flag,
+    check_rng,
+    check_rows,
+    check_vector,
+    check_whole_number,
+    refuse_not_finite,
+    refuse_overflown,
+)
 
 #: Entries (rows times width) of a pass; more rows than that take several passes, so that they need no more memory.
 PASS_ENTRIES = 2**25
+FLOAT = np.dtype(np.float64)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -109,10 +118,13 @@ class Network:
             check_whole_number(value, name, 1)
             for value, name in ((n_features, "n_features"), (width, "width"), (depth, "depth"))
         )
-        if antisymmetric and width % 2:
+        generator = check_rng(rng)
+        if check_flag(antisymmetric, "antisymmetric") and width % 2:
             raise ValueError(f"width must be even if antisymmetric; got {width}.")
         unit_of(activation)
-        parameters = np.random.default_rng(rng).standard_normal(count_parameters(n_features, width, depth))
+        count = count_parameters(n_features, width, depth)
+        refuse_too_large((count,), FLOAT, copies=2, what="vector of parameters", advice="use a smaller width or depth")
+        parameters = generator.standard_normal(count)
         if antisymmetric:
             half = width // 2
             weights = Weights.of(parameters, n_features, width, depth)
@@ -191,15 +203,18 @@ class Network:
         for rows, passes in self.passes(values, threads):
             passes.forward(self.weights)
             outputs[rows] = passes.outputs(self.weights)
+        refuse_overflown(outputs, "The network's output")
         return outputs
 
     def hidden_features(self, X: ArrayLike, *, n_threads: int | None = None) -> Reals:
         """Return sigma(h_L) / sqrt(width), shape (n, width): f is their product with beta."""
         values, threads = self.check_rows(X), choose_n_threads(n_threads)
+        refuse_too_large((len(values), self.width), FLOAT, what="hidden features", advice=FEWER_ROWS)
         features = np.empty((len(values), self.width))
         for rows, passes in self.passes(values, threads):
             passes.forward(self.weights)
             features[rows] = passes.hidden(self.depth - 1)
+        refuse_overflown(features, "A hidden feature")
         return features
 
     def gradient(self, X: ArrayLike, cotangent: ArrayLike | None = None, *, n_threads: int | None = None) -> Reals:
@@ -229,6 +244,7 @@ class Network:
         for rows, passes in self.passes(values, threads):
             passes.gradient(self.weights, self.split(part), weight[rows])
             total += part
+        refuse_overflown(total, "The gradient")
         return total
 
     def directional_derivatives(
@@ -253,8 +269,10 @@ class Network:
         for start in range(0, len(values), chunk):
             rows = slice(start, start + chunk)
             result[:, rows] = directional(self.weights, along, values[rows], self.unit, threads)
+        refuse_overflown(result, "The derivative")
         return result[0], result[1], result[2]
 
+    @np.errstate(over="ignore", invalid="ignore")
     def tangent_features(self, X: ArrayLike) -> Reals:
         """Return the gradient of f by the parameters at each row: for small cases, and to check what avoids them.
 
@@ -273,7 +291,8 @@ class Network:
         """
         values = self.check_rows(X)
         n = len(values)
-        refuse_too_large((n, self.n_parameters), values.dtype)
+        advice = f"{FEWER_ROWS}, or empirical_ntk, which needs none of them"
+        refuse_too_large((n, self.n_parameters), FLOAT, what="tangent features", advice=advice)
         features = np.empty((n, self.n_parameters))
         passes = Propagation(values, self.width, self.depth, self.unit, choose_n_threads(None))
         passes.forward(self.weights)
@@ -282,15 +301,16 @@ class Network:
         start = self.n_parameters - self.width
         for _, delta, inputs in passes.backward(self.weights):
             stop, start = start, start - self.width * inputs.shape[1]
-            block = features[:, start:stop].reshape(n, self.width, -1)
+            block = features[:, start:stop].reshape(n, self.width, inputs.shape[1])
             np.multiply(delta[:, :, None], inputs[:, None, :], out=block)
+        refuse_overflown(features, "A tangent feature")
         return features
 
     def empirical_ntk(self, X: ArrayLike, Y: ArrayLike | None = None, *, n_threads: int | None = None) -> Reals:
         """Return the finite-width tangent kernel, the Gram matrix of the tangent features, without forming them.
 
         Layer by layer it is the Hadamard product of a forward Gram matrix, of a_{l-1}, and a backward one, of delta_l;
-        the limit of their sum is Eq. 6. Memory: the result, and (depth + 1) (n + m) width numbers.
+        the limit of their sum is Eq. 6. Memory: the result, and (depth + 17/16) (n + m) width numbers.
 
         Parameters
         ----------
@@ -325,10 +345,12 @@ class Network:
     def _gram(self, function: GramFunction, X: ArrayLike, Y: ArrayLike | None, n_threads: int | None) -> Reals:
         x = self.check_rows(X)
         y = None if Y is None else self.check_rows(Y, "Y")
-        refuse_too_large((len(x), len(x if y is None else y)), x.dtype)
+        refuse_too_large((len(x), len(x if y is None else y)), FLOAT, advice=FEWER_ROWS)
         rows = x if y is None else np.concatenate([x, y])
         passes = Propagation(rows, self.width, self.depth, self.unit, choose_n_threads(n_threads))
-        return function(passes, self.weights, None if y is None else len(x))
+        gram = function(passes, self.weights, None if y is None else len(x))
+        refuse_overflown(gram, "The kernel")
+        return gram
 
     def linearize(self) -> Linearization:
         """Return the first-order Taylor expansion in the parameters about the present ones (Eq. 3)."""

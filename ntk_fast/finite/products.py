@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from ntk_fast.backends.base import Tile
+from ntk_fast.backends.base import FillTile, Tile
 from ntk_fast.threads import single_threaded_blas
 from ntk_fast.tiling import make_tiles, run_tiles
 
@@ -24,8 +24,8 @@ PRODUCT_TILE = (256, 512)
 GRAM_TILE = (128, 128)
 #: Multiplications below which a product stays on one thread: starting others takes 0.1 ms, this many about 0.5 ms.
 WORTH_THREADS = 2**24
-#: Entries of a block of rows in an elementwise pass: 1 MB.
-BLOCK_ENTRIES = 2**17
+#: Entries of a block of rows in an elementwise pass: 1 MB; and its rows at least, as a pass may keep one row a block.
+BLOCK_ENTRIES, BLOCK_ROWS = 2**17, 16
 
 
 def product(
@@ -40,8 +40,7 @@ def product(
             finish(rows, columns)
 
     tiles = make_tiles(len(a), len(b), symmetric=False, block_rows=PRODUCT_TILE[0], block_columns=PRODUCT_TILE[1])
-    with single_threaded_blas():
-        run_tiles(tiles, lambda: fill, n_threads if out.size * a.shape[1] > WORTH_THREADS else 1)
+    _run(tiles, fill, n_threads if out.size * a.shape[1] > WORTH_THREADS else 1)
     return out
 
 
@@ -58,8 +57,7 @@ def add_gram(out: Reals, factors: list[tuple[Reals, Reals | None]], n_threads: i
         out[rows, columns] += math.prod(grams[1:], start=grams[0])
 
     tiles = make_tiles(*out.shape, symmetric=symmetric, block_rows=GRAM_TILE[0], block_columns=GRAM_TILE[1])
-    with single_threaded_blas():
-        run_tiles(tiles, lambda: fill, n_threads)
+    _run(tiles, fill, n_threads)
 
 
 def mirror(out: Reals, n_threads: int) -> None:
@@ -79,12 +77,22 @@ def mirror(out: Reals, n_threads: int) -> None:
 
 def row_blocks(n_rows: int, width: int) -> list[slice]:
     """Cut rows of `width` entries into blocks of about `BLOCK_ENTRIES`."""
-    n = max(1, BLOCK_ENTRIES // width)
+    n = max(BLOCK_ROWS, BLOCK_ENTRIES // width)
     return [slice(start, min(start + n, n_rows)) for start in range(0, n_rows, n)]
 
 
 def over_row_blocks(shape: tuple[int, int], work: Callable[[slice], None], n_threads: int) -> None:
     """Call ``work(rows)`` for every block of rows of a matrix, on all threads."""
     tiles = [Tile(block.start, block.stop, 0, shape[1]) for block in row_blocks(*shape)]
+    _run(tiles, lambda tile: work(slice(tile.row_start, tile.row_stop)), n_threads)
+
+
+def _run(tiles: list[Tile], fill: FillTile, n_threads: int) -> None:
+    """Fill tiles with NumPy on several threads. What overflows shows in the result, which the caller looks at."""
+
+    def quietly(tile: Tile) -> None:
+        with np.errstate(over="ignore", invalid="ignore"):
+            fill(tile)
+
     with single_threaded_blas():
-        run_tiles(tiles, lambda: lambda tile: work(slice(tile.row_start, tile.row_stop)), n_threads)
+        run_tiles(tiles, lambda: quietly, n_threads)

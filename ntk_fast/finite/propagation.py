@@ -17,9 +17,12 @@ import numpy as np
 
 from ntk_fast.finite.activations import Reals, Unit
 from ntk_fast.finite.products import over_row_blocks, product, row_blocks
+from ntk_fast.memory import refuse_too_large
 
 #: The weights c of a weighted sum over rows; or a function of the outputs f of some rows, called as ``c(f, rows)``.
 Cotangent = Reals | Callable[[Reals, slice], Reals]
+
+FEWER_ROWS = "use fewer rows at a time, or a smaller width"
 
 
 def count_parameters(n_features: int, width: int, depth: int) -> int:
@@ -47,6 +50,9 @@ class Propagation:
     """Passes over the rows X, in depth + 1 buffers of (n, width) that every pass uses again (one, if depth is 1)."""
 
     def __init__(self, X: Reals, width: int, depth: int, unit: Unit, n_threads: int) -> None:
+        refuse_too_large(
+            (len(X), width), X.dtype, copies=depth + 1, what="activations, of each layer,", advice=FEWER_ROWS
+        )
         self.X = X
         self.unit = unit
         self.n_threads = n_threads
@@ -89,6 +95,7 @@ class Propagation:
         over_row_blocks(self.shape, work, self.n_threads)
         return outputs
 
+    @np.errstate(over="ignore", invalid="ignore")
     def turn(self, weights: Weights, cotangent: Cotangent) -> tuple[Reals, Reals]:
         """Turn from the forward to the backward pass, in one visit of each block of rows while it is in the cache.
 
@@ -139,6 +146,7 @@ class Propagation:
         return outputs
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def directional(weights: Weights, along: Weights, X: Reals, unit: Unit, n_threads: int) -> tuple[Reals, Reals, Reals]:
     """Return f, and its derivative along a direction by the readout and by the hidden weights, in one forward pass."""
     n, width = len(X), len(weights.readout)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,11 +14,14 @@ from ntk_fast.finite.network import Network
 from ntk_fast.finite.propagation import Propagation, Weights
 from ntk_fast.threads import choose_n_threads
 from ntk_fast.tiling import Progress
-from ntk_fast.validation import check_finite_number, check_vector, check_whole_number
+from ntk_fast.validation import check_flag, check_positive, check_vector, check_whole_number
 
 #: A loss this many times the first one, or parameters this many times the first ones: descent has become ascent.
 DIVERGED_LOSS, DIVERGED_PARAMETERS = 100.0, 1000.0
 N_RECORDS = 100
+#: A smaller step is tried for this many times as many steps as the too large one took, and this many squared more.
+SAFE_STEPS = 10
+MOST_HALVINGS = 60
 
 
 @dataclass(eq=False)
@@ -80,6 +84,8 @@ class Training:
     @property
     def linear_test_error(self) -> Reals:
         """The same on the test rows."""
+        if not self.test_outputs.shape[1]:
+            raise ValueError("there are no test rows: pass X_test.")
         return _root_mean_square(self.test_outputs - self._linear(self.linear_test_outputs))
 
     def _linear(self, outputs: Reals | None) -> Reals:
@@ -94,6 +100,9 @@ class TrainingDiverged(RuntimeError):
     def __init__(self, message: str, training: Training) -> None:
         super().__init__(message)
         self.training = training
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return TrainingDiverged, (str(self), self.training)
 
 
 def _root_mean_square(differences: Reals) -> Reals:
@@ -128,6 +137,8 @@ def largest_tangent_eigenvalue(network: Network, X: ArrayLike, *, n_threads: int
 
     operator = LinearOperator((n, n), matvec=multiply, dtype=np.float64)
     start = np.random.default_rng(0).standard_normal(n)  # fixed: the step size must not vary between runs
+    if not multiply(start).any():  # a kernel of zeros: all rows are, or all units are dead
+        return 0.0
     return float(eigsh(operator, k=1, which="LA", tol=1e-4, v0=start, return_eigenvectors=False)[0])
 
 
@@ -225,6 +236,8 @@ def train(
     n_steps : int >= 0, default 1000
     step_size : float > 0, optional
         None: 1 over the largest eigenvalue of the empirical NTK at the start, half of where the linear model diverges.
+        The network's own kernel may grow while it is trained, the more so the narrower it is and the larger `y` is: a
+        smaller step is needed then, and found where training diverges.
     X_test : array-like of shape (m, n_features), optional
         Rows whose outputs are recorded too.
     linear : bool, default True
@@ -245,7 +258,8 @@ def train(
     TypeError, ValueError
         If an argument is not as above.
     TrainingDiverged
-        If the loss grows a hundredfold; the error has the history so far, and names a step size that is safe.
+        If the loss grows a hundredfold, or a step is a thousand times as long as the vector of parameters. The error
+        has the history so far as `training`, and names a step size that it has tried.
 
     Examples
     --------
@@ -266,49 +280,91 @@ def train(
     every = max(1, n_steps // N_RECORDS)
     if record_every is not None:
         every = check_whole_number(record_every, "record_every", 1)
-    step = _check_step_size(step_size)
-    if step is None:
+    if step_size is None:
         eigenvalue = largest_tangent_eigenvalue(network, rows, n_threads=threads)
         step = 1 / eigenvalue if eigenvalue > 0 else 1.0
+    else:
+        step = check_positive(step_size, "step_size")
 
-    theta, gradient = network.parameters.copy(), np.empty(network.n_parameters)
-    weights, slopes = network.split(theta), network.split(gradient)
-    passes, test_passes = (
-        Propagation(each, network.width, network.depth, network.unit, threads) for each in (rows, test)
-    )
+    descent = _Descent(network, rows, target, step, threads)
     alongside = None
-    if linear:
+    if check_flag(linear, "linear"):
         kernels = (network.empirical_ntk(rows, n_threads=threads), network.empirical_ntk(test, rows, n_threads=threads))
         starts = (network(rows, n_threads=threads), network(test, n_threads=threads))
         alongside = _Linear(*kernels, target, *starts)
-    recorder = _Recorder(network, passes, test_passes, target, alongside)
-    recorder.record(0, theta, weights)
-    first_loss, limit = recorder.rows[0][1], DIVERGED_PARAMETERS * float(np.linalg.norm(theta))
+    test_passes = Propagation(test, network.width, network.depth, network.unit, threads)
+    recorder = _Recorder(network, descent.passes, test_passes, target, alongside)
+    recorder.record(0, descent.theta, descent.weights)
     for done in range(1, n_steps + 1):
-        outputs = passes.gradient(weights, slopes, lambda f, block: f - target[block])
-        loss = 0.5 * ((outputs - target) ** 2).sum()
-        if not (loss <= DIVERGED_LOSS * first_loss and step * float(np.linalg.norm(gradient)) <= limit):
-            safe = 1 / largest_tangent_eigenvalue(network, rows, n_threads=threads)
-            raise TrainingDiverged(
-                f"training diverged at step {done} with step_size={step:.3g} (the loss was {first_loss:.3g} at first, "
-                f"and is {loss:.3g}); step_size={safe:.3g} is safe: 1 over the kernel's largest eigenvalue.",
-                recorder.training(theta, step),
-            )
-        gradient *= step
-        theta -= gradient
+        failure = descent.advance()
+        if failure is not None:
+            if recorder.rows[-1][0] < done - 1:
+                recorder.record(done - 1, descent.theta, descent.weights)
+            n_tried = min(n_steps, SAFE_STEPS * (done + SAFE_STEPS))
+            advice = _safe_step(network, rows, target, step, n_tried, threads)
+            message = f"training diverged at step {done} with step_size={step:.3g}: {failure}; {advice}."
+            raise TrainingDiverged(message, recorder.training(descent.theta, step))
         if alongside is not None:
             alongside.step(step)
         if done % every == 0 or done == n_steps:
-            recorder.record(done, theta, weights)
+            recorder.record(done, descent.theta, descent.weights)
         if progress is not None:
             progress(done, n_steps)
-    return recorder.training(theta, step)
+    return recorder.training(descent.theta, step)
 
 
-def _check_step_size(step_size: float | None) -> float | None:
-    if step_size is None:
+class _Descent:
+    """Gradient descent on |f - y|^2 / 2 by all parameters, which tells when it has become ascent."""
+
+    def __init__(self, network: Network, rows: Reals, target: Reals, step_size: float, n_threads: int) -> None:
+        self.theta = network.parameters.copy()
+        self.weights = network.split(self.theta)
+        self.passes = Propagation(rows, network.width, network.depth, network.unit, n_threads)
+        self.first_loss: float | None = None
+        self._target, self._step_size = target, step_size
+        self._gradient = np.empty(network.n_parameters)
+        self._slopes = network.split(self._gradient)
+        self._length = float(np.linalg.norm(self.theta))
+
+    def loss(self, outputs: Reals) -> float:
+        with np.errstate(over="ignore"):
+            return 0.5 * float(((outputs - self._target) ** 2).sum())
+
+    @np.errstate(over="ignore", invalid="ignore")
+    def advance(self) -> str | None:
+        """Take a step; or say why not, and leave the parameters as they are."""
+        outputs = self.passes.gradient(self.weights, self._slopes, lambda f, block: f - self._target[block])
+        loss = self.loss(outputs)
+        if self.first_loss is None:
+            self.first_loss = loss
+        if not loss <= DIVERGED_LOSS * self.first_loss:
+            return f"the loss was {self.first_loss:.3g} at first, and is {loss:.3g}"
+        self._gradient *= self._step_size
+        length = float(np.linalg.norm(self._gradient))
+        if not length <= DIVERGED_PARAMETERS * self._length:
+            return f"the next step would be {length / self._length:.3g} times as long as the vector of parameters"
+        self.theta -= self._gradient
         return None
-    number = check_finite_number(step_size, "step_size")
-    if number <= 0:
-        raise ValueError(f"step_size must be > 0; got {number!r}.")
-    return number
+
+    def has_risen(self) -> bool:
+        """Return whether the loss is above what it was before the first step."""
+        self.passes.forward(self.weights)
+        return not self.loss(self.passes.outputs(self.weights)) <= (self.first_loss or 0.0)
+
+
+def _safe_step(network: Network, rows: Reals, target: Reals, too_large: float, n_steps: int, n_threads: int) -> str:
+    """Return what to say of a step, found by halving, with which training goes on and ends below where it began.
+
+    So does training with twice that step: it is not at the edge of what works.
+    """
+    eigenvalue = largest_tangent_eigenvalue(network, rows, n_threads=n_threads)
+    step, n_good = min(too_large / 2, 1 / eigenvalue if eigenvalue > 0 else 1.0), 0
+    for _ in range(MOST_HALVINGS):
+        step = float(f"{step:.1e}")
+        descent = _Descent(network, rows, target, step, n_threads)
+        is_good = all(descent.advance() is None for _ in range(n_steps)) and not descent.has_risen()
+        n_good = n_good + 1 if is_good else 0
+        if n_good == 2:
+            return f"step_size={step!r} is safe, it was tried for {n_steps} steps"
+        step /= 2
+    return "no step size is safe: scale the rows, the targets or the parameters down"

@@ -39,6 +39,17 @@ def test_progress():
         (ntk.ArcCosine(0), "kernel must be an NTK or an NNGP; got a ArcCosine"),
     ],
 )
-def test_bad_input(kernel, sentence):
+def test_bad_kernels(kernel, sentence):
     with pytest.raises((TypeError, ValueError), match=sentence):
         finite.kernel_convergence(kernel, ROWS, [4])
+
+
+@pytest.mark.parametrize("widths", [64, "64", None])
+def test_bad_widths(widths):
+    with pytest.raises(TypeError, match="widths must be a sequence of whole numbers >= 1; got"):
+        finite.kernel_convergence(ntk.NTK(1), ROWS, widths)
+
+
+def test_rows_of_zeros_have_no_relative_deviation():
+    with pytest.raises(ValueError, match="X must hold a row that is not zero"):
+        finite.kernel_convergence(ntk.NTK(1), np.zeros((2, 3)), [4])

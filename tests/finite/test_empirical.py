@@ -70,7 +70,15 @@ def test_standard_error_is_that_of_a_mean():
     np.testing.assert_allclose(average.standard_error, np.std(each, axis=0, ddof=1) / np.sqrt(5), rtol=1e-12)
 
 
+def test_averages_report_their_progress():
+    seen = []
+    finite.average_kernel(np.eye(2), n_networks=3, width=4, rng=0, progress=lambda *step: seen.append(step))
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+
+
 def test_bad_input():
+    with pytest.raises(ValueError, match="X must be a 2-D array"):
+        finite.average_kernel([[1, 2], [3]], n_networks=3, width=4)
     with pytest.raises(ValueError, match="kernel must be 'ntk' or 'nngp'"):
         finite.average_kernel(np.eye(2), kernel="rbf", n_networks=3, width=4)
     with pytest.raises(ValueError, match="n_networks must be a whole number >= 2; got 1"):

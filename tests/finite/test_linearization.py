@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from ntk_fast import finite
+from ntk_fast.finite import linearization
 
 
 def make(width, depth=1, activation="relu", n=20, seed=0):
@@ -63,6 +64,28 @@ def test_fit_is_the_least_squares_solution_nearest_to_the_start(ridge, width, ac
     target = np.concatenate([y - network(rows), np.zeros(network.n_parameters)])
     expected = np.linalg.lstsq(stacked if ridge else features, target if ridge else target[: len(rows)])[0]
     np.testing.assert_allclose(fitted, expected, rtol=1e-7, atol=1e-9 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("ridge", [0.0, 1e-12])
+def test_fit_is_exact_where_the_kernel_has_lost_half_its_digits(ridge):
+    """100 rows in two dimensions: singular values of the features fall below 1e-8 of the largest."""
+    rng = np.random.default_rng(0)
+    network = finite.Network.initialize(2, 300, activation=finite.softplus(1.0), rng=rng)
+    rows = rng.standard_normal((100, 2))
+    y = np.sin(3 * rows[:, 0])
+    lin = network.linearize()
+    features, residual = network.tangent_features(rows), y - network(rows)
+    fitted = lin.fit(rows, y, ridge) - network.parameters
+    best = np.linalg.lstsq(features, residual)[0]
+    objectives = [((residual - features @ c) ** 2).sum() + ridge * c @ c for c in (fitted, best)]
+    assert objectives[0] <= 1.01 * objectives[1] + 1e-6
+
+
+def test_fit_through_the_kernel(monkeypatch):
+    network, rows, y = make(40)
+    through_features = network.linearize().fit(rows, y, 0.01)
+    monkeypatch.setattr(linearization, "MOST_FEATURES", 0)
+    np.testing.assert_allclose(network.linearize().fit(rows, y, 0.01), through_features, rtol=1e-9, atol=1e-9)
 
 
 def test_fit_with_repeated_rows():

@@ -8,7 +8,7 @@ import pytest
 from autograd import jacobian
 
 import ntk_fast as ntk
-from ntk_fast import finite
+from ntk_fast import finite, memory
 from ntk_fast.finite import network as network_module
 
 ACTIVATIONS = ("relu", "leaky_relu", "abs", ntk.leaky_relu(0.5), ntk.leaky_relu(1.5), finite.softplus(3.0))
@@ -137,6 +137,39 @@ def test_no_rows():
     assert network(rows[:0]).shape == (0,)
     assert network.gradient(rows[:0]).shape == (network.n_parameters,)
     assert network.empirical_ntk(rows[:0], rows).shape == (0, len(rows))
+    assert network.tangent_features(rows[:0]).shape == (0, network.n_parameters)
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_overflows_is_refused():
+    network, rows = make(2, "relu")
+    for function in (network.empirical_ntk, network.empirical_nngp):
+        with pytest.raises(ValueError, match="The kernel would overflow float64: scale the rows or the parameters"):
+            function(1e200 * rows)
+    huge = network.with_parameters(1e200 * network.parameters)
+    for call, name in (
+        (huge, "The network's output"),
+        (huge.gradient, "The gradient"),
+        (huge.hidden_features, "A hidden feature"),
+        (huge.tangent_features, "A tangent feature"),
+        (lambda X: huge.directional_derivatives(X, huge.parameters), "The derivative"),
+    ):
+        with pytest.raises(ValueError, match=f"{name} would overflow float64"):
+            call(rows)
+
+
+def test_what_does_not_fit_in_memory_is_refused_before_it_is_begun(monkeypatch):
+    network, rows = make(2, "relu", width=500, n=100)
+    monkeypatch.setattr(memory, "SMALL_RESULT", 0)
+    monkeypatch.setattr(memory, "available_bytes", lambda: 1e6)
+    for call, message in (
+        (lambda: network.empirical_ntk(rows), "The 100 x 500 activations, of each layer, in float64 needs 0.0 GB"),
+        (lambda: network.tangent_features(rows), "tangent features .* or empirical_ntk, which needs none of them"),
+        (lambda: finite.Network.initialize(5, 1000, 2), "The 1006000 vector of parameters in float64 needs"),
+        (lambda: finite.Network.initialize(5, 10**30, 2), "vector of parameters in float64 needs"),
+    ):
+        with pytest.raises(MemoryError, match=message):
+            call()
 
 
 def test_networks_are_immutable():
@@ -158,6 +191,10 @@ def test_networks_are_immutable():
         (lambda: finite.Network([0, 0, 0, 0, 0, np.nan], 2, 2), "parameters must be finite; entry 5 is nan."),
         (lambda: finite.softplus(0.0), "t must be > 0; got 0.0."),
         (lambda: finite.softplus(-1.0), "t must be > 0; got -1.0."),
+        (lambda: finite.softplus(5e-324), "t must be from 1e-100 to 1e+100; got 5e-324."),
+        (lambda: finite.Network.initialize(4, 4, rng="a"), "rng must be a numpy.random.Generator, a whole number >= 0"),
+        (lambda: finite.Network.initialize(4, 4, rng=-1), "rng must be a numpy.random.Generator, a whole number >= 0"),
+        (lambda: finite.Network.initialize(4, 4, antisymmetric="no"), "antisymmetric must be True or False; got 'no'."),
         (lambda: finite.Network.initialize(4, 4, activation="tanh"), "activation must be one of 'relu', 'leaky_relu'"),
         (lambda: make(1, "relu")[0](np.zeros((2, 3))), "X must have n_features = 5 columns; got 3."),
         (lambda: make(1, "relu")[0]([[np.nan] * 5]), "X must be finite; row 0 holds nan in column 0"),

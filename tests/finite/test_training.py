@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
+import re
+
 import numpy as np
 import pytest
 import scipy.linalg
@@ -92,20 +95,71 @@ def test_wide_networks_follow_the_kernel():
     assert all(wide < 0.5 * narrow for narrow, wide in zip(*errors, strict=True))
 
 
+def named_step(error: finite.TrainingDiverged) -> float:
+    found = re.search(r"step_size=([0-9.e+-]+) is safe, it was tried for [0-9]+ steps", str(error))
+    assert found, error
+    return float(found[1])
+
+
 @pytest.mark.parametrize("step_size", [1.0, 100.0, 1e300])
 @pytest.mark.parametrize("depth", [1, 3])
 def test_divergence_stops_with_the_history_and_a_safe_step(step_size, depth):
     rows, y, _ = problem()
     network = finite.Network.initialize(4, 50, depth, rng=0)
-    scaled = 10 * rows
     with pytest.raises(finite.TrainingDiverged, match="training diverged at step") as error:
-        finite.train(network, scaled, y, n_steps=1000, step_size=step_size)
-    safe = 1 / np.linalg.eigvalsh(network.empirical_ntk(scaled))[-1]
-    assert f"step_size={safe:.3g} is safe" in str(error.value)
+        finite.train(network, 10 * rows, y, n_steps=1000, step_size=step_size)
     history = error.value.training
     assert history.steps[0] == 0
     assert np.isfinite(history.network.parameters).all()
     assert np.isfinite(history.loss).all()
+    safe = named_step(error.value)
+    training = finite.train(network, 10 * rows, y, n_steps=100, step_size=safe)
+    assert training.loss[-1] < training.loss[0]
+
+
+@pytest.mark.parametrize("depth", [1, 2, 5])
+def test_where_the_kernel_grows_in_training_the_safe_step_is_smaller_than_the_linear_models(depth):
+    """Targets that are large for the width: 1 over the largest eigenvalue, the default, diverges itself."""
+    rows, y, _ = problem()
+    network = finite.Network.initialize(4, 64, depth, rng=0)
+    with pytest.raises(finite.TrainingDiverged) as error:
+        finite.train(network, rows, 100 * y, n_steps=50)
+    history, safe = error.value.training, named_step(error.value)
+    assert safe < history.step_size
+    assert history.loss[-1] > 100 * history.loss[0], "the step that went wrong is in the history"
+    training = finite.train(network, rows, 100 * y, n_steps=50, step_size=safe)
+    assert training.loss[-1] < training.loss[0]
+
+
+def test_a_step_that_leaves_the_world_is_not_taken():
+    """From tiny parameters the linear model's step is as long as it takes to fit: the network is not linear there."""
+    rows, y, _ = problem()
+    network = finite.Network.initialize(4, 50, rng=0)
+    small = network.with_parameters(1e-3 * network.parameters)
+    with pytest.raises(finite.TrainingDiverged, match="times as long as the vector of parameters") as error:
+        finite.train(small, rows, y, n_steps=20)
+    assert np.array_equal(error.value.training.network.parameters, small.parameters)
+    assert finite.train(small, rows, y, n_steps=20, step_size=named_step(error.value)).loss[-1] <= 0.5 * (y @ y)
+
+
+def test_the_error_goes_through_pickle():
+    rows, y, _ = problem()
+    with pytest.raises(finite.TrainingDiverged) as error:
+        finite.train(finite.Network.initialize(4, 50, rng=0), rows, y, step_size=1e300)
+    copied = pickle.loads(pickle.dumps(error.value))
+    assert str(copied) == str(error.value)
+    assert np.array_equal(copied.training.outputs, error.value.training.outputs)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-200])
+def test_a_kernel_of_zeros_trains_nothing(scale):
+    rows, y, _ = problem()
+    network = finite.Network.initialize(4, 8, rng=0)
+    assert largest_tangent_eigenvalue(network, scale * rows) == 0
+    training = finite.train(network, scale * rows, y, n_steps=3)
+    assert np.array_equal(training.network.parameters, network.parameters)
+    dead = finite.Network(np.r_[-np.ones(8), np.ones(8)], 1, 8)
+    assert finite.train(dead, [[1.0], [2.0], [3.0]], [1.0, 2.0, 3.0], n_steps=3).distance[-1] == 0
 
 
 def test_history_without_a_linear_model():
@@ -115,6 +169,8 @@ def test_history_without_a_linear_model():
     assert training.test_outputs.shape == (3, 0)
     with pytest.raises(ValueError, match="pass linear=True"):
         _ = training.linear_error
+    with pytest.raises(ValueError, match="there are no test rows: pass X_test"):
+        _ = finite.train(finite.Network.initialize(4, 10, rng=0), rows, y, n_steps=2).linear_test_error
 
 
 def test_no_steps():
@@ -140,6 +196,7 @@ def test_progress():
         ({"step_size": 0.0}, "step_size must be > 0; got 0.0"),
         ({"step_size": np.nan}, "step_size must be finite"),
         ({"n_steps": -1}, "n_steps must be a whole number >= 0; got -1"),
+        ({"linear": "no"}, "linear must be True or False; got 'no'"),
         ({"record_every": 0}, "record_every must be a whole number >= 1; got 0"),
         ({"X_test": np.eye(3)}, "X_test must have n_features = 4 columns; got 3"),
         ({"network": None}, "network must be a finite.Network; got a NoneType"),
@@ -187,9 +244,20 @@ class TestFlow:
         with pytest.raises(ValueError, match="test_kernel must have 2 columns"):
             finite.KernelFlow(np.eye(2), [0, 0], test_kernel=np.eye(3))
         flow = finite.KernelFlow(np.eye(2), [0, 0])
-        with pytest.raises(ValueError, match="time must be >= 0"):
-            flow.outputs(-1.0)
+        for time in (-1.0, np.nan, "a", np.ones(2)):
+            with pytest.raises(ValueError, match="time must be a number >= 0"):
+                flow.outputs(time)
         with pytest.raises(ValueError, match="test_outputs needs a test_kernel"):
             flow.test_outputs(1.0)
         with pytest.raises(ValueError, match="step_size must be > 0"):
             flow.outputs(1.0, 0.0)
+        with pytest.raises(ValueError, match=r"time must be a whole number of steps of 0.1; got 0.25"):
+            flow.outputs(0.25, 0.1)
+        with pytest.raises(ValueError, match="step_size must be below 2 / 1, or descent has no end; got 10"):
+            flow.outputs(np.inf, 10)
+        with pytest.raises(ValueError, match="kernel must be symmetric"):
+            finite.KernelFlow([[2.0, 5.0], [0.0, 2.0]], [1.0, 2.0])
+        with pytest.raises(ValueError, match="kernel must be positive semi-definite; it has an eigenvalue of -1"):
+            finite.KernelFlow([[-1.0]], [1.0])
+        with pytest.raises(ValueError, match="initial_test is for test rows, and needs a test_kernel"):
+            finite.KernelFlow([[1.0]], [1.0], initial_test=[0.0])
