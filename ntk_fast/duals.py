@@ -79,10 +79,10 @@ def _power_series(x: Reals, first: int, coefficient: Callable[[int], float]) -> 
 
 
 def sine_minus_angle_cosine(angle: Reals) -> Reals:
-    """Return (sin a - a cos a) / pi for angles from 0 to pi/2, to full relative accuracy."""
+    """Return (sin a - a cos a) / pi to full relative accuracy, for angles from 0 to pi/2, or complex ones near 0."""
     series = _power_series(angle, 1, lambda k: (-1) ** (k + 1) * 2 * k / math.factorial(2 * k + 1))
     direct = np.sin(angle) - angle * np.cos(angle)
-    return np.where(angle < 1, series, direct) / np.pi
+    return np.where(np.abs(angle) < 1, series, direct) / np.pi
 
 
 def _second_order_rest(angle: Reals) -> Reals:

@@ -21,6 +21,9 @@ KERNELS = (
     ntk.NNGP(1),
     ntk.NNGP(3),
     ntk.NTK(10),
+    ntk.NTK(1, bias_variance=1e4),
+    ntk.NTK(2, weight_variance=(1e-6, 2.0, 2.0), bias_variance=(1.0, 0.0, 0.0)),
+    ntk.NTK(6, "abs"),
     ntk.NTK(1, bias_variance=0.1),
     ntk.NTK(2, bias_variance=0.1),
     ntk.NTK(3, bias_variance=(0.0, 0.1, 0.2, 0.0), weight_variance=(0.5, 2.0, 2.0, 2.0)),
@@ -175,7 +178,48 @@ def test_deep(depth):
 
 
 def test_linear_activations_have_one_degree():
-    assert list(sphere_eigenvalues(ntk.NTK(2, ntk.leaky_relu(1.0)), 3, 4).eigenvalues) == [0, 1, 0, 0, 0]
+    eigenvalues = sphere_eigenvalues(ntk.NTK(2, ntk.leaky_relu(1.0)), 3, 4).eigenvalues
+    np.testing.assert_allclose(eigenvalues, [0, 1, 0, 0, 0], rtol=1e-15, atol=0)
+
+
+def test_where_one_parity_nearly_vanishes_it_is_right_to_the_digits_of_the_other():
+    """At depth 1 a bias of 1e-8 brings the odd degrees back, 1e8 times smaller than the even ones."""
+    computed = sphere_eigenvalues(ntk.NTK(1, bias_variance=1e-8), 3, 11).eigenvalues
+    with mpmath.workdps(30):
+        kernel, ends = ntk.NTK(1, bias_variance=1e-8), [0, 1, 2, 3, mpmath.pi - 1e-3, mpmath.pi - 1e-5, mpmath.pi]
+        for degree in (3, 11):
+            exact = mpmath.quad(
+                lambda a, k=degree: profile(kernel, a) * mpmath.legendre(k, mpmath.cos(a)) * mpmath.sin(a) / 2, ends
+            )
+            assert 0 < computed[degree] < 1e-6 * computed[degree - 1]
+            assert abs(computed[degree] - exact) < 1e-13 * computed[degree - 1]
+
+
+@pytest.mark.parametrize("depth", [1, 8, 20])
+@pytest.mark.parametrize("p", [2, 3, 10])
+def test_even_kernels_have_even_degrees_only(depth, p):
+    eigenvalues = sphere_eigenvalues(ntk.NTK(depth, "abs"), p, 40).eigenvalues
+    assert np.all(eigenvalues[1::2] == 0)
+    assert np.all(eigenvalues[::2] > 0)
+
+
+def test_structure_too_fine_is_refused():
+    with pytest.raises(ValueError, match="kernel has structure at too many scales"):
+        sphere_eigenvalues(ntk.NTK(3, ntk.leaky_relu(1 - 1e-7)), 3, 10)
+
+
+@pytest.mark.parametrize(
+    ("range_", "sentence"),
+    [
+        ((-5,), "first must be a whole number >= 1; got -5"),
+        ((0,), "first must be a whole number >= 1; got 0"),
+        ((10, 4000), "last must be at most 40, the largest degree; got 4000: raise max_degree"),
+        ((10, 5), "last must be a whole number >= 10; got 5"),
+    ],
+)
+def test_bad_ranges_of_degrees(range_, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        sphere_eigenvalues(ntk.NTK(2), 3, 40).decay(*range_)
 
 
 def test_listed():
@@ -184,6 +228,8 @@ def test_listed():
     assert list(spectrum.listed(6)) == [zero, one, one, one, two, two]
     with pytest.raises(ValueError, match="count must be at most 9"):
         spectrum.listed(10)
+    with pytest.raises(ValueError, match="count must be a whole number >= 0; got -1"):
+        spectrum.listed(-1)
 
 
 @pytest.mark.parametrize(
