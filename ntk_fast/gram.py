@@ -16,7 +16,7 @@ from ntk_fast.recursion import Recursion
 from ntk_fast.rows import Rows, prepare_rows
 from ntk_fast.threads import choose_n_threads, single_threaded_blas
 from ntk_fast.tiling import Progress, make_tiles, run_tiles
-from ntk_fast.validation import check_dtype, check_out, check_rows, check_same_features, refuse_overflow
+from ntk_fast.validation import check_dtype, check_out, check_progress, check_rows, check_same_features, refuse_overflow
 
 if TYPE_CHECKING:
     from ntk_fast.kernels import Kernel
@@ -81,10 +81,7 @@ def gram(
     """
     chosen = choose_backend(backend)
     threads = choose_n_threads(n_threads)
-    if progress is not None and not callable(progress):
-        raise TypeError(
-            f"progress must be a function of (entries_done, entries_in_all); got a {type(progress).__name__}."
-        )
+    check_progress(progress)
     x_values, y_values = check_both(X, Y, dtype)
     shape = (len(x_values), len(x_values if y_values is None else y_values))
     if out is not None:

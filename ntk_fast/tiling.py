@@ -42,6 +42,14 @@ def make_tiles(
     ]
 
 
+class Stopped(Exception):
+    """A worker gave up inside a tile, because the run that it belongs to has been stopped."""
+
+
+#: Of a worker's thread: its run, so that tiles within a tile, too, stop when it is stopped.
+_worker = threading.local()
+
+
 class _Run:
     """Tiles that several workers share."""
 
@@ -55,6 +63,7 @@ class _Run:
         self.error: BaseException | None = None
 
     def work(self, make_fill: Callable[[], FillTile]) -> None:
+        _worker.run = self
         try:
             fill = make_fill()
             while not self.stop.is_set():
@@ -83,9 +92,12 @@ def run_tiles(
     n_threads = min(n_threads, len(tiles))
     if n_threads <= 1:
         fill = make_fill() if tiles else None
+        outer: _Run | None = getattr(_worker, "run", None)
         done = 0
         for tile in tiles:
             assert fill is not None
+            if outer is not None and outer.stop.is_set():
+                raise Stopped
             fill(tile)
             done += tile.n_entries
             if progress is not None:

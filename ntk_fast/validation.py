@@ -211,3 +211,11 @@ def refuse_overflown(result: NDArray[np.floating], what: str) -> None:
     """Raise if a result that was computed from finite numbers is not finite."""
     if not np.isfinite(result).all():
         raise ValueError(f"{what} would overflow float64: scale the rows or the parameters down.")
+
+
+def check_progress(progress: Any) -> None:
+    """Raise if a progress function is not one."""
+    if progress is not None and not callable(progress):
+        raise TypeError(
+            f"progress must be a function of (entries_done, entries_in_all); got a {type(progress).__name__}."
+        )

@@ -96,7 +96,7 @@ def test_the_file_is_the_one_that_numpy_would_save(tmp_path, shape, dtype, backe
     X, Y = rows(shape[0], dtype), None if shape[1] is None else rows(shape[1], dtype, seed=1)
     path = tmp_path / "K.npy"
     ntk.write_gram(KERNEL, X, path, Y, backend=backend)
-    assert names(tmp_path) == {"K.npy"}
+    assert names(tmp_path) == {"K.npy", "K.npy.journal"}
     stored, expected = ntk.read_gram(path), KERNEL(X, Y, backend=backend)
     assert path.read_bytes() == npy_bytes(stored)
     if Y is None:
@@ -113,7 +113,7 @@ def test_the_zarr_array_holds_the_matrix(tmp_path, shape, dtype):
     pytest.importorskip("zarr")
     X, Y = rows(shape[0], dtype), None if shape[1] is None else rows(shape[1], dtype, seed=1)
     ntk.write_gram(KERNEL, X, tmp_path / "K.zarr", Y)
-    assert names(tmp_path) == {"K.zarr"}
+    assert names(tmp_path) == {"K.zarr", "K.zarr.journal"}
     stored = ntk.read_gram(tmp_path / "K.zarr")
     assert stored.dtype == dtype
     np.testing.assert_array_equal(stored, KERNEL(X, Y))
@@ -223,7 +223,7 @@ def test_killed_at_every_change_of_the_disk(tmp_path):
                 assert path.read_bytes() == expected
             ntk.write_gram(KERNEL, X, path, resume=True)
         assert path.read_bytes() == expected, f"killed at change {call}"
-        assert names(tmp_path) == {"K.npy"}, f"killed at change {call}"
+        assert names(tmp_path) == {"K.npy", "K.npy.journal"}, f"killed at change {call}"
         if not killed:
             break
         path.unlink()
@@ -267,7 +267,7 @@ def test_a_zarr_store_killed_in_the_middle(tmp_path):
         (tmp_path / "K.zarr.partial" / "c" / "0" / "1.0123abcd.partial").write_bytes(b"half a chunk")
     ntk.write_gram(KERNEL, X, path, resume=True)
     np.testing.assert_array_equal(ntk.read_gram(path), KERNEL(X))
-    assert names(tmp_path) == {"K.zarr"}
+    assert names(tmp_path) == {"K.zarr", "K.zarr.journal"}
     assert not list(path.rglob("*.partial"))
 
 
@@ -323,8 +323,8 @@ CHANGES: dict[str, tuple[dict[str, Any], str]] = {
     "one number of X": ({"X": rows(200) + 1e-9 * np.eye(200, 5, -100)}, "other rows"),
     "order of X": ({"X": rows(200)[::-1]}, "other rows"),
     "Y": ({"Y": rows(200)}, "other rows"),
-    "shape": ({"X": rows(199)}, "other rows"),
-    "dtype": ({"dtype": np.float32}, "was begun with"),
+    "shape": ({"X": rows(199)}, r"shape \[200, 200\], and now it is \[199, 199\]"),
+    "dtype": ({"dtype": np.float32}, "dtype 'float64', and now it is 'float32'"),
     "backend": ({"backend": "numpy"}, "engine 'cython-.*', and now it is 'numpy'"),
 }
 
@@ -335,11 +335,11 @@ def test_a_change_is_noticed_and_refused(tmp_path, change):
     begin(path, rows(200))
     given, message = CHANGES[change]
     arguments = {"kernel": KERNEL, "X": rows(200), "path": path, "resume": True, **given}
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=f"was begun with .*{message}"):
         ntk.write_gram(**arguments)
     ntk.write_gram(KERNEL, rows(200), path, resume=True)
     assert path.read_bytes() == npy_bytes(KERNEL(rows(200)))
-    with pytest.raises(ValueError, match="is finished, and is not this matrix"):
+    with pytest.raises(ValueError, match=f"was written with .*{message}"):
         ntk.write_gram(**arguments)
     ntk.write_gram(**arguments, overwrite=True)
     del arguments["path"], arguments["resume"]
@@ -380,7 +380,93 @@ def test_a_finished_store_is_left_alone(tmp_path, suffix):
     np.testing.assert_array_equal(ntk.read_gram(path), KERNEL(X), "until the new one is finished")
     ntk.write_gram(KERNEL, rows(100, seed=1), path, overwrite=True)
     np.testing.assert_array_equal(ntk.read_gram(path), KERNEL(rows(100, seed=1)))
-    assert names(tmp_path) == {path.name}
+    assert names(tmp_path) == {path.name, f"{path.name}.journal"}
+
+
+def test_a_finished_store_of_other_rows_is_told_by_any_of_them(tmp_path):
+    """Also by the last one, and where the first ones are zeros."""
+    X, Y, path = rows(300), rows(50, seed=1), tmp_path / "K.npy"
+    X[:100] = 0
+    other = X.copy()
+    other[299] += 1
+    for columns in (Y, None):
+        ntk.write_gram(KERNEL, X, path, columns, overwrite=True)
+        ntk.write_gram(KERNEL, X, path, columns, resume=True)
+        with pytest.raises(ValueError, match="was written with other rows"):
+            ntk.write_gram(KERNEL, other, path, columns, resume=True)
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".zarr"])
+def test_a_finished_store_that_was_changed_is_not_taken_for_what_it_was(tmp_path, suffix):
+    path = tmp_path / f"K{suffix}"
+    ntk.write_gram(KERNEL, rows(100), path)
+    inside = path if suffix == ".npy" else path / "zarr.json"
+    content = inside.read_bytes()
+    inside.write_bytes(content)
+    os.utime(inside, ns=(0, 0))
+    with pytest.raises(ValueError, match="has changed since it was finished"):
+        ntk.write_gram(KERNEL, rows(100), path, resume=True)
+    (tmp_path / f"K{suffix}.journal").unlink()
+    with pytest.raises(FileExistsError, match="no journal beside it says what it is"):
+        ntk.write_gram(KERNEL, rows(100), path, resume=True)
+    ntk.write_gram(KERNEL, rows(100), path, overwrite=True)
+
+
+def test_a_missing_chunk_is_no_zeros(tmp_path):
+    path = tmp_path / "K.zarr"
+    for triangle, missing in (("both", "1/0"), ("upper", "0/1")):
+        ntk.write_gram(KERNEL, rows(40), path, triangle=triangle, overwrite=True)
+        (path / "c" / missing).unlink()
+        ntk.read_gram(path, 0, 16, 0, 16)
+        with pytest.raises(ValueError, match=r"is damaged: its chunk .* is missing; write it again"):
+            ntk.read_gram(path, 16, 20, 3, 5)
+
+
+def test_an_unfinished_zarr_store_is_no_array(tmp_path):
+    zarr = pytest.importorskip("zarr")
+    path = tmp_path / "K.zarr"
+    begin(path, rows(200))
+    with pytest.raises(FileNotFoundError):
+        zarr.open_array(tmp_path / "K.zarr.partial", mode="r")
+    with pytest.raises(ValueError, match="is not a Zarr array"):
+        ntk.read_gram(tmp_path / "K.zarr.partial")
+
+
+def test_what_is_not_ours_is_left_alone(tmp_path):
+    (tmp_path / "K.npy.journal").write_text("my diary")
+    for options in ({}, {"resume": True}, {"overwrite": True}):
+        with pytest.raises(FileExistsError, match="is no journal of ours"):
+            ntk.write_gram(KERNEL, rows(20), tmp_path / "K.npy", **options)
+    assert (tmp_path / "K.npy.journal").read_text() == "my diary"
+    for name in ("L.npy", "L.zarr", "L.zarr.replaced"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "thesis.txt").write_text("all of it")
+    for name in ("L.npy", "L.zarr"):
+        with pytest.raises(OSError, match=r"is a folder, and|is no Zarr store, and"):
+            ntk.write_gram(KERNEL, rows(20), tmp_path / name, overwrite=True)
+    (tmp_path / "L.zarr" / "thesis.txt").unlink()
+    (tmp_path / "L.zarr").rmdir()
+    for _ in range(2):
+        ntk.write_gram(KERNEL, rows(20), tmp_path / "L.zarr", overwrite=True)
+    for name in ("L.npy", "L.zarr.replaced"):
+        assert (tmp_path / name / "thesis.txt").read_text() == "all of it"
+
+
+def test_rows_are_not_replaced_by_their_matrix(tmp_path):
+    np.save(tmp_path / "X.npy", rows(20))
+    with pytest.raises(ValueError, match="path must not be the file that X is mapped from"):
+        ntk.write_gram(KERNEL, np.load(tmp_path / "X.npy", mmap_mode="r"), tmp_path / "X.npy", overwrite=True)
+
+
+def test_a_disk_that_is_full_from_the_start_is_named(tmp_path, monkeypatch):
+    def full(self: Any, *arguments: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Journal, "begin", full)
+    with pytest.raises(OSError, match="The disk is full; make room") as raised:
+        ntk.write_gram(KERNEL, rows(20), tmp_path / "K.npy")
+    assert raised.value.filename == str(tmp_path / "K.npy")
+    assert names(tmp_path) == set()
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".zarr"])
@@ -534,6 +620,8 @@ def test_a_journal_that_was_removed_while_it_was_opened(tmp_path, monkeypatch):
         ({"Y": np.ones((2, 4))}, ValueError, "same number of columns"),
         ({"kernel": "ntk"}, TypeError, "kernel must be an ntk_fast.ArcCosine, NNGP or NTK"),
         ({"dtype": "int8"}, ValueError, "dtype must be float32 or float64"),
+        ({"resume": "no"}, TypeError, "resume must be True or False; got 'no'"),
+        ({"progress": 3}, TypeError, "progress must be a function"),
         ({"n_threads": 0}, ValueError, "n_threads must be a whole number"),
         ({"backend": "gpu"}, ValueError, "backend must be one of"),
     ],
@@ -564,8 +652,13 @@ def test_what_cannot_be_read_is_refused(tmp_path):
     np.save(path, np.array([[{}]]), allow_pickle=True)
     with pytest.raises(ValueError, match=r"is not a whole .npy file"):
         ntk.read_gram(path)
-    np.save(path, np.zeros(3))
-    with pytest.raises(ValueError, match="must hold a matrix"):
+    for foreign in (np.zeros(3), np.array([["a", "b"]]), np.zeros((2, 2), dtype=int)):
+        np.save(path, foreign)
+        with pytest.raises(ValueError, match="must hold a matrix of reals"):
+            ntk.read_gram(path)
+    with open(path, "wb") as file:
+        np.savez(file, K=np.zeros((2, 2)))
+    with pytest.raises(ValueError, match=r"is not a whole .npy file of numbers"):
         ntk.read_gram(path)
     (tmp_path / "K.zarr").mkdir()
     with pytest.raises(ValueError, match="is not a Zarr array"):

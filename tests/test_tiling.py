@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ntk_fast as ntk
+from ntk_fast import tiling
 from ntk_fast.backends.base import Tile
 from ntk_fast.tiling import make_tiles, run_tiles
 
@@ -200,3 +201,25 @@ def test_an_unhandled_ctrl_c_ends_the_process_as_usual(tmp_path):
         _, errors = process.communicate(timeout=20)
     assert process.returncode == -signal.SIGINT
     assert errors.rstrip().endswith(b"KeyboardInterrupt")
+
+
+def test_tiles_within_a_tile_stop_when_the_outer_run_is_stopped():
+    """A block of a matrix on disk is filled tile by tile by one worker: it need not be finished first."""
+    outer = make_tiles(2, 1, symmetric=False, block_rows=1, block_columns=1)
+    inner = make_tiles(9, 1, symmetric=False, block_rows=1, block_columns=1)
+    is_inside, filled = threading.Event(), []
+
+    def part(tile: Tile) -> None:
+        is_inside.set()
+        tiling._worker.run.stop.wait()
+        filled.append(tile)
+
+    def fill(tile: Tile) -> None:
+        if tile == outer[0]:
+            is_inside.wait()
+            raise ValueError("the run stops here")
+        run_tiles(inner, lambda: part, 1)
+
+    with pytest.raises(ValueError, match="the run stops here"):
+        run_tiles(outer, lambda: fill, 2)
+    assert filled == inner[:1], "the part that it was at, and no other"

@@ -17,10 +17,12 @@ import numpy as np
 from ntk_fast.backends.base import FillTile, Tile
 from ntk_fast.disk import sync_path
 from ntk_fast.out_of_core.block_matrix import BlockMatrix
-from ntk_fast.out_of_core.journal import Journal
+from ntk_fast.out_of_core.journal import Journal, stamp_of
 from ntk_fast.out_of_core.store import Store
 from ntk_fast.threads import single_threaded_blas
 from ntk_fast.tiling import Progress, run_tiles
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 #: How much is written, or how long it takes, between two entries of the journal: what a kill may cost.
 CHECKPOINT_BYTES = 256 << 20
@@ -78,15 +80,15 @@ def write_blocks(
             raise FileExistsError(f"{path} has appeared meanwhile; the finished matrix is {store.path}.")
         store.replace(path)
         sync_path(path.parent)
-        journal.remove()
+        journal.finish(stamp_of(path))
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in DISK_FULL:
             raise
         share = f"{int(journal.finished.sum())} of {len(tiles)} blocks are written and kept"
         sentence = f"The disk is full: {share}; make room, and call again with resume=True"
         raise OSError(error.errno, sentence, str(path)) from error
     finally:
-        if not journal.finished.any():  # nothing worth keeping
+        if not journal.finished.any() and not journal.stamp:  # nothing worth keeping
             store.remove()
             journal.remove()
 

@@ -118,12 +118,9 @@ class NpyStore:
     def remove(self) -> None:
         self.path.unlink(missing_ok=True)
 
-    def is_finished(self, path: Path) -> bool:
-        try:
-            stored = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (ValueError, EOFError):
-            return False
-        return stored.shape == self.shape and stored.dtype == self.dtype and stored.flags.c_contiguous
+    def refuse_to_replace(self, path: Path) -> None:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "is a folder, and is not replaced by a file", str(path))
 
 
 def _transposed(values: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,8 @@ def read_gram(
     stored, is_upper = _open_npy(path) if path.is_file() else _open_zarr(path)
     rows = _range(row_start, row_stop, stored.shape[0], "row")
     columns = _range(column_start, column_stop, stored.shape[1], "column")
+    if path.is_dir():
+        _refuse_missing_chunks(path, stored.chunks, rows, columns, is_upper)
     values = np.array(stored[rows, columns])
     if is_upper and rows.stop > columns.start + 1:
         below = np.arange(rows.start, rows.stop)[:, None] > np.arange(columns.start, columns.stop)
@@ -73,10 +76,12 @@ def read_gram(
 def _open_npy(path: Path) -> tuple[Any, bool]:
     try:
         stored = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise ValueError(f"{path} is not a whole .npy file: {error}.") from None
-    if stored.ndim != 2:
-        raise ValueError(f"{path} must hold a matrix; got an array of shape {stored.shape}.")
+    except (ValueError, EOFError, OSError):
+        stored = None
+    if not isinstance(stored, np.ndarray):
+        raise ValueError(f"{path} is not a whole .npy file of numbers.")
+    if stored.ndim != 2 or stored.dtype.kind != "f":
+        raise ValueError(f"{path} must hold a matrix of reals; got shape {stored.shape} of {stored.dtype}.")
     return stored, False
 
 
@@ -92,6 +97,17 @@ def _open_zarr(path: Path) -> tuple[Any, bool]:
     if not isinstance(about, dict) or stored.ndim != 2:
         raise ValueError(f"{path} is a Zarr array that write_gram did not write.")
     return stored, about["triangle"] == "upper"
+
+
+def _refuse_missing_chunks(path: Path, chunks: tuple[int, int], rows: slice, columns: slice, is_upper: bool) -> None:
+    """Raise if a chunk of a range is not there: Zarr would take it for zeros."""
+    spans = [
+        range(part.start // size, -(-part.stop // size)) for part, size in zip((rows, columns), chunks, strict=True)
+    ]
+    for i, j in itertools.product(*spans):
+        place = (min(i, j), max(i, j)) if is_upper else (i, j)
+        if not path.joinpath("c", *map(str, place)).is_file():
+            raise ValueError(f"{path} is damaged: its chunk {place} is missing; write it again.")
 
 
 def _range(start: int, stop: int | None, n: int, name: str) -> slice:

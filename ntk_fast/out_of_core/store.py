@@ -47,5 +47,5 @@ class Store(Protocol):
     def remove(self) -> None:
         """Remove the temporary store, if there is one."""
 
-    def is_finished(self, path: Path) -> bool:
-        """Return whether there is a finished store of this layout, shape and dtype at a path."""
+    def refuse_to_replace(self, path: Path) -> None:
+        """Raise if what is at a path is not what such a store may take the place of."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from contextlib import closing
-from dataclasses import astuple
+import shutil
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,20 +16,18 @@ from ntk_fast.backends import choose_backend
 from ntk_fast.engines import chosen_engine
 from ntk_fast.gram import check_both
 from ntk_fast.out_of_core.block_matrix import BlockMatrix
-from ntk_fast.out_of_core.blocks_to_disk import write_blocks
-from ntk_fast.out_of_core.journal import Journal
+from ntk_fast.out_of_core.blocks_to_disk import DISK_FULL, write_blocks
+from ntk_fast.out_of_core.journal import Journal, stamp_of
 from ntk_fast.out_of_core.npy_store import NpyStore
-from ntk_fast.out_of_core.read import read_gram
 from ntk_fast.out_of_core.row_blocks import sliceable
 from ntk_fast.out_of_core.store import Store
 from ntk_fast.out_of_core.zarr_store import ZarrStore
 from ntk_fast.threads import choose_n_threads
 from ntk_fast.tiling import Progress, make_tiles
-from ntk_fast.validation import check_whole_number
+from ntk_fast.validation import check_flag, check_progress, check_whole_number
 from ntk_fast.version import __version__
 
 if TYPE_CHECKING:
-    from ntk_fast.backends.base import Tile
     from ntk_fast.kernels import Kernel
 
 DEFAULT_CHUNK_SIZE = 1024
@@ -52,9 +51,10 @@ def write_gram(
 ) -> None:
     """Write the Gram matrix ``K[i, j] = kernel(X[i], Y[j])`` to disk, without ever holding much of it in memory.
 
-    Until it is finished the store is called `path` + ".partial", with a journal, `path` + ".journal", beside it. Killed
-    or interrupted at any moment and called again with ``resume=True``, it goes on where it was, and ends with the same
-    bits as if nothing had happened. A full disk is an error that keeps what was done.
+    Until it is finished the store is called `path` + ".partial". Its journal, `path` + ".journal", says which blocks
+    are finished, and afterwards of which kernel and rows the store is. Killed or interrupted at any moment and called
+    again with ``resume=True``, it goes on where it was, and ends with the same bits as if nothing had happened. A full
+    disk is an error that keeps what was done.
 
     Parameters
     ----------
@@ -67,7 +67,8 @@ def write_gram(
     Y : array-like of shape (m, n_features), optional
         None: the rows of `X`; the matrix is then symmetric.
     resume : bool, default False
-        Go on with an unfinished store; begin if there is none; do nothing if `path` is finished and is this matrix.
+        Go on with an unfinished store; begin if there is none; do nothing if `path` is finished, is unchanged and is
+        this matrix, as its journal says.
     overwrite : bool, default False
         Replace what is at `path` once the new matrix is finished, and give up an unfinished store; with `resume` only
         if it is of another matrix.
@@ -87,10 +88,11 @@ def write_gram(
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as above, the result would overflow, or the unfinished store is of another kernel, other
-        rows, another dtype, layout, backend or version.
+        If an argument is not as above, the result would overflow, or what is to be resumed is of another kernel, other
+        rows, another dtype, layout, backend or version, or has changed.
     FileExistsError
-        If there is a store at `path`, or an unfinished one, and neither `resume` nor `overwrite` say what to do.
+        If there is something at `path`, or an unfinished store, and neither `resume` nor `overwrite` say what to do; if
+        it is no Zarr store, or the journal's name is taken, whatever they say.
     BlockingIOError
         If another process is writing this store.
     OSError
@@ -110,12 +112,17 @@ def write_gram(
     """
     path = Path(path)
     _check_layout(path, chunk_size, compressor, triangle, symmetric=Y is None)
+    resume, overwrite = check_flag(resume, "resume"), check_flag(overwrite, "overwrite")
+    check_progress(progress)
     chosen, engine, threads = choose_backend(backend), chosen_engine(backend), choose_n_threads(n_threads)
     x_rows, y_rows = sliceable(X, "X"), None if Y is None else sliceable(Y, "Y")
+    for name, rows in (("X", x_rows), ("Y", y_rows)):
+        if isinstance(rows, np.memmap) and path.exists() and os.path.samefile(str(rows.filename), path):
+            raise ValueError(f"path must not be the file that {name} is mapped from; got {path}.")
     # of no rows: their dtype and columns are checked here, their values block by block
     x_start, _ = check_both(x_rows[:0], None if y_rows is None else y_rows[:0], dtype)
     shape = (x_rows.shape[0], (x_rows if y_rows is None else y_rows).shape[0])
-    partial = path.with_name(path.name + ".partial")
+    partial = partial_name(path)
     store: Store
     if path.suffix == ".npy":
         store = NpyStore(partial, shape, x_start.dtype, Y is None)
@@ -123,9 +130,9 @@ def write_gram(
         size = DEFAULT_CHUNK_SIZE if chunk_size is None else chunk_size
         about = {"kernel": repr(kernel), "triangle": triangle}
         store = ZarrStore(partial, shape, x_start.dtype, Y is None, size, compressor, about)
-    with closing(Journal(path.with_name(path.name + ".journal"), path)) as journal, closing(store):
+    with _named_errors(path), closing(Journal(journal_name(path), path)) as journal, closing(store):
         try:
-            goes_on = _find_unfinished(path, store, journal, resume, overwrite)
+            is_begun = _find_begun(path, store, journal, resume, overwrite)
             matrix = BlockMatrix(kernel, x_rows, y_rows, x_start.dtype, chosen)
             tiles = make_tiles(
                 *shape,
@@ -133,28 +140,61 @@ def write_gram(
                 block_rows=store.block_shape[0],
                 block_columns=store.block_shape[1],
             )
-            if resume and path.exists() and not goes_on and _is_this(path, store, matrix, tiles, overwrite):
-                journal.remove()  # of a run that was killed when the store had its name already
-                if progress is not None:
-                    n_entries = sum(tile.n_entries for tile in tiles)
-                    progress(n_entries, n_entries)
-                return
             identity = {
                 "kernel": repr(kernel),
-                "rows": matrix.fingerprints,
-                "shape": list(shape),
                 "dtype": x_start.dtype.name,
+                "shape": list(shape),
+                "rows": matrix.fingerprints,
                 "store": store.description,
                 "engine": str(engine),
                 "version": __version__,
             }
-            if not (goes_on and resume and _is_same(path, journal.identity, identity, overwrite)):
+            goes_on = is_begun and resume and _is_same(path, journal, identity, overwrite)
+            if goes_on and _has_its_name(path, store, journal):
+                if progress is not None:
+                    n_entries = sum(tile.n_entries for tile in tiles)
+                    progress(n_entries, n_entries)
+                return
+            if not goes_on:
                 store.remove()
                 journal.begin(identity, len(tiles))
             write_blocks(path, store, journal, matrix, tiles, threads, progress, overwrite)
         finally:
             if journal.identity is None:
                 journal.remove()
+
+
+def partial_name(path: Path) -> Path:
+    """Return what a store is called until it is finished."""
+    return path.with_name(path.name + ".partial")
+
+
+def journal_name(path: Path) -> Path:
+    """Return what its journal is called."""
+    return path.with_name(path.name + ".journal")
+
+
+def discard_unfinished(path: Path) -> None:
+    """Remove an unfinished store and its journal; raises if another process is writing it."""
+    partial = partial_name(path)
+    with closing(Journal(journal_name(path), path)) as journal:
+        if partial.is_dir():
+            shutil.rmtree(partial)
+        else:
+            partial.unlink(missing_ok=True)
+        if not journal.stamp:
+            journal.remove()
+
+
+@contextmanager
+def _named_errors(path: Path) -> Iterator[None]:
+    """Have errors of a full disk, which come without a file's name, say where."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in DISK_FULL and error.filename is None:
+            raise OSError(error.errno, "The disk is full; make room, and call again", str(path)) from error
+        raise
 
 
 def _check_layout(path: Path, chunk_size: int | None, compressor: Any, triangle: str, *, symmetric: bool) -> None:
@@ -176,44 +216,50 @@ def _check_layout(path: Path, chunk_size: int | None, compressor: Any, triangle:
         raise ValueError("triangle='upper' needs a symmetric matrix: one without Y.")
 
 
-def _find_unfinished(path: Path, store: Store, journal: Journal, resume: bool, overwrite: bool) -> bool:
-    """Return whether there is an unfinished store; raise if it, or a finished one, must not be touched."""
-    begun = store.path.exists()
-    if begun and journal.identity is None and not overwrite:
+def _find_begun(path: Path, store: Store, journal: Journal, resume: bool, overwrite: bool) -> bool:
+    """Return whether there is a store with a journal; raise if what there is must not be touched, or cannot be told."""
+    store.refuse_to_replace(path)
+    has_partial, has_journal = store.path.exists(), journal.identity is not None
+    if has_partial and not has_journal and not overwrite:
         raise FileExistsError(
             f"{store.path} exists and has no journal; remove it, or pass overwrite=True to begin anew."
         )
-    unfinished = begun and journal.identity is not None
-    if unfinished and not (resume or overwrite):
+    if has_partial and not (resume or overwrite):
         raise FileExistsError(
             f"{path} was begun and not finished; pass resume=True to go on, or overwrite=True to begin anew."
         )
-    if path.exists() and not overwrite and (unfinished or not resume):
-        raise FileExistsError(f"{path} exists already; pass overwrite=True to replace it.")
-    return unfinished
+    if path.exists() and not overwrite:
+        if not resume or has_partial or (has_journal and not journal.finished.all()):
+            raise FileExistsError(f"{path} exists already; pass overwrite=True to replace it.")
+        if not has_journal:
+            raise FileExistsError(
+                f"{path} exists, and no journal beside it says what it is; pass overwrite=True to replace it."
+            )
+    return has_journal and (has_partial or path.exists())
 
 
-def _is_this(path: Path, store: Store, matrix: BlockMatrix, tiles: list[Tile], overwrite: bool) -> bool:
-    """Return whether a finished store is this matrix: whether its first rows are, on which all rows of Y (X) bear."""
-    first = [tile for tile in tiles if tile.row_start == 0]
-    if store.is_finished(path) and all(
-        np.array_equal(read_gram(path, *astuple(tile)), matrix.block(tile)) for tile in first
-    ):
-        return True
-    if not overwrite:
+def _has_its_name(path: Path, store: Store, journal: Journal) -> bool:
+    """Return whether the journal's store is finished, and still what is at its path."""
+    if store.path.exists() or not journal.finished.all():
+        return False
+    if not journal.stamp:  # killed between the last two steps of all
+        journal.finish(stamp_of(path))
+    if journal.stamp != stamp_of(path):
         raise ValueError(
-            f"{path} is finished, and is not this matrix as this engine computes it; pass overwrite=True to replace it."
+            f"{path} has changed since it was finished; pass overwrite=True to write it again, or remove its journal."
         )
-    return False
+    return True
 
 
-def _is_same(path: Path, begun: dict[str, Any] | None, identity: dict[str, Any], overwrite: bool) -> bool:
-    """Return whether an unfinished store is of the same matrix, layout, engine and version."""
+def _is_same(path: Path, journal: Journal, identity: dict[str, Any], overwrite: bool) -> bool:
+    """Return whether a store is of the same matrix, layout, engine and version."""
+    begun = journal.identity
     assert begun is not None
     for name, value in identity.items():
         if begun.get(name) != value:
             if overwrite:
                 return False
             change = "other rows" if name == "rows" else f"{name} {begun.get(name)!r}, and now it is {value!r}"
-            raise ValueError(f"{path} was begun with {change}; pass overwrite=True to begin anew.")
+            was = "was written" if journal.stamp else "was begun"
+            raise ValueError(f"{path} {was} with {change}; pass overwrite=True to begin anew.")
     return True

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
+import secrets
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,9 @@ from ntk_fast.disk import sync_path
 
 #: Rows and columns of a block, at least, in a matrix of eight times as many: small chunks are computed several at once.
 BLOCK_ROWS = 1024
+
+#: The file that makes a folder a Zarr array, and its name until the array is finished.
+METADATA, HIDDEN_METADATA = "zarr.json", "zarr.json.unfinished"
 
 #: Of the array: what `read_gram` needs to know of it.
 ATTRIBUTE = "ntk_fast"
@@ -73,8 +78,12 @@ class ZarrStore:
     def open(self, fresh: bool) -> None:
         import zarr
 
+        metadata, hidden = self.path / METADATA, self.path / HIDDEN_METADATA
         if not fresh:
+            if hidden.exists():
+                hidden.rename(metadata)
             self._array = zarr.open_array(self.path, mode="r+")
+            metadata.rename(hidden)
             return
         self.remove()
         self._array = zarr.create_array(
@@ -88,6 +97,7 @@ class ZarrStore:
             chunk_key_encoding={"name": "default", "separator": "/"},
             config={"write_empty_chunks": True},
         )
+        metadata.rename(hidden)  # until the end: nobody can open what is not finished
 
     def write(self, tile: Tile, values: NDArray[np.floating[Any]]) -> None:
         self._write(tile.row_start, tile.column_start, values)
@@ -116,7 +126,10 @@ class ZarrStore:
     def finish(self) -> None:
         for left_over in self.path.rglob("*.partial"):  # of chunks that were being written when a process was killed
             left_over.unlink()
-        sync_path(self.path / "zarr.json")
+        hidden = self.path / HIDDEN_METADATA
+        if hidden.exists():
+            hidden.rename(self.path / METADATA)
+        sync_path(self.path / METADATA)
         sync_path(self.path)
 
     def close(self) -> None:
@@ -124,9 +137,8 @@ class ZarrStore:
 
     def replace(self, path: Path) -> None:
         # a folder cannot take another one's name: what has it is put aside first
-        aside = path.with_name(path.name + ".replaced")
+        aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}.replaced")
         if path.exists():
-            shutil.rmtree(aside, ignore_errors=True)
             path.rename(aside)
         self.path.rename(path)
         shutil.rmtree(aside, ignore_errors=True)
@@ -135,15 +147,9 @@ class ZarrStore:
         if self.path.exists():
             shutil.rmtree(self.path)
 
-    def is_finished(self, path: Path) -> bool:
-        import zarr
-
-        try:
-            stored = zarr.open_array(path, mode="r")
-        except (FileNotFoundError, ValueError):
-            return False
-        layout = (stored.shape, stored.dtype, stored.chunks, stored.attrs.get(ATTRIBUTE))
-        return layout == (self.shape, self.dtype, (self._chunk_size, self._chunk_size), self._about)
+    def refuse_to_replace(self, path: Path) -> None:
+        if path.exists() and not (path / METADATA).is_file():
+            raise FileExistsError(errno.EEXIST, "is no Zarr store, and is not replaced by one", str(path))
 
 
 def _codec(compressor: Any) -> Any:
