@@ -140,7 +140,12 @@ class KernelOperator(LinearOperator):
         if V.dtype.kind not in "fiub":
             raise TypeError(f"Vectors must hold real numbers; got dtype {V.dtype}.")
         vectors = np.zeros((V.shape[1], _spread(len(V) + PADDING, self.dtype)), dtype=self.dtype)
-        vectors[:, : len(V)] = V.T
+        with np.errstate(over="ignore"):
+            vectors[:, : len(V)] = V.T
+        if np.isinf(vectors).any() and np.isfinite(V).all():
+            raise ValueError(
+                f"Vectors must fit in {self.dtype}; one holds {np.abs(V).max():.3g}: pass dtype='float64'."
+            )
         task = ProductTask(self.kernel.recursion, self._entry, x, y, vectors)
         sums = _multiply(task, self._backend, self._n_threads)
         if y is None:

@@ -14,6 +14,7 @@ from sklearn.gaussian_process.kernels import Kernel as SklearnKernel
 
 from ntk_fast.derivatives import VarianceParameters, gram_derivatives
 from ntk_fast.kernels import Kernel
+from ntk_fast.validation import check_positive
 
 
 class GaussianProcessKernel(SklearnKernel):
@@ -48,12 +49,29 @@ class GaussianProcessKernel(SklearnKernel):
 
     @property
     def _parameters(self) -> VarianceParameters:
+        if not isinstance(self.kernel, Kernel):
+            raise TypeError(
+                f"kernel must be an ntk_fast.ArcCosine, NNGP or NTK; got {self.kernel!r} of type "
+                f"{type(self.kernel).__name__}."
+            )
         return VarianceParameters(self.kernel, self.per_layer)
+
+    @property
+    def _checked_bounds(self) -> tuple[float, float]:
+        try:
+            low, high = (check_positive(bound, "bounds_of_variances") for bound in self.bounds_of_variances)
+        except (TypeError, ValueError):
+            low = high = 0.0
+        if not low < high:
+            raise ValueError(
+                f"bounds_of_variances must be a pair of numbers, 0 < low < high; got {self.bounds_of_variances!r}."
+            )
+        return low, high
 
     @property
     def hyperparameters(self) -> list[Hyperparameter]:
         """The variances in `theta`, as scikit-learn describes hyperparameters."""
-        bounds = np.array([self.bounds_of_variances])
+        bounds = np.array([self._checked_bounds])
         return [
             Hyperparameter(name if len(layers) > 1 or not self.per_layer else f"{name}[{layers[0]}]", "numeric", bounds)
             for name, layers in self._parameters.groups
@@ -66,12 +84,15 @@ class GaussianProcessKernel(SklearnKernel):
 
     @theta.setter
     def theta(self, theta: ArrayLike) -> None:
-        self.kernel = self._parameters.kernel_at(theta)
+        parameters, values = self._parameters, np.asarray(theta, dtype=np.float64)
+        if values.shape != parameters.theta.shape:
+            raise ValueError(f"theta must have shape {parameters.theta.shape}; got {values.shape}.")
+        self.kernel = parameters.kernel_at(values)
 
     @property
     def bounds(self) -> NDArray[np.float64]:
         """Logarithms of the bounds, (n_parameters, 2)."""
-        return np.tile(np.log(self.bounds_of_variances), (len(self._parameters.groups), 1))
+        return np.tile(np.log(self._checked_bounds), (len(self._parameters.groups), 1))
 
     def __call__(
         self, X: ArrayLike, Y: ArrayLike | None = None, eval_gradient: bool = False
@@ -93,12 +114,12 @@ class GaussianProcessKernel(SklearnKernel):
         """
         if eval_gradient and Y is not None:
             raise ValueError("eval_gradient needs Y to be None.")
-        K = self.kernel(X, Y)
+        K = self.kernel(X, Y, dtype=np.float64)  # what scikit-learn solves with
         return (K, gram_derivatives(self._parameters, X).transpose(1, 2, 0)) if eval_gradient else K
 
     def diag(self, X: ArrayLike) -> NDArray[np.floating]:
         """Return the diagonal of the Gram matrix of `X`."""
-        return self.kernel.diag(X)
+        return self.kernel.diag(X, dtype=np.float64)
 
     def is_stationary(self) -> bool:
         """Return False: these kernels are functions of norms and angles, not of differences."""

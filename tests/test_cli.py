@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.metadata
 import os
 import signal
@@ -161,6 +162,16 @@ BAD_INPUT: list[tuple[str, Callable[[], object] | None, list[str]]] = [
     ),
     ("gram plain.csv --out K.npy", lambda: Path("plain.csv").write_text("1,2\n3,x\n"), ["column 2", "line 2", "'x'"]),
     ("gram hole.csv --out K.npy", lambda: Path("hole.csv").write_text("a,b\n1,2\n3,\n"), ["'b'", "line 3", "empty"]),
+    (
+        "gram hole1.csv --out K.npy",
+        lambda: Path("hole1.csv").write_text("1.5,NA,2\n1,2,3\n"),
+        ["column 2", "line 1", "'NA'"],
+    ),
+    (
+        "gram quote.csv --out K.npy",
+        lambda: Path("quote.csv").write_text('1,2\n3,"4\n' + "5,6\n" * 50_000),
+        ["quote.csv", "quote"],
+    ),
     ("gram ragged.csv --out K.npy", lambda: Path("ragged.csv").write_text("1,2\n3,4,5\n"), ["line 2", "3 cells"]),
     ("gram bytes.csv --out K.npy", lambda: Path("bytes.csv").write_bytes(b"\xff\xfe1,2"), ["bytes.csv", "UTF-8"]),
     ("gram rows.npy --out K.npy --other w.npy", lambda: np.save("w.npy", np.ones((2, 4))), ["columns", "3", "4"]),
@@ -202,10 +213,30 @@ def test_bad_input_ends_in_one_sentence(
 def test_a_full_disk_is_refused_before_any_work(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 100})())
+    def full(file: int, offset: int, length: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    before = set(os.listdir())
     assert run("gram rows.npy --out K.npy") == 2
-    assert "free" in capsys.readouterr().err
-    assert not Path("K.npy").exists()
+    assert "K.npy: The disk is full; nothing was kept. With --resume" in capsys.readouterr().err
+    assert set(os.listdir()) == before
+
+
+def test_a_folder_that_is_read_only_is_known_before_any_work(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    assert run("gram rows.npy --out K.npy") == 2
+    assert "K.npy cannot be written: its folder is read-only." in capsys.readouterr().err
+
+
+def test_a_second_run_does_not_disturb_what_another_left(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "K.npy.partial").write_bytes(b"half a matrix")
+    (folder / "K.npy.journal").write_text('{"identity": {}, "stamp": "", "finished": "10"}')
+    assert run("gram rows.npy --out K.npy") == 2
+    assert "was begun and not finished; pass --resume to go on, or --force to begin anew" in capsys.readouterr().err
+    assert (folder / "K.npy.partial").read_bytes() == b"half a matrix"
 
 
 class TestCsv:
@@ -216,6 +247,7 @@ class TestCsv:
             ("a,b\n1,2\n3,4\n", ["a", "b"]),
             ("a,2020\n1,2\n3,4\n", ["a", "2020"]),
             ('"a, b",c\n1,2\n3,4\n', ["a, b", "c"]),
+            ('"a; x",b\n1,2\n3,4\n', ["a; x", "b"]),
             ("a;b\n1;2\n3;4", ["a", "b"]),
             ("1\t2\r\n3\t4\r\n", ["1", "2"]),
             ("\ufeffa,b\n1,2\n3,4\n", ["a", "b"]),
@@ -258,7 +290,7 @@ class TestInfo:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_leaves_nothing_behind(folder: Path, number: signal.Signals, code: int) -> None:
     rows = np.random.default_rng(0).standard_normal((3000, 5))
     np.save("many.npy", rows)

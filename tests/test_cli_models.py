@@ -267,7 +267,11 @@ class TestGramStores:
         assert run(f"gram rows.npy --out {out} --depth 3 {other}") == 0
         expected = ntk.NTK(3)(X, X) if other else ntk.NTK(3)(X)
         assert np.array_equal(ntk.read_gram(out.split()[0]), expected)
-        assert set(os.listdir()) == before | {out.split()[0]}
+        name, *resume = out.split()
+        assert set(os.listdir()) == before | {name} | ({f"{name}.journal"} if resume else set())
+        if resume:  # what is finished is recognised
+            assert run(f"gram rows.npy --out {out} --depth 3 {other}") == 0
+            assert run(f"gram rows.npy --out {out} --depth 2 {other}") == 2
 
     def test_an_existing_store_is_kept_without_force(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         pytest.importorskip("zarr")
@@ -303,7 +307,7 @@ class TestGramStores:
                     raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr(gram_command, "shown_progress", lambda description: Interrupting())
+            patch.setattr(gram_command, "shown_progress", lambda description, unit: Interrupting())
             assert run(f"gram many.npy --out {name} --resume") == 130
         assert not Path(name).exists()
         assert Path(f"{name}.partial").exists()
@@ -324,3 +328,23 @@ class TestGramStores:
         before = set(os.listdir())
         assert run("gram rows.npy --out K.zarr") == 130
         assert set(os.listdir()) == before
+
+
+class TestColumnsThatAreNotWhatTheySeem:
+    def test_one_word_among_numbers_is_no_classification(
+        self, folder: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        write_csv("rate.csv", ["a", "stars"], [X[:, 0], np.array(["NA", *map(str, range(59))])])
+        assert run("fit rate.csv --target stars --model m.ntk") == 2
+        assert "The targets are numbers but for 'NA'" in capsys.readouterr().err
+        assert run("fit rate.csv --target stars --model m.ntk --task classification") == 0
+
+    @pytest.mark.parametrize("cells", [[""] * 60, ["?"] * 60, ["1.5"] * 59 + [""]])
+    def test_an_unusable_column_of_targets_does_not_stop_predictions(
+        self, model: Path, capsys: pytest.CaptureFixture[str], cells: list[str]
+    ) -> None:
+        write_csv("new.csv", ["a", "b", "c", "y"], [*X.T, np.array(cells)])
+        assert run("predict value.ntk new.csv --out p.csv") == 0
+        assert "no errors" in capsys.readouterr().out
+        assert len(column("p.csv")) == 61
+        assert run("predict value.ntk new.csv --out q.csv --target y") == 2

@@ -129,6 +129,13 @@ def test_a_model_of_another_kind(data, tmp_path):
     write_model_file(path, {**header, "estimator": "Unheard"}, arrays)
     with pytest.raises(ValueError, match="holds a Unheard, which this release of ntk_fast does not know"):
         ntk.load_model(path)
+    for wrong in ({"fitted": None}, {"parameters": {"new_option": 1}}):
+        write_model_file(path, {key: value for key, value in {**header, **wrong}.items() if value is not None}, arrays)
+        with pytest.raises(ValueError, match=r"holds a NTKRegressor that this release .* cannot read"):
+            ntk.load_model(path)
+    write_model_file(path, {}, {})
+    with pytest.raises(ValueError, match="holds a None, which this release"):
+        ntk.load_model(path)
     header["parameters"]["kernel"] = {"kernel": ["Unheard", {}]}
     write_model_file(path, header, arrays)
     with pytest.raises(ValueError, match="has a kernel Unheard, which this release"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 
 import ntk_fast as ntk
@@ -105,6 +106,24 @@ def test_depths_are_compared(data):
     assert value == pytest.approx(process.log_marginal_likelihood_value_, rel=1e-12)
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize(("rows_scale", "targets_scale"), [(1.0, 1e-6), (1.0, 1e6), (1e6, 1.0), (1e-4, 1.0)])
+def test_fitting_finds_the_scale_of_rows_and_targets(data, rows_scale, targets_scale):
+    X, y, X_new = data
+    prior = ntk.NTK(2, bias_variance=0.1)
+    expected = ntk.NTKGaussianProcessRegressor(prior).fit(X, y).predict(X_new)
+    process = ntk.NTKGaussianProcessRegressor(prior).fit(rows_scale * X, targets_scale * y)
+    error = process.predict(rows_scale * X_new) / targets_scale - expected
+    assert np.sqrt((error**2).mean()) < 0.5 * expected.std()
+
+
+def test_a_maximum_at_a_bound_is_a_warning(data):
+    X, _, _ = data
+    exact = np.linalg.cholesky(ntk.NTK(1)(X)) @ np.random.default_rng(0).standard_normal(len(X))
+    with pytest.warns(ConvergenceWarning, match="largest at a bound of what was fitted: noise_variance = "):
+        ntk.NTKGaussianProcessRegressor(ntk.NTK(1)).fit(X, exact)
+
+
 def test_restarts_do_no_worse_and_repeat(data):
     X, y, _ = data
     prior = ntk.NTK(2, weight_variance=1e3, bias_variance=1e3)
@@ -135,6 +154,10 @@ def test_samples_have_the_posterior_mean_and_covariance(data):
         ({"fitted": ("depth",)}, ValueError, "fitted must hold names out of .*; got 'depth'"),
         ({"depths": (0,)}, ValueError, "depths must be a whole number >= 1"),
         ({"depths": ()}, ValueError, "at least one depth"),
+        ({"depths": 3}, TypeError, "depths must be a sequence of whole numbers >= 1, or None; got 3"),
+        ({"fitted": None}, TypeError, "fitted must be a sequence of names; got None"),
+        ({"per_layer": "no"}, TypeError, "per_layer must be True or False; got 'no'"),
+        ({"normalize_y": "no"}, TypeError, "normalize_y must be True or False; got 'no'"),
         ({"n_restarts": -1}, ValueError, "n_restarts"),
         ({"kernel": 3}, TypeError, "kernel must be"),
     ],
@@ -152,5 +175,7 @@ def test_bad_calls(data):
         process.predict(X_new, return_std=True, return_cov=True)
     with pytest.raises(ValueError, match=r"theta must have shape \(0,\)"):
         process.log_marginal_likelihood([1.0])
+    with pytest.raises(ValueError, match="theta must hold logarithms from -300 to 300"):
+        process.set_params(fitted=("noise_variance",)).log_marginal_likelihood([1000.0])
     with pytest.raises(ValueError, match="singular to working precision"):
         ntk.NTKGaussianProcessRegressor(noise_variance=0.0, fitted=()).fit(np.vstack([X, X]), np.append(y, y))

@@ -85,3 +85,21 @@ def test_gaussian_processes_fit_it_alone_and_in_sums(data):
 def test_equality():
     assert ntk.GaussianProcessKernel(PRIOR) == ntk.GaussianProcessKernel(PRIOR)
     assert ntk.GaussianProcessKernel(PRIOR) != ntk.GaussianProcessKernel(ntk.NTK(2))
+
+
+@pytest.mark.parametrize("bounds", ["fixed", (-1, 1e-5), (1, 1), 3, (1, 2, 3)])
+def test_bad_bounds(bounds):
+    with pytest.raises(ValueError, match="bounds_of_variances must be a pair of numbers, 0 < low < high; got"):
+        _ = ntk.GaussianProcessKernel(ntk.NTK(2), bounds_of_variances=bounds).bounds
+
+
+def test_bad_kernels_and_thetas():
+    with pytest.raises(TypeError, match=r"kernel must be an ntk_fast.ArcCosine, NNGP or NTK; got 3"):
+        _ = ntk.GaussianProcessKernel(3).theta
+    with pytest.raises(ValueError, match=r"theta must have shape \(2,\); got \(1,\)"):
+        ntk.GaussianProcessKernel(ntk.NTK(2, bias_variance=0.1)).clone_with_theta([1.0])
+
+
+def test_single_precision_rows_are_solved_with_in_double():
+    X = np.random.default_rng(0).standard_normal((20, 3)).astype(np.float32)
+    assert ntk.GaussianProcessKernel(ntk.NTK(2))(X).dtype == np.float64

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import ntk_fast as ntk
+from ntk_fast import memory
 from ntk_fast.solvers import Cholesky, ConjugateGradient, ConvergenceWarning, Nystroem, Spectral
 from ntk_fast.solvers.cholesky import CholeskyFactor, gram_matrix
 from ntk_fast.solvers.conjugate_gradient import conjugate_gradients
@@ -252,3 +253,39 @@ def test_reports_go_from_nothing_to_all(solver, data):
     assert said
     assert all(share is None or 0 <= share <= 1 for _, share in said)
     assert max(share for _, share in said if share is not None) == 1
+
+
+@pytest.mark.parametrize("ridge", [0.0, 1e-13])
+def test_conjugate_gradients_on_a_singular_matrix_stay_sane_and_suggest_a_ridge(data, ridge):
+    rows, targets = np.repeat(data[0], 2, axis=0), np.random.default_rng(0).standard_normal((2 * len(data[0]), 1))
+    with pytest.warns(ConvergenceWarning, match=r"may be singular: raise ridge, to [0-9.e-]+ for one") as caught:
+        solution = ConjugateGradient(rank=100).solve(ntk.NTK(2), rows, targets, ridge)
+    assert solution.residuals[-1].max() <= 1, "no worse than zero"
+    assert np.abs(ntk.NTK(2)(rows) @ solution.coefficients).max() < 10
+    suggested = float(str(caught[0].message).split("to ")[-1].split()[0])
+    assert ConjugateGradient(rank=100).solve(ntk.NTK(2), rows, targets, suggested).converged
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e200])
+@pytest.mark.parametrize("solver", [ConjugateGradient(rank=20), Nystroem(n_centres=50)])
+def test_targets_of_any_size(solver, data, scale):
+    expected = solver.solve(ntk.NTK(2), *data, ridge=0.1).coefficients
+    found = solver.solve(ntk.NTK(2), data[0], scale * data[1], ridge=0.1).coefficients
+    np.testing.assert_allclose(found / scale, expected, rtol=1e-6, atol=1e-6 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("solver", [Cholesky(), Spectral(), ConjugateGradient(), Nystroem(n_centres=5)])
+def test_extreme_kernels_are_refused_and_zero_kernels_predict_zero(solver, data):
+    for scale in (1e-60, 1e60):
+        with pytest.raises(ValueError, match=r"must lie between 1e-100 and 1e\+100 to solve with it: scale the rows"):
+            solver.solve(ntk.NTK(2), scale * data[0], data[1], ridge=0.1)
+    solution = solver.solve(ntk.NTK(2), 0 * data[0], data[1], ridge=0.1)
+    np.testing.assert_array_equal(ntk.NTK(2)(data[0], solution.rows) @ solution.coefficients, 0)
+
+
+def test_what_does_not_fit_in_memory_is_refused_with_what_to_do(data, monkeypatch):
+    monkeypatch.setattr(memory, "SMALL_RESULT", 0)
+    monkeypatch.setattr(memory, "available_bytes", lambda: 1e6)
+    for solver in (Spectral(), Nystroem(n_centres=300)):
+        with pytest.raises(MemoryError, match=r"The 300 x 300 kernel matrix .* solver='cg' or 'nystroem'"):
+            solver.solve(ntk.NTK(2), *data, ridge=0.1)

@@ -2,7 +2,7 @@
 
     info, gram, fit, predict, demo, theory    the commands
     kernel_arguments     the options that name a kernel
-    row_files            rows from .npy, .npz and .csv; `labelled_rows`: with their targets
+    row_files            rows from .npy, .npz and .csv (`csv_file`); `labelled_rows`: with their targets
     prediction           predictions in blocks and their errors; `model_picture`: their picture
     new_files            result files that are whole or not there
     progress, table      what the terminal shows
@@ -28,7 +28,10 @@ from ntk_fast.cli.parser import Parser
 from ntk_fast.version import __version__
 
 #: Exit codes; those of signals as shells give them, 128 and the signal's number.
-BAD_INPUT, INTERRUPTED, BROKEN_PIPE, TERMINATED = 2, 130, 141, 143
+BAD_INPUT, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
+
+#: Signals that end a process, and give it the time to clean up.
+ENDING_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,7 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with _plain_warnings(), _terminates_like_an_error():
             parsed.run(parsed)
-            sys.stdout.flush()
+            if sys.stdout is not None:
+                sys.stdout.flush()
     except KeyboardInterrupt:
         return _complain(parsed.prog, "interrupted", INTERRUPTED)
     except BrokenPipeError:  # whoever read our output has seen enough
@@ -78,16 +82,19 @@ def _plain_warnings() -> Iterator[None]:
 
 @contextmanager
 def _terminates_like_an_error() -> Iterator[None]:
-    """Let SIGTERM unwind the stack as Ctrl-C does, so that no temporary file stays behind."""
+    """Let the signals that end a process unwind the stack as Ctrl-C does, so that no temporary file stays behind."""
 
     def terminate(signal_number: int, frame: FrameType | None) -> None:
-        sys.exit(TERMINATED)
+        sys.exit(128 + signal_number)
 
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, terminate)
+    # SIGHUP: its terminal was closed; it stays ignored where nohup had it so
+    numbers = [number for number in ENDING_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = [(number, signal.signal(number, terminate)) for number in numbers]
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before:
+            signal.signal(number, handler)

@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 import ntk_fast
+from ntk_fast.cli.csv_file import is_number
 from ntk_fast.cli.kernel_arguments import add_kernel_arguments, kernel_from
 from ntk_fast.cli.labelled_rows import LabelledRows, add_target_arguments, read_labelled_rows
 from ntk_fast.cli.new_files import check_new
 from ntk_fast.cli.parser import Subparsers, add_command
 from ntk_fast.cli.prediction import check_picture, draw_model, error_lines, predict_in_blocks
 from ntk_fast.cli.progress import shown_stages
-from ntk_fast.cli.row_files import is_number
 from ntk_fast.cli.table import aligned
 from ntk_fast.threads import choose_n_threads
 
@@ -103,6 +103,13 @@ def _task_and_target(task: str | None, data: LabelledRows) -> tuple[str, NDArray
     """Return what to fit, and the targets as it wants them: labels that are whole numbers stay such."""
     assert data.target is not None
     is_text = data.target.dtype.kind == "U"
+    if task is None and is_text:
+        cells = data.target.tolist()
+        text = next(cell for cell in cells if not is_number(cell))
+        if any(map(is_number, cells)):
+            raise ValueError(
+                f"The targets are numbers but for {text!r}: mend it, or pass --task classification if they are labels."
+            )
     if task is None:
         task = "classification" if is_text else "regression"
     if task == "regression" and is_text:

@@ -11,10 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import ntk_fast
-from ntk_fast import gram
 from ntk_fast.backends import BACKENDS
 from ntk_fast.cli.kernel_arguments import add_kernel_arguments, kernel_from
-from ntk_fast.cli.new_files import check_new, check_new_store, new_npy, new_store
+from ntk_fast.cli.new_files import check_new, check_new_store
 from ntk_fast.cli.parser import Subparsers, add_command
 from ntk_fast.cli.progress import shown_progress
 from ntk_fast.cli.row_files import is_archive, read_rows
@@ -22,10 +21,12 @@ from ntk_fast.cli.table import aligned
 from ntk_fast.engines import chosen_engine
 from ntk_fast.gram import check_both
 from ntk_fast.kernels import Kernel
+from ntk_fast.out_of_core.blocks_to_disk import DISK_FULL
+from ntk_fast.out_of_core.write import discard_unfinished, journal_name
 from ntk_fast.threads import choose_n_threads
 
-#: Entries that the summary looks at at a time.
-BLOCK_ENTRIES = 1 << 22
+#: Entries that the summary looks at at a time, and the largest file that it reads again.
+BLOCK_ENTRIES, MOST_BYTES_TO_LOOK_AT = 1 << 22, 4 << 30
 
 
 def add_parser(commands: Subparsers) -> None:
@@ -61,29 +62,19 @@ def run(arguments: argparse.Namespace) -> None:
     x, y = _read(arguments)
     shape = (len(x), len(x if y is None else y))
     description = f"{shape[0]} x {shape[1]} {kernel}"
-    before = time.perf_counter()
-    if target.suffix.lower() == ".npy" and not arguments.resume:
-        with new_npy(arguments.out, shape, x.dtype, arguments.force) as result:
-            start = time.perf_counter()
-            with shown_progress(description) as progress:
-                gram(kernel, x, y, out=result, backend=engine.backend, n_threads=n_threads, progress=progress)
-            seconds = time.perf_counter() - start
-            ranges = _value_ranges(result, is_symmetric=y is None)
-        in_all = time.perf_counter() - before
-        speed = f"{seconds:.3g} s, {shape[0] * shape[1] / seconds:.3g} entries/s; with the disk {in_all:.3g} s"
-    else:
-        with shown_progress(description) as progress:
-            options = {"backend": engine.backend, "n_threads": n_threads, "progress": progress}
-            _write_store(arguments, kernel, x, y, options)
-        ranges = []  # the store may be larger than memory: it is not read again
-        speed = f"{time.perf_counter() - before:.3g} s with the disk"
+    start = time.perf_counter()
+    with shown_progress(description, "entries") as progress:
+        options = {"backend": engine.backend, "n_threads": n_threads, "progress": progress}
+        _write(arguments, target, kernel, x, y, options)
+    seconds = time.perf_counter() - start
     summary = [
         ("written", f"{arguments.out}: {shape[0]} x {shape[1]} {x.dtype}, {_size(target) / 1e6:.4g} MB"),
         ("kernel", repr(kernel)),
-        ("time", speed),
+        ("time", f"{seconds:.3g} s with the disk, {shape[0] * shape[1] / seconds:.3g} entries/s"),
         ("computed by", f"{engine}, {n_threads} threads"),
-        *ranges,
     ]
+    if target.suffix.lower() == ".npy" and _size(target) <= MOST_BYTES_TO_LOOK_AT:
+        summary += _value_ranges(np.load(target, mmap_mode="r", allow_pickle=False), is_symmetric=y is None)
     print(aligned(summary))
 
 
@@ -100,22 +91,31 @@ def _check_out(arguments: argparse.Namespace) -> Path:
     return target
 
 
-def _write_store(
+def _write(
     arguments: argparse.Namespace,
+    target: Path,
     kernel: Kernel,
     x: NDArray[np.floating[Any]],
     y: NDArray[np.floating[Any]] | None,
     options: dict[str, Any],
 ) -> None:
-    """Write with write_gram: with --resume in place, where unfinished work stays, else whole or not at all."""
-    if not arguments.resume:
-        with new_store(arguments.out, arguments.force) as path:
-            ntk_fast.write_gram(kernel, x, path, y, **options)
-        return
+    """Write the matrix; without --resume nothing but a whole matrix stays, neither unfinished work nor its journal."""
     try:
-        ntk_fast.write_gram(kernel, x, arguments.out, y, resume=True, overwrite=arguments.force, **options)
-    except (FileExistsError, ValueError) as error:
-        raise type(error)(str(error).replace("overwrite=True", "--force")) from None
+        ntk_fast.write_gram(kernel, x, target, y, resume=arguments.resume, overwrite=arguments.force, **options)
+    except (FileExistsError, ValueError) as error:  # found before any work: what there is stays
+        sentence = str(error).replace("resume=True", "--resume").replace("overwrite=True", "--force")
+        raise type(error)(sentence) from None
+    except BlockingIOError:
+        raise
+    except BaseException as error:
+        if not arguments.resume:
+            discard_unfinished(target)
+            if isinstance(error, OSError) and error.errno in DISK_FULL:
+                sentence = "The disk is full; nothing was kept. With --resume what is done would be"
+                raise OSError(error.errno, sentence, str(target)) from None
+        raise
+    if not arguments.resume:
+        journal_name(target).unlink(missing_ok=True)
 
 
 def _size(path: Path) -> int:

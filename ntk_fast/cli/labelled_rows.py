@@ -9,14 +9,14 @@ import argparse
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ntk_fast.cli.row_files import csv_lines, is_archive, is_header, is_number, read_rows
+from ntk_fast.cli.csv_file import is_number, opened_csv
+from ntk_fast.cli.row_files import is_archive, read_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +27,7 @@ class LabelledRows:
     target: NDArray[Any] | None  # (n,): float64, or text
     names: list[str] | None  # of the features: the header of a CSV file that has one
     target_name: str | None
+    unused: str | None = None  # why the usual column of targets, which is there, is not used
 
 
 def add_target_arguments(parser: argparse.ArgumentParser, required: bool) -> None:
@@ -63,7 +64,7 @@ def read_labelled_rows(
         Columns to take, in this order, from a CSV file that has a header; other columns are passed over. By default all
         but the target.
     usual_target : str, optional
-        The column of targets, if `target` is not given and a header has it.
+        The column of targets, if `target` is not given, a header has it, and no cell of it is empty.
 
     Raises
     ------
@@ -125,40 +126,29 @@ def _position(column: str, names: Sequence[str], path: Path) -> int:
 
 
 def _read_csv(path: Path, target: str | None, features: Sequence[str] | None, usual_target: str | None) -> LabelledRows:
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            first = file.readline()
-            delimiter = next((mark for mark in ";\t" if mark in first), ",")
-            file.seek(0)
-            beginning = [cells for _, cells in islice(csv_lines(file, delimiter), 2)]
-            if not beginning:
-                raise ValueError(f"{path} is empty.")
-            has_header = is_header(*beginning)
-            names = beginning[0] if has_header else [str(i + 1) for i in range(len(beginning[0]))]
-            if target is None and has_header and usual_target in names:
-                target = usual_target
-            target_at = None if target is None else _position(target, names, path)
-            taken = _taken(names, target_at, features if has_header else None, path)
-            file.seek(0)
-            lines = islice(csv_lines(file, delimiter), int(has_header), None)
-            values, labels = array("d"), []
-            for line, cells in lines:
-                if len(cells) != len(names):
-                    raise ValueError(f"{path}: line {line} has {len(cells)} cells, the first line has {len(names)}.")
-                for column in taken:
-                    values.append(_number(cells[column], names[column], line, path))
-                if target_at is not None:
-                    if not cells[target_at]:
-                        raise ValueError(f"{path}: column {names[target_at]!r} is empty in line {line}.")
-                    labels.append(cells[target_at])
-    except UnicodeDecodeError:
-        raise ValueError(f"{path} is not a text file in UTF-8.") from None
+    with opened_csv(path) as file:
+        names = file.names
+        is_usual = target is None and file.has_header and usual_target in names
+        column = usual_target if is_usual else target
+        target_at = None if column is None else _position(column, names, path)
+        taken = _taken(names, target_at, features if file.has_header else None, path)
+        values, labels, unused = array("d"), [], None
+        for line, cells in file.rows():
+            for position in taken:
+                values.append(_number(cells[position], names[position], line, path))
+            if target_at is not None:
+                if not cells[target_at]:
+                    unused = f"column {names[target_at]!r} is empty in line {line}"
+                    if not is_usual:
+                        raise ValueError(f"{path}: {unused}.")
+                labels.append(cells[target_at])
     rows = np.frombuffer(values, dtype=np.float64).reshape(-1, len(taken)) if values else np.empty((0, len(taken)))
     return LabelledRows(
         rows,
-        None if target_at is None else _numbers_or_text(labels, names[target_at], path),
-        [names[column] for column in taken] if has_header else None,
-        names[target_at] if target_at is not None and has_header else None,
+        None if target_at is None or unused else _numbers_or_text(labels, names[target_at], path),
+        [names[position] for position in taken] if file.has_header else None,
+        names[target_at] if target_at is not None and file.has_header else None,
+        unused,
     )
 
 

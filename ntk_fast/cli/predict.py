@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> None:
         features=getattr(model, "column_names_", None),
         usual_target=target_name,
     )
-    target = _check_against(model, data, arguments)
+    target, unused = _check_against(model, data, arguments)
     start = time.perf_counter()
     predicted = predict_in_blocks(model, data.rows, f"Predicting {len(data.rows)} rows")
     seconds = time.perf_counter() - start
@@ -65,6 +65,8 @@ def run(arguments: argparse.Namespace) -> None:
     ]
     if target is not None:
         lines += error_lines(model, target, predicted)
+    elif unused is not None:
+        lines.append(("no errors", unused))
     if arguments.plot is not None:
         assert target is not None
         draw_model(arguments.plot, arguments.force, model, target, predicted, "rows")
@@ -83,28 +85,37 @@ def _check_outputs(arguments: argparse.Namespace) -> None:
     check_picture(arguments.plot, arguments.force)
 
 
-def _check_against(model: Any, data: LabelledRows, arguments: argparse.Namespace) -> NDArray[Any] | None:
-    """Return the true targets as the model has them; refuse rows and targets that do not suit it."""
+def _check_against(
+    model: Any, data: LabelledRows, arguments: argparse.Namespace
+) -> tuple[NDArray[Any] | None, str | None]:
+    """Return the true targets as the model has them, or why there are none; refuse what does not suit the model.
+
+    Targets that nobody asked for, in the column that was the target in training, are not used if they do not suit it.
+    """
     expected, found = model.n_features_in_, data.rows.shape[1]
     if found != expected:
         hint = ""
         if data.target is None and found == expected + 1:
             hint = "; if one of them is the target, name it with --target"
         raise ValueError(f"{arguments.rows} has {found} columns, and the model was fitted on {expected}{hint}.")
-    target = data.target
+    target, unused = data.target, data.unused
+    wants_text = is_classifier(model) and np.asarray(model.classes_).dtype.kind in "UO"
+    kinds = "text" if wants_text else "numbers"
+    is_asked_for = arguments.target is not None or arguments.target_file is not None
+    if target is not None and not is_asked_for and (target.dtype.kind == "U") != wants_text:
+        target, unused = None, f"column {data.target_name!r} does not hold {kinds}, as in training"
     if target is None:
         if arguments.plot is not None:
-            raise ValueError("--plot draws predictions beside true targets: pass --target or --target-file.")
-        return None
+            reason = f" ({unused})" if unused else ""
+            raise ValueError(f"--plot draws predictions beside true targets: pass --target or --target-file{reason}.")
+        return None, unused
     if not getattr(model, "single_target_", True):
         raise ValueError(
             f"{arguments.model} predicts several targets, and errors are reported for one: leave --target."
         )
-    wants_text = is_classifier(model) and np.asarray(model.classes_).dtype.kind in "UO"
     if (target.dtype.kind == "U") != wants_text:
-        kinds = "text" if wants_text else "numbers"
         raise ValueError(f"The targets of {arguments.target_file or arguments.rows} must be {kinds}, as in training.")
-    return target
+    return target, None
 
 
 def _write(path: Path, force: bool, predicted: NDArray[Any], name: str) -> None:

@@ -19,7 +19,7 @@ BLOCK_ROWS = 1 << 14
 def predict_in_blocks(model: Any, rows: NDArray[np.floating[Any]], description: str) -> NDArray[Any]:
     """Return the model's predictions, with progress."""
     parts = []
-    with shown_progress(description) as progress:
+    with shown_progress(description, "rows") as progress:
         for start in range(0, len(rows), BLOCK_ROWS):
             parts.append(model.predict(rows[start : start + BLOCK_ROWS]))
             progress(min(start + BLOCK_ROWS, len(rows)), len(rows))

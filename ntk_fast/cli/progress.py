@@ -16,13 +16,21 @@ SECONDS_BETWEEN_LINES = 5.0
 
 
 @contextmanager
-def shown_progress(description: str) -> Iterator[Progress]:
-    """Yield a function to call with the entries done and in all."""
-    if _has_bar():
-        with _bar(description) as (bar, task):
-            yield lambda done, total: bar.update(task, completed=done, total=total)
-    else:
-        yield _lines(description)
+def shown_progress(description: str, unit: str) -> Iterator[Progress]:
+    """Yield a function to call with how many units (entries, rows, ...) are done and in all."""
+    if not _has_bar():
+        yield _lines(description, unit)
+        return
+    with _bar(description) as (bar, task):
+        begun: list[tuple[float, int]] = []
+
+        def show(done: int, total: int) -> None:
+            now = time.monotonic()
+            begun[:] = begun or [(now, done)]
+            rate = _rate(done - begun[0][1], now - begun[0][0], unit)
+            bar.update(task, completed=done, total=total, rate=rate)
+
+        yield show
 
 
 @contextmanager
@@ -79,23 +87,32 @@ def _bar(description: str) -> Iterator[tuple[Any, Any]]:
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
+        TextColumn("{task.fields[rate]}"),
     )
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        yield progress, progress.add_task(description, total=None)
+        yield progress, progress.add_task(description, total=None, rate="")
 
 
-def _lines(description: str) -> Progress:
+def _lines(description: str, unit: str) -> Progress:
     start = last = time.monotonic()
+    first: int | None = None  # what an earlier run had done
     finished = False
 
     def show(done: int, total: int) -> None:
-        nonlocal last, finished
+        nonlocal last, finished, first
         now = time.monotonic()
+        first = done if first is None else first
         if finished or (done < total and now - last < SECONDS_BETWEEN_LINES):
             return
         last, finished = now, done == total
         seconds = now - start
-        left = f", {seconds * (total - done) / done:.0f} s left" if 0 < done < total else ""
-        print(f"{description}: {done / total:.0%} after {seconds:.1f} s{left}", file=sys.stderr, flush=True)
+        left = f", {seconds * (total - done) / (done - first):.0f} s left" if first < done < total else ""
+        rate = _rate(done - first, seconds, unit)
+        share = done / total if total else 1.0
+        print(f"{description}: {share:.0%} after {seconds:.1f} s, {rate}{left}", file=sys.stderr, flush=True)
 
     return show
+
+
+def _rate(count: int, seconds: float, unit: str) -> str:
+    return f"{count / seconds if seconds > 0 else 0:.3g} {unit}/s"

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
+import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ntk_fast.cli.csv_file import CsvFile, is_number, opened_csv
 from ntk_fast.validation import check_rows, refuse_not_finite
 
 #: What a file that is cut short, damaged or of another kind raises in NumPy's readers.
@@ -88,75 +88,33 @@ def _read_npz(path: Path, key: str | None) -> NDArray[Any]:
 
 
 def read_csv(path: Path) -> tuple[NDArray[np.float64], list[str]]:
-    """Return the numbers of a CSV file and the names of its columns: "1", "2", ... if it has no header.
-
-    The first line is a header if a cell of it is not a number where the second line's is, or if none of it is. Cells
-    are separated by semicolons or tabs if the first line has them, else by commas.
-    """
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            first = file.readline()
-            delimiter = next((mark for mark in ";\t" if mark in first), ",")
-            file.seek(0)
-            beginning = [cells for _, cells in islice(csv_lines(file, delimiter), 2)]
-            if not beginning:
-                raise ValueError(f"{path} is empty.")
-            header = is_header(*beginning)
-            names = beginning[0] if header else [str(i + 1) for i in range(len(beginning[0]))]
-            if header and len(beginning) == 1:
-                return np.empty((0, len(names))), names
-            file.seek(0)
-            numbers = _parse_fast(file, delimiter, int(header))
-            if numbers is None or numbers.shape[1] != len(names):
-                file.seek(0)
-                numbers = _parse_line_by_line(file, delimiter, header, names, path)
-    except UnicodeDecodeError:
-        raise ValueError(f"{path} is not a text file in UTF-8.") from None
-    return numbers, names
+    """Return the numbers of a CSV file and the names of its columns: see `csv_file`."""
+    with opened_csv(path) as file:
+        numbers = _parse_fast(file)
+        if numbers is None or numbers.shape[1] != len(file.names):
+            numbers = _parse_line_by_line(file)
+        return numbers, file.names
 
 
-def _parse_fast(file: Any, delimiter: str, n_header_lines: int) -> NDArray[np.float64] | None:
+def _parse_fast(file: CsvFile) -> NDArray[np.float64] | None:
     """Parse with NumPy; None if that does not work, whatever the reason."""
-    try:
-        return np.loadtxt(file, delimiter=delimiter, skiprows=n_header_lines, quotechar='"', comments=None, ndmin=2)
-    except ValueError:
-        return None
+    text = islice(file.text(), int(file.has_header), None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that there are no rows
+        try:
+            return np.loadtxt(text, delimiter=file.delimiter, quotechar='"', comments=None, ndmin=2)
+        except ValueError:
+            return None
 
 
-def _parse_line_by_line(file: Any, delimiter: str, header: bool, names: list[str], path: Path) -> NDArray[np.float64]:
+def _parse_line_by_line(file: CsvFile) -> NDArray[np.float64]:
     """Parse what NumPy's reader refuses: it is more lenient about blanks, and says where a number is missing."""
     rows = []
-    for line, cells in islice(csv_lines(file, delimiter), int(header), None):
-        if len(cells) != len(names):
-            raise ValueError(f"{path}: line {line} has {len(cells)} cells, the first line has {len(names)}.")
-        for name, cell in zip(names, cells, strict=True):
+    for line, cells in file.rows():
+        for name, cell in zip(file.names, cells, strict=True):
             if not is_number(cell):
-                column = f"column {name!r}" if header else f"column {name}"
+                column = f"column {name!r}" if file.has_header else f"column {name}"
                 found = f"holds {cell!r}" if cell else "is empty there"
-                raise ValueError(f"{path}: {column} is not numeric: line {line} {found}.")
+                raise ValueError(f"{file.path}: {column} is not numeric: line {line} {found}.")
         rows.append([float(cell) for cell in cells])
-    return np.array(rows)
-
-
-def csv_lines(file: Any, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Lines that are not blank, with their numbers."""
-    reader = csv.reader(file, delimiter=delimiter)
-    for cells in reader:
-        if any(cell.strip() for cell in cells):
-            yield reader.line_num, [cell.strip() for cell in cells]
-
-
-def is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return "_" not in cell
-
-
-def is_header(first: list[str], second: list[str] | None = None) -> bool:
-    if not any(map(is_number, first)):
-        return True
-    return second is not None and any(
-        not is_number(above) and is_number(below) for above, below in zip(first, second, strict=False)
-    )
+    return np.array(rows) if rows else np.empty((0, len(file.names)))

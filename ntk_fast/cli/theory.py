@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _run_one(name: str, arguments: argparse.Namespace) -> Outcome:
-    with shown_progress(name) as show:
+    with shown_progress(name, "steps") as show:
         return theory.run([name], arguments.out, arguments.quick, lambda _, done, total: show(done, total))[name]
 
 

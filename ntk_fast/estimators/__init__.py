@@ -50,8 +50,7 @@ def load_model(path: str | os.PathLike[str]) -> Any:
         If it cannot be opened.
     """
     header, arrays = read_model_file(path)
-    if header["estimator"] not in ESTIMATORS:
-        raise ValueError(
-            f"{os.fspath(path)!r} holds a {header['estimator']}, which this release of ntk_fast does not know."
-        )
-    return ESTIMATORS[header["estimator"]]._restored(header, arrays)
+    kind = header.get("estimator")
+    if kind not in ESTIMATORS:
+        raise ValueError(f"{os.fspath(path)!r} holds a {kind}, which this release of ntk_fast does not know.")
+    return ESTIMATORS[kind]._restored(header, arrays, path)

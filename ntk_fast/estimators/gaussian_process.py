@@ -14,14 +14,14 @@ from __future__ import annotations
 import itertools
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import minimize
+from scipy.optimize import brentq, minimize
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
@@ -36,15 +36,22 @@ from ntk_fast.kernels import NNGP, NTK, Kernel
 from ntk_fast.solvers.base import Report, silent
 from ntk_fast.solvers.cholesky import CholeskyFactor, gram_matrix
 from ntk_fast.threads import aside, single_threaded_blas
-from ntk_fast.validation import check_not_negative, check_whole_number
+from ntk_fast.validation import check_flag, check_not_negative, check_whole_number
 
 Reals = NDArray[np.floating]
 
 NOISE = "noise_variance"
 FITTED = (*VARIANCES, NOISE)
-#: What fitted variances are kept between, and the least noise: 1e-10 of the prior variance, so that A stays regular.
+#: How far below and above the least and the largest start variances are fitted; and the least and the largest noise, in
+#: units of the targets' mean square.
 BOUNDS = (1e-5, 1e5)
-LEAST_NOISE = 1e-10
+NOISE_BOUNDS = (1e-10, 1e5)
+#: Of a variance.
+LARGEST_LOGARITHM = 300
+#: The largest logarithm of the number by which a prior is brought to the scale of the targets.
+SCALES = 60.0
+#: How near to a bound, in logarithms, a fitted variance is as good as at it.
+AT_BOUND = 1e-3
 #: Factorising so small a matrix gains nothing from BLAS's threads, and loses five times where processors are busy.
 MOST_ROWS_FOR_ONE_THREAD = 500
 #: Multiplications in a block of the rows that deviations are computed for: a fraction of a second.
@@ -64,6 +71,15 @@ class _Model:
         return self.variances.kernel
 
     @property
+    def names(self) -> list[str]:
+        """Of the entries of theta."""
+        layers = len(self.kernel.recursion.weight_variances)
+        shown = [
+            name if len(group) > 1 or layers == 1 else f"{name}[{group[0]}]" for name, group in self.variances.groups
+        ]
+        return [*shown, *([NOISE] if self.fits_noise else [])]
+
+    @property
     def theta(self) -> Reals:
         noise = [math.log(self.noise_variance)] if self.fits_noise else []
         return np.append(self.variances.theta, noise)
@@ -72,6 +88,10 @@ class _Model:
         theta = np.asarray(theta, dtype=np.float64)
         if theta.shape != self.theta.shape:
             raise ValueError(f"theta must have shape {self.theta.shape}; got {theta.shape}.")
+        if not (np.abs(theta) <= LARGEST_LOGARITHM).all():
+            raise ValueError(
+                f"theta must hold logarithms from -{LARGEST_LOGARITHM} to {LARGEST_LOGARITHM}; got {theta}."
+            )
         n_variances = len(self.variances.groups)
         noise = math.exp(theta[-1]) if self.fits_noise else self.noise_variance
         kernel = self.variances.kernel_at(theta[:n_variances])
@@ -123,7 +143,8 @@ class NTKGaussianProcessRegressor(SavedEstimator, MultiOutputMixin, RegressorMix
         Depths to compare; the kernel's own if None. Each layer beyond the first takes the variances of the kernel's
         last layer.
     n_restarts : int >= 0, default 0
-        How many times fitting starts again from variances drawn log-uniformly from their bounds, 1e-5 to 1e5.
+        How many times more fitting starts, from variances drawn log-uniformly from their bounds: 1e-5 to 1e5 times
+        those given, and those that bring the prior to the targets' scale, where fitting starts a second time.
     normalize_y : bool, default False
         Whether targets are brought to mean 0 and variance 1 first; predictions are brought back.
     random_state : int, RandomState or None, default None
@@ -207,7 +228,7 @@ class NTKGaussianProcessRegressor(SavedEstimator, MultiOutputMixin, RegressorMix
         Warns
         -----
         sklearn.exceptions.ConvergenceWarning
-            If the maximum was not reached.
+            If the maximum was not reached, or lies at a bound.
         """
         models, report = self._models(), choose_report(report)
         n_restarts = check_whole_number(self.n_restarts, "n_restarts", 0)
@@ -217,7 +238,7 @@ class NTKGaussianProcessRegressor(SavedEstimator, MultiOutputMixin, RegressorMix
         single_target = targets.ndim == 1
         targets = targets.reshape(len(targets), -1)
         mean, scale = np.zeros(targets.shape[1]), np.ones(targets.shape[1])
-        if self.normalize_y:
+        if check_flag(self.normalize_y, "normalize_y"):
             mean, deviation = targets.mean(axis=0), targets.std(axis=0)
             scale = np.where(deviation > 0, deviation, 1.0)
         targets = (targets - mean) / scale
@@ -238,16 +259,21 @@ class NTKGaussianProcessRegressor(SavedEstimator, MultiOutputMixin, RegressorMix
         """Return where fitting starts, at each depth."""
         kernel = choose_kernel(self.kernel)
         noise = check_not_negative(self.noise_variance, NOISE)
+        per_layer = check_flag(self.per_layer, "per_layer")
+        if not isinstance(self.fitted, Iterable):
+            raise TypeError(f"fitted must be a sequence of names; got {self.fitted!r}.")
         names = (self.fitted,) if isinstance(self.fitted, str) else tuple(self.fitted)
         for name in names:
             if name not in FITTED:
                 raise ValueError(f"fitted must hold names out of {', '.join(map(repr, FITTED))}; got {name!r}.")
+        if self.depths is not None and not isinstance(self.depths, Iterable):
+            raise TypeError(f"depths must be a sequence of whole numbers >= 1, or None; got {self.depths!r}.")
         variances = tuple(name for name in VARIANCES if name in names)
         fits_noise = NOISE in names and noise > 0
         kernels = [kernel] if self.depths is None else [_at_depth(kernel, depth) for depth in self.depths]
         if not kernels:
             raise ValueError("depths must hold at least one depth; got none.")
-        return [_Model(VarianceParameters(k, bool(self.per_layer), variances), noise, fits_noise) for k in kernels]
+        return [_Model(VarianceParameters(k, per_layer, variances), noise, fits_noise) for k in kernels]
 
     def log_marginal_likelihood(
         self, theta: ArrayLike | None = None, eval_gradient: bool = False
@@ -382,11 +408,13 @@ def _maximise(
 
         return model.at(theta).log_likelihood(X, targets, with_gradient, report_within)
 
-    bounds = np.log(np.tile(BOUNDS, (len(start), 1)))
+    size = float((targets**2).mean()) or 1.0
+    starts = [start, _scaled_start(model, X, size)]
+    bounds = np.array([np.min(starts, axis=0) + np.log(BOUNDS[0]), np.max(starts, axis=0) + np.log(BOUNDS[1])])
     if model.fits_noise:
-        bounds[-1, 0] = math.log(LEAST_NOISE * max(float(model.kernel.diag(X, dtype=np.float64).mean()), 1e-290))
-        bounds[-1, 1] = max(bounds[-1, 1], bounds[-1, 0])
-    starts = [np.clip(start, *bounds.T), *(generator.uniform(*bounds.T) for _ in range(n_restarts))]
+        bounds[:, -1] = np.log(size * np.array(NOISE_BOUNDS))
+    starts = [np.clip(theta, *bounds) for theta in starts]
+    starts += [generator.uniform(*bounds) for _ in range(n_restarts)]
 
     def objective(theta: Reals) -> tuple[float, Reals]:
         try:
@@ -397,7 +425,7 @@ def _maximise(
 
     with single_threaded_blas() if len(X) <= MOST_ROWS_FOR_ONE_THREAD else nullcontext():
         evaluate(start, with_gradient=False)  # a start that is singular is the caller's to hear of
-        found = [minimize(objective, theta, jac=True, method="L-BFGS-B", bounds=bounds) for theta in starts]
+        found = [minimize(objective, theta, jac=True, method="L-BFGS-B", bounds=bounds.T) for theta in starts]
     best = min(found, key=lambda result: result.fun)
     if not best.success:
         warnings.warn(
@@ -406,4 +434,41 @@ def _maximise(
             ConvergenceWarning,
             stacklevel=3,
         )
+    at_bound = np.flatnonzero(np.abs(best.x - bounds).min(axis=0) < AT_BOUND)
+    if len(at_bound):
+        names = [model.names[parameter] for parameter in at_bound]
+        values = ", ".join(f"{name} = {np.exp(best.x[k]):.2g}" for name, k in zip(names, at_bound, strict=True))
+        warnings.warn(
+            f"The likelihood is largest at a bound of what was fitted: {values}. Scale the rows and the targets to "
+            "about 1, start elsewhere, or leave out of `fitted` what the data do not determine.",
+            ConvergenceWarning,
+            stacklevel=3,
+        )
     return -float(best.fun), model.at(best.x)
+
+
+def _scaled_start(model: _Model, X: NDArray[np.floating], size: float) -> Reals:
+    """Return the theta where variances are multiplied by one number so that the prior has the targets' size.
+
+    Bias variances by its power if that is less: they must not come to outweigh the rows.
+    """
+    theta = model.theta.copy()
+    groups = model.variances.groups
+    is_bias = np.array([name == "bias_variance" for name, _ in groups], dtype=bool)
+    n_layers = model.kernel.recursion.depth + 1
+
+    def moved(shift: float) -> Reals:
+        result = theta.copy()
+        result[: len(groups)] += np.where(is_bias, min(shift, n_layers * shift), shift)
+        return result
+
+    def excess(shift: float) -> float:
+        diagonal = model.at(moved(shift)).kernel.diag(X, dtype=np.float64)
+        return math.log(max(float(diagonal.mean()), 1e-300) / size)
+
+    low, high = -SCALES / n_layers, SCALES / n_layers
+    if len(groups) and excess(low) < 0 < excess(high):
+        theta = moved(brentq(excess, low, high, xtol=1e-2))
+    if model.fits_noise:
+        theta[-1] = math.log(size / 10)
+    return theta

@@ -34,6 +34,8 @@ def _encode(value: Any, name: str, arrays: Arrays) -> Any:
             return {"strings": name}
         arrays[name] = value
         return {"array": name}
+    if isinstance(value, range):
+        value = list(value)
     if isinstance(value, tuple | list):
         items = [_encode(item, f"{name}.{index}", arrays) for index, item in enumerate(value)]
         return {"tuple" if isinstance(value, tuple) else "list": items}
@@ -116,16 +118,20 @@ class SavedEstimator:
             If it cannot be opened.
         """
         header, arrays = read_model_file(path)
-        if header["estimator"] != cls.__name__:
-            raise ValueError(
-                f"{os.fspath(path)!r} holds a {header['estimator']}, not a {cls.__name__}: "
-                f"read it with {header['estimator']}.load."
-            )
-        return cls._restored(header, arrays)
+        kind = header.get("estimator")
+        if kind != cls.__name__:
+            raise ValueError(f"{os.fspath(path)!r} holds a {kind}, not a {cls.__name__}: read it with {kind}.load.")
+        return cls._restored(header, arrays, path)
 
     @classmethod
-    def _restored(cls, header: dict[str, Any], arrays: Arrays) -> Self:
-        estimator = cls(**{name: _decode(value, arrays) for name, value in header["parameters"].items()})
-        for name, value in header["fitted"].items():
-            setattr(estimator, name, _decode(value, arrays))
+    def _restored(cls, header: dict[str, Any], arrays: Arrays, path: str | os.PathLike[str]) -> Self:
+        try:
+            estimator = cls(**{name: _decode(value, arrays) for name, value in header["parameters"].items()})
+            for name, value in header["fitted"].items():
+                setattr(estimator, name, _decode(value, arrays))
+        except (KeyError, TypeError) as error:
+            raise ValueError(
+                f"{os.fspath(path)!r} holds a {cls.__name__} that this release of ntk_fast cannot read ({error}): "
+                f"it was written by release {header.get('ntk_fast')}."
+            ) from None
         return estimator

@@ -124,7 +124,7 @@ def write_gram(
     shape = (x_rows.shape[0], (x_rows if y_rows is None else y_rows).shape[0])
     partial = partial_name(path)
     store: Store
-    if path.suffix == ".npy":
+    if path.suffix.lower() == ".npy":
         store = NpyStore(partial, shape, x_start.dtype, Y is None)
     else:
         size = DEFAULT_CHUNK_SIZE if chunk_size is None else chunk_size
@@ -198,11 +198,11 @@ def _named_errors(path: Path) -> Iterator[None]:
 
 
 def _check_layout(path: Path, chunk_size: int | None, compressor: Any, triangle: str, *, symmetric: bool) -> None:
-    if path.suffix not in (".npy", ".zarr"):
+    if path.suffix.lower() not in (".npy", ".zarr"):
         raise ValueError(f"path must end in .npy or .zarr; got {str(path)!r}.")
     if triangle not in ("both", "upper"):
         raise ValueError(f"triangle must be 'both' or 'upper'; got {triangle!r}.")
-    if path.suffix == ".npy":
+    if path.suffix.lower() == ".npy":
         for name, value, default in (
             ("chunk_size", chunk_size, None),
             ("compressor", compressor, None),

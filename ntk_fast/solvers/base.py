@@ -16,6 +16,10 @@ from ntk_fast.kernels import Kernel
 Report = Callable[[str, float | None], None]
 
 
+#: The largest entry of a kernel matrix lies between this and one over it: beyond, squares leave the range of float64.
+LEAST_KERNEL = 1e-100
+
+
 def silent(stage: str, share: float | None) -> None:
     """The report of those who want none."""
 
@@ -41,6 +45,23 @@ class Solution:
 def without_iterations(rows: NDArray[np.floating], coefficients: NDArray[np.floating]) -> Solution:
     """Return the solution of a direct method."""
     return Solution(rows, np.ascontiguousarray(coefficients), np.zeros((1, coefficients.shape[1])))
+
+
+def power_of_two(targets: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return for each column a power of two near its largest entry: dividing by it changes no bit but the exponent."""
+    exponents = np.frexp(np.abs(targets).max(axis=0, initial=0.0))[1]
+    return np.ldexp(1.0, np.clip(exponents, -1000, 1000))
+
+
+def refuse_extreme(diagonal: NDArray[np.floating]) -> float:
+    """Return the largest entry of a kernel matrix's diagonal; raise if solving with it would over- or underflow."""
+    largest = float(diagonal.max(initial=0.0))
+    if largest and not LEAST_KERNEL <= largest <= 1 / LEAST_KERNEL:
+        raise ValueError(
+            f"The kernel of the rows reaches {largest:.3g}, and must lie between {LEAST_KERNEL:g} and "
+            f"{1 / LEAST_KERNEL:g} to solve with it: scale the rows."
+        )
+    return largest
 
 
 class Solver(Protocol):

@@ -14,7 +14,7 @@ from scipy.linalg import solve_triangular
 from ntk_fast import lapack
 from ntk_fast.kernels import Kernel
 from ntk_fast.memory import refuse_too_large
-from ntk_fast.solvers.base import Report, Solution, silent, without_iterations
+from ntk_fast.solvers.base import Report, Solution, refuse_extreme, silent, without_iterations
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +110,7 @@ def gram_matrix(
     `copies`: how many matrices of its size there will be at a time, itself included.
     """
     advice = "use fewer rows, or an NTKRegressor or NTKClassifier with solver='cg' or 'nystroem', which store none"
+    refuse_extreme(kernel.diag(rows, dtype=np.float64))
     refuse_too_large((len(rows),) * 2, np.dtype(np.float64), copies=copies, what="kernel matrix", advice=advice)
 
     def progress(done: int, total: int) -> None:

@@ -12,10 +12,14 @@ from numpy.typing import NDArray
 
 from ntk_fast.kernels import Kernel
 from ntk_fast.operator import KernelOperator
-from ntk_fast.solvers.base import ConvergenceWarning, Report, Solution, silent
+from ntk_fast.solvers.base import ConvergenceWarning, Report, Solution, power_of_two, refuse_extreme, silent
+from ntk_fast.solvers.cholesky import suggested_ridge
 from ntk_fast.solvers.pivoted_cholesky import precondition
 
 Columns = NDArray[np.floating]
+
+#: A residual that has risen this many times above the least one will not fall again.
+HOPELESS = 1e4
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +45,8 @@ def conjugate_gradients(
     Columns share the products with A and nothing else; one that has converged is left out of further products. The
     residual that the iteration carries along drifts from the true one, so it is computed anew when it looks small
     enough, and the iteration goes on from there if it is not; if that does not halve it, rounding errors do not allow
-    for more, and the iteration ends without having converged.
+    for more, and the iteration ends without having converged. What is returned is the best of what was found, column by
+    column: with a singular A a residual may rise without end after it has fallen.
 
     Parameters
     ----------
@@ -66,6 +71,7 @@ def conjugate_gradients(
     solution = np.zeros_like(targets)
     true_residual = np.linalg.norm(targets, axis=0) / norms
     residuals = [true_residual]
+    best, best_residual = solution.copy(), true_residual
     residual = targets.copy()
     active = np.flatnonzero(true_residual > tolerance)
     converged = True
@@ -81,10 +87,13 @@ def conjugate_gradients(
         residual[:, active] = targets[:, active] - multiply(solution[:, active])
         before, true_residual = true_residual, np.linalg.norm(residual, axis=0) / norms
         residuals[-1] = true_residual
+        improved = true_residual < best_residual
+        best[:, improved], best_residual = solution[:, improved], np.minimum(best_residual, true_residual)
         active = np.flatnonzero(true_residual > tolerance)
         progress = (true_residual[active] <= before[active] / 2).all()
         converged = not active.size or bool(progress and len(residuals) <= max_iterations)
-    return Iteration(solution, np.array(residuals), converged)
+    residuals[-1] = best_residual
+    return Iteration(best, np.array(residuals), converged)
 
 
 def _iterate(
@@ -97,14 +106,14 @@ def _iterate(
     report: Report,
 ) -> tuple[Columns, list[NDArray[np.float64]]]:
     """Iterate from a solution of zero; returns the solution, and the relative residuals after each iteration."""
-    solution = np.zeros_like(residual)
+    solution, best = np.zeros_like(residual), np.zeros_like(residual)
     direction = precondition(residual)
     square = (residual * direction).sum(axis=0)  # in the norm of the preconditioner
     relative = np.linalg.norm(residual, axis=0) / norms
     record: list[NDArray[np.float64]] = []
     active = np.flatnonzero(relative > tolerance)
     residual, direction = residual[:, active], direction[:, active]
-    start = float(relative.max())
+    start, least = float(relative.max()), relative.copy()
     while active.size and len(record) < max_iterations:
         product = multiply(direction)
         curvature = (direction * product).sum(axis=0)
@@ -115,15 +124,17 @@ def _iterate(
         relative = relative.copy()
         relative[active] = np.linalg.norm(residual, axis=0) / norms[active]
         record.append(relative)
+        improved = active[relative[active] < least[active]]
+        best[:, improved], least[improved] = solution[:, improved], relative[improved]
         worst = max(float(relative.max()), tolerance)
         report(f"Iteration {len(record)}, residual {worst:.1e}", _share_done(worst, start, tolerance))
-        keep = positive & (relative[active] > tolerance)
+        keep = positive & (relative[active] > tolerance) & (relative[active] < HOPELESS * least[active])
         active, residual, direction = active[keep], residual[:, keep], direction[:, keep]
         preconditioned = precondition(residual)
         before = square[active]
         square[active] = (residual * preconditioned).sum(axis=0)
         direction = preconditioned + square[active] / before * direction
-    return solution, record
+    return best, record
 
 
 def _share_done(residual: float, start: float, tolerance: float) -> float:
@@ -176,18 +187,25 @@ class ConjugateGradient:
     ) -> Solution:
         """See :class:`ntk_fast.solvers.base.Solver`. Warns if it stops short of the tolerance."""
         operator = KernelOperator(kernel, rows, ridge=ridge, dtype=np.float64, n_threads=n_threads)
+        largest = refuse_extreme(kernel.diag(rows, dtype=np.float64))
+        scale = power_of_two(targets)
         preconditioner = precondition(kernel, rows, ridge, self.rank, self.seed, n_threads, report)
         found = conjugate_gradients(
             operator.matmat,
-            targets,
+            targets / scale,
             tolerance=self.tolerance,
             max_iterations=self.max_iterations,
             precondition=preconditioner.apply,
             report=report,
         )
         if not found.converged:
-            warn_of_stall(found, self.tolerance, "raise ridge, rank or max_iterations, or use the Cholesky solver")
-        return Solution(rows, np.ascontiguousarray(found.solution), found.residuals, found.converged)
+            advice = (
+                f"the kernel matrix may be singular: raise ridge, to {suggested_ridge(len(rows) * largest):.0e} for one"
+                if ridge < np.finfo(np.float64).eps * len(rows) * largest
+                else "raise ridge, rank or max_iterations, or use the Cholesky solver"
+            )
+            warn_of_stall(found, self.tolerance, advice)
+        return Solution(rows, np.ascontiguousarray(found.solution * scale), found.residuals, found.converged)
 
 
 def warn_of_stall(found: Iteration, tolerance: float, advice: str) -> None:

@@ -26,7 +26,7 @@ from ntk_fast.backends import choose_backend
 from ntk_fast.backends.base import FillTile, GramTask, Tile
 from ntk_fast.gram import choose_tiles, prepare
 from ntk_fast.kernels import Kernel
-from ntk_fast.solvers.base import Report, Solution, silent
+from ntk_fast.solvers.base import Report, Solution, power_of_two, silent, without_iterations
 from ntk_fast.solvers.cholesky import gram_matrix
 from ntk_fast.solvers.conjugate_gradient import conjugate_gradients, warn_of_stall
 from ntk_fast.threads import aside, choose_n_threads, single_threaded_blas
@@ -151,6 +151,9 @@ class Nystroem:
             raise ValueError(f"n_centres must not exceed the number of rows; got {n_centres} for {n} rows.")
         drawn = np.sort(np.random.default_rng(self.seed).choice(n, size=n_centres, replace=False))
         centres, factor = independent_centres(kernel, rows[drawn], n_threads, report)
+        if not len(centres):  # a kernel of zeros: every model predicts 0
+            return without_iterations(rows[:1], np.zeros((1, targets.shape[1])))
+        scale = power_of_two(targets)
         damped = _damped(factor, n / len(centres), ridge, partial(report, "Preconditioner", None))
         matrix = StreamedMatrix(kernel, rows, centres.astype(np.float64, copy=False), n_threads)
 
@@ -169,14 +172,14 @@ class Nystroem:
 
         found = conjugate_gradients(
             multiply,
-            transpose(matrix.transposed_product(targets)),
+            transpose(matrix.transposed_product(targets / scale)),
             tolerance=self.tolerance,
             max_iterations=self.max_iterations,
             report=report,
         )
         if not found.converged:
             warn_of_stall(found, self.tolerance, "raise ridge, tolerance or max_iterations, or choose fewer centres")
-        coefficients = np.ascontiguousarray(substitute(found.solution))
+        coefficients = np.ascontiguousarray(substitute(found.solution) * scale)
         return Solution(centres, coefficients, found.residuals, found.converged)
 
 
