@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 
 @dataclass(frozen=True)
@@ -15,16 +15,26 @@ class PowerLaw:
     Attributes
     ----------
     exponent, standard_error : float
-        The slope in the logarithms, and its standard error; infinite for two points.
+        The slope in the logarithms, and its standard error; infinite for two points. The standard error takes what is
+        beside the line for noise.
     amplitude : float
+    drift : float
+        The slope of the upper half of the points less that of the lower half: how far this is from a law at all. 0 for
+        fewer than four points, which have no halves.
     """
 
     exponent: float
     standard_error: float
     amplitude: float
+    drift: float = 0.0
+
+    @property
+    def uncertainty(self) -> float:
+        """The standard error, or half of the drift if that is larger."""
+        return max(self.standard_error, abs(self.drift) / 2)
 
     def __str__(self) -> str:
-        return f"{self.exponent:.3f} +- {self.standard_error:.3f}"
+        return f"{self.exponent:.3f} +- {self.uncertainty:.3f}"
 
 
 def fit_power_law(x: ArrayLike, y: ArrayLike) -> PowerLaw:
@@ -66,5 +76,18 @@ def fit_power_law(x: ArrayLike, y: ArrayLike) -> PowerLaw:
     freedom = len(log_x) - 2
     variance = float(residual @ residual) / freedom if freedom else np.inf
     return PowerLaw(
-        exponent, float(np.sqrt(variance / (centred @ centred))), float(np.exp(log_y.mean() - exponent * log_x.mean()))
+        exponent,
+        float(np.sqrt(variance / (centred @ centred))),
+        float(np.exp(log_y.mean() - exponent * log_x.mean())),
+        _drift(log_x, log_y),
     )
+
+
+def _drift(log_x: NDArray[np.float64], log_y: NDArray[np.float64]) -> float:
+    order = np.argsort(log_x, kind="stable")
+    half = len(order) // 2
+    halves = [order[:half], order[half:]]
+    if half < 2 or any(np.ptp(log_x[part]) == 0 for part in halves):
+        return 0.0
+    lower, upper = (float(np.polyfit(log_x[part], log_y[part], 1)[0]) for part in halves)
+    return upper - lower

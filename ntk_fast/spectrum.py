@@ -98,7 +98,7 @@ def decay_exponent(eigenvalues: ArrayLike, first: int = 1, last: int | None = No
     Returns
     -------
     PowerLaw
-        With the exponent's standard error.
+        With the exponent's uncertainty.
 
     Raises
     ------

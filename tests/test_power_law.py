@@ -35,3 +35,13 @@ def test_two_points_leave_no_error():
 def test_bad_input(x, y, sentence):
     with pytest.raises(ValueError, match=sentence):
         fit_power_law(x, y)
+
+
+def test_a_bent_line_is_an_uncertain_law():
+    x = np.arange(1, 50)
+    straight, bent = fit_power_law(x, x**-1.5), fit_power_law(x, x**-1.5 + 0.05 * x**-0.5)
+    assert straight.uncertainty < 1e-12
+    assert bent.drift > 0.1
+    assert bent.uncertainty == bent.drift / 2 > 2 * bent.standard_error
+    assert str(bent) == f"{bent.exponent:.3f} +- {bent.uncertainty:.3f}"
+    assert fit_power_law([1, 2, 4], [1, 3, 5]).drift == 0

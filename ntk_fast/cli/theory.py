@@ -32,7 +32,7 @@ def add_parser(commands: Subparsers) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    names = [theory.check_experiment(name) for name in arguments.experiments or theory.EXPERIMENTS]
+    names = [theory.check_experiment(name) for name in dict.fromkeys(arguments.experiments or theory.EXPERIMENTS)]
     start = time.perf_counter()
     for name in names:
         outcome = _run_one(name, arguments)

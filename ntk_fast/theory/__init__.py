@@ -68,7 +68,8 @@ def run(
     experiments : sequence of str, optional
         Names in :data:`EXPERIMENTS`; None or none at all: all of them.
     out_folder : path
-        Made if it is not there. Results of other experiments in it stay, and stay on the page.
+        Made if it is not there. Results of other experiments in it stay, and stay on the page; earlier results of the
+        same ones are replaced, and no other files are.
     quick : bool, default False
         Smaller sizes: less than a minute in all, instead of some minutes.
     progress : callable, optional
@@ -80,18 +81,22 @@ def run(
 
     Raises
     ------
-    ValueError
-        If there is no experiment of that name.
+    TypeError, ValueError
+        If there is no experiment of that name, or a result in the folder is damaged.
+    OSError
+        If the folder cannot be written to, or has files of the same names that are no such results.
     ImportError
         If matplotlib is not installed.
     """
+    if isinstance(experiments, str):
+        raise TypeError(f"experiments must be a sequence of names; got {experiments!r}.")
     names = [check_experiment(name) for name in dict.fromkeys(experiments or EXPERIMENTS)]
     if importlib.util.find_spec("matplotlib") is None:
         raise ImportError("the experiments draw with matplotlib: pip install 'ntk_fast[plot]'.")
-    from ntk_fast.theory.page import write_page
+    from ntk_fast.theory.page import check_folder, write_page
 
     folder = Path(out_folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    check_folder(folder, names, list(EXPERIMENTS))
     outcomes = {}
     for name in names:
 

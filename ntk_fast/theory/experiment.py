@@ -20,6 +20,7 @@ class Claim:
     """One statement of the lecture, and what became of it."""
 
     source: str  # the equation or the section
+    equation: str  # what is claimed, as a formula
     statement: str  # as the lecture has it
     measured: str
     holds: bool  # the statement; or, where there is one, the correction

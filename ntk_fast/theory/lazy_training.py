@@ -102,6 +102,7 @@ def _claims(laws: dict[str, PowerLaw], spread: dict[str, Reals], loss: float) ->
     return [
         Claim(
             "Section 2, end",
+            "|theta - theta(0)| <= O(sqrt d)",
             "Networks trained with gradient descent do not move further than O(sqrt(d)).",
             f"|theta - theta(0)| is {spread['distance'].min():.2f} to {spread['distance'].max():.2f} at all widths "
             f"(exponent {distance}): O(1). One unit moves with exponent {laws[MEASURES[2]]} (mean) or "
@@ -110,12 +111,14 @@ def _claims(laws: dict[str, PowerLaw], spread: dict[str, Reals], loss: float) ->
         ),
         Claim(
             "Eq. 7 and its extension to ReLU",
+            "|f - lin| = O(1/sqrt d) after training",
             "If we stay that close, the linearisation becomes better and better as d grows.",
             f"Its error after training falls as width to the power {error} (the bound's rate is -1/2).",
             error.exponent < -0.4,
         ),
         Claim(
             "Section 1.1",
+            "df/dt = -K_NTK (f - y)",
             "The network is a kernel machine as d grows: it follows the gradient flow of Eq. 6.",
             f"The difference on test rows falls as width to the power {followed}, to "
             f"{spread[MEASURES[4]][-1]:.3f} at the largest width.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -19,10 +20,13 @@ th, td { text-align: left; vertical-align: top; padding: 0.5rem 0.7rem; border-b
 th { color: #5b626b; font-weight: 600; } td.source { white-space: nowrap; }
 td.source { min-width: 7rem; white-space: normal; color: #5b626b; }
 .correction { margin-top: 0.4rem; padding-left: 0.7rem; border-left: 3px solid #c2410c; }
+.equation { margin-top: 0.4rem; font-family: ui-monospace, monospace; font-size: 0.85rem; color: #2563a8; }
 .holds { color: #2f855a; font-weight: 600; } .fails { color: #c2410c; font-weight: 600; }
 figure { margin: 1.2rem 0; } img { max-width: 100%; height: auto; }
 figcaption { color: #5b626b; font-size: 0.9rem; } nav li { margin: 0.15rem 0; }
 """
+#: What the page says of its origin: only such a page is replaced.
+GENERATOR = '<meta name="generator" content="ntk-fast theory">'
 VERDICTS = {
     (True, False): ("holds", "holds"),
     (True, True): ("holds", "holds as corrected"),
@@ -33,11 +37,7 @@ VERDICTS = {
 
 def write_page(folder: Path, experiments: Sequence[Experiment]) -> Path:
     """Write index.html for those of the experiments that have left their results in the folder."""
-    found = []
-    for experiment in experiments:
-        path = folder / f"{experiment.name}.json"
-        if path.exists():
-            found.append((experiment, json.loads(path.read_text(encoding="utf-8"))))
+    found = [(experiment, result) for experiment in experiments if (result := read_result(folder, experiment.name))]
     contents = "\n".join(
         f'<li><a href="#{experiment.name}">{escape(experiment.title)}</a>: {escape(experiment.question)}</li>'
         for experiment, _ in found
@@ -47,6 +47,7 @@ def write_page(folder: Path, experiments: Sequence[Experiment]) -> Path:
 <html lang="en">
 <head>
 <meta charset="utf-8">
+{GENERATOR}
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>The Neural Tangent Kernel approximation, measured</title>
 <style>{STYLE}</style>
@@ -69,6 +70,40 @@ def write_page(folder: Path, experiments: Sequence[Experiment]) -> Path:
     return target
 
 
+def read_result(folder: Path, name: str) -> dict[str, Any] | None:
+    """Return what an experiment has left in a folder, or None; raise if there is something else of its name."""
+    path = folder / f"{name}.json"
+    if not path.exists():
+        return None
+    try:
+        result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        rendered = [_claim(claim) for claim in result["claims"]]
+        assert rendered
+        assert {"quick", "seconds", "caption"} <= set(result)
+    except (OSError, ValueError, KeyError, TypeError, AssertionError):
+        raise ValueError(f"{path} is no result of ntk-fast theory, or is damaged; remove it.") from None
+    return result
+
+
+def check_folder(folder: Path, names: Sequence[str], every: Sequence[str]) -> None:
+    """Raise, before any work, if results cannot be written to a folder or would take the place of other files."""
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is a file; results go into a folder.")
+    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"{folder} cannot be written to.")
+    for name in every:
+        read_result(folder, name)
+    page = folder / "index.html"
+    if page.exists() and GENERATOR not in page.read_text(encoding="utf-8", errors="replace"):
+        raise FileExistsError(f"{page} exists and is no page of ntk-fast theory; choose another folder.")
+    for name in names:
+        for suffix in ("png", "csv"):
+            path = folder / f"{name}.{suffix}"
+            if path.exists() and not (folder / f"{name}.json").exists():
+                raise FileExistsError(f"{path} exists and is no result of ntk-fast theory; choose another folder.")
+
+
 def _section(experiment: Experiment, result: dict[str, Any]) -> str:
     rows = "\n".join(_claim(claim) for claim in result["claims"])
     name = experiment.name
@@ -76,7 +111,7 @@ def _section(experiment: Experiment, result: dict[str, Any]) -> str:
     return f"""<h2 id="{name}">{escape(experiment.title)}</h2>
 <p>{escape(experiment.question)}</p>
 <table>
-<tr><th>Where</th><th>Claim</th><th>Measured</th><th>Verdict</th></tr>
+<tr><th>Where</th><th>Claim, and its equation</th><th>Measured</th><th>Verdict</th></tr>
 {rows}
 </table>
 <figure><img src="{name}.png" alt="{escape(experiment.title)}">
@@ -90,6 +125,7 @@ def _claim(claim: dict[str, Any]) -> str:
     correction = f'<div class="correction">Corrected: {escape(claim["correction"])}</div>' if corrected else ""
     style, verdict = VERDICTS[claim["holds"], corrected]
     return (
-        f'<tr><td class="source">{escape(claim["source"])}</td><td>{escape(claim["statement"])}{correction}</td>'
+        f'<tr><td class="source">{escape(claim["source"])}</td>'
+        f'<td>{escape(claim["statement"])}<div class="equation">{escape(claim["equation"])}</div>{correction}</td>'
         f'<td>{escape(claim["measured"])}</td><td class="{style}">{verdict}</td></tr>'
     )

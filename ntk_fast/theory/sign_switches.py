@@ -81,6 +81,7 @@ def _claims(laws: dict[str, PowerLaw], spread: Reals) -> list[Claim]:
     return [
         Claim(
             "Section 2",
+            "sign(w_i.x) = sign(w_i(0).x) for most i",
             "If |theta - theta(0)| is not too big, most units keep the sign of their pre-activation.",
             f"{spread[0, 0]:.1%} switch at the smallest width, {spread[0, -1]:.2%} at the largest: as width to the "
             f"power {switching}.",
@@ -88,7 +89,8 @@ def _claims(laws: dict[str, PowerLaw], spread: Reals) -> list[Claim]:
         ),
         Claim(
             "Eqs. 8 and 9",
-            "sigma(w.x) - sigma(w(0).x) is (w - w(0)).x if w.x > 0, and 0 if w.x <= 0.",
+            "sigma(w.x) - sigma(w(0).x) = (w - w(0)).x if w.x > 0, 0 if w.x <= 0",
+            "A unit that is active changes as its pre-activation does; one that is not does not change.",
             f"As printed it fails for {spread[5, 0]:.1%} of units at the smallest width, {spread[5, -1]:.2%} at the "
             f"largest: those that switch. Corrected, for {spread[6].max():.0%}.",
             bool(spread[6].max() == 0) and bool(np.allclose(spread[5], spread[0])),
@@ -96,6 +98,7 @@ def _claims(laws: dict[str, PowerLaw], spread: Reals) -> list[Claim]:
         ),
         Claim(
             "Section 2",
+            "sigma(w_i.x) - sigma(w_i(0).x) <= |x| |w_i - w_i(0)|",
             "For units that do not switch, the argument for smooth activations can be repeated.",
             f"Their part of the error falls as width to the power {laws[MEASURES[4]]}, that of the units that switch "
             f"as {laws[MEASURES[3]]}; at the largest width the latter is {share:.0%} of the error.",

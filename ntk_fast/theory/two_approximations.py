@@ -89,6 +89,7 @@ def _claims(spread: Reals, law: PowerLaw, widths: list[int], ranks: tuple[int, i
     return [
         Claim(
             "Section 2",
+            "|f - [beta.sigma(W(0) x) + correction]| < |f - beta.sigma(W(0) x)|, both over sqrt d",
             "The NTK approximation is more predictive of an actual neural network than the fixed hidden layer.",
             f"Its error is {factor[0]:.1f} times smaller at width {widths[0]}, {factor[-1]:.0f} times at width "
             f"{widths[-1]}. It falls as width to the power {law}, to {spread[0, -1]:.3f}; that of the fixed "
@@ -97,9 +98,10 @@ def _claims(spread: Reals, law: PowerLaw, widths: list[int], ranks: tuple[int, i
         ),
         Claim(
             "Section 2",
+            "rank of sum_i sigma sigma' = d; of the tangent kernel, up to d + d p",
             "For a finite d it is also more expressive: d + d p learnable parameters, and not d.",
             f"Ranks of the two empirical kernels for d = {width}, p = {N_FEATURES}: {first} and {second} "
-            f"(parameters: {width} and {n_parameters}).",
+            f"(parameters: {width} and {n_parameters}; ReLU loses d, as w_i.df/dw_i = beta_i df/dbeta_i).",
             first <= width < second <= n_parameters,
         ),
     ]

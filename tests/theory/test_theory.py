@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+from html import escape
 
 import pytest
 
@@ -52,6 +53,7 @@ def test_page_has_every_claim_and_needs_nothing_from_elsewhere(results):
         assert f'<img src="{name}.png"' in page
         for claim in outcome.claims:
             assert claim.source in page
+            assert escape(claim.equation) in page
         assert page.count("Corrected: ") == sum(c.correction is not None for o in outcomes.values() for c in o.claims)
     assert "http" not in page
     assert "<script" not in page
@@ -62,7 +64,7 @@ def test_page_has_every_claim_and_needs_nothing_from_elsewhere(results):
 def test_printed_and_corrected_statements_both_show(results):
     folder, _, _ = results
     page = (folder / "index.html").read_text()
-    assert "The error is at most (gamma/2 |x|^2 + C |x|) sum_i |w_i - w_i(0)|^2 / sqrt(d)." in page
+    assert "|f - lin| &lt;= (1/sqrt d) (gamma/2 |x|^2 + C |x|) sum_i |w_i - w_i(0)|^2" in page
     assert "(1/sqrt d) sum_i (|beta_i(0)| gamma/2 |x|^2 + C D |x|) |w_i - w_i(0)|^2" in page
 
 
@@ -105,6 +107,53 @@ def test_unknown_experiment(tmp_path, capsys):
     assert error.count("\n") == 1
     with pytest.raises(ValueError, match="got 'spectra'"):
         theory.run(["spectra"], tmp_path)
+    with pytest.raises(TypeError, match="experiments must be a sequence of names; got 'spectrum'"):
+        theory.run("spectrum", tmp_path)
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"my": 1}', "[]", '{"claims": [{}]}'])
+def test_a_damaged_or_foreign_result_is_named_before_any_work(tmp_path, content):
+    (tmp_path / "spectrum.json").write_text(content)
+    steps = []
+    with pytest.raises(ValueError, match=r"spectrum.json is no result of ntk-fast theory, or is damaged; remove it"):
+        theory.run(["sign-switches"], tmp_path, quick=True, progress=lambda *step: steps.append(step))
+    assert not steps
+    assert [path.name for path in tmp_path.iterdir()] == ["spectrum.json"]
+
+
+@pytest.mark.parametrize("name", ["index.html", "sign-switches.png", "sign-switches.csv"])
+def test_files_of_others_are_not_replaced(tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(FileExistsError, match=f"{name} exists and is no"):
+        theory.run(["sign-switches"], tmp_path, quick=True)
+    assert (tmp_path / name).read_text() == "mine"
+
+
+def test_a_place_that_is_no_folder(tmp_path, capsys, monkeypatch):
+    (tmp_path / "file").write_text("mine")
+    assert main(["theory", "--quick", "--out", str(tmp_path / "file")]) == 2
+    assert "file is a file; results go into a folder" in capsys.readouterr().err
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    assert main(["theory", "--quick", "--out", str(tmp_path / "folder")]) == 2
+    assert "folder cannot be written to" in capsys.readouterr().err
+
+
+def test_an_interrupt_leaves_whole_results_only(results, tmp_path, monkeypatch):
+    """Also while a picture is saved that takes the place of an earlier one."""
+    folder, _, _ = results
+    for path in folder.glob("linearization-error.*"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def half(self, path, **options):
+        with open(path, "wb") as file:
+            file.write(b"half a picture")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", half)
+    with pytest.raises(KeyboardInterrupt):
+        theory.run(["linearization-error"], tmp_path, quick=True)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_experiments_have_their_names():
