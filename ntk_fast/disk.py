@@ -13,8 +13,9 @@ from pathlib import Path
 def whole_file(path: Path) -> Iterator[Path]:
     """Yield a temporary name in the same folder; what is written under it becomes `path` at the end, if all goes well.
 
-    At no moment does `path` name half a file: until then it keeps what it held.
+    At no moment does `path` name half a file: until then it keeps what it held. A link leads to the file.
     """
+    path = Path(os.path.realpath(path))
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
     try:
         yield temporary

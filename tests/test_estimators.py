@@ -87,6 +87,15 @@ def test_classifiers_keep_their_labels(labels, data, tmp_path):
         np.testing.assert_array_equal(loaded.predict(X_new), model.predict(X_new))
 
 
+@pytest.mark.parametrize(
+    "y", [["1", "2"] * 30, np.array(["a", "b"] * 30, dtype=object), np.zeros(60, "M8[s]")], ids=str
+)
+def test_words_and_dates_are_no_targets_of_a_regression(y, data):
+    for model in (ntk.NTKRegressor(), ntk.NTKGaussianProcessRegressor(), ntk.GradientFlowRegressor()):
+        with pytest.raises(TypeError, match="y must hold numbers; got dtype"):
+            model.fit(data[0], y)
+
+
 def test_names_of_columns_are_kept(data, tmp_path):
     frame = pd.DataFrame(data[0], columns=["a", "b", "c", "d"])
     ntk.NTKRegressor().fit(frame, data[1]).save(tmp_path / "model")
@@ -116,6 +125,10 @@ def test_what_cannot_be_saved(data, tmp_path):
     with pytest.raises(TypeError, match="random_state must be a number, a string, an array or a kernel to be saved"):
         model.save(tmp_path / "model")
     assert list(tmp_path.iterdir()) == []
+    (tmp_path / "link").symlink_to(tmp_path / "there")
+    ntk.NTKRegressor().fit(*data[:2]).save(tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "there").is_file()
     with pytest.raises(FileNotFoundError):
         ntk.NTKRegressor().fit(*data[:2]).save(tmp_path / "missing" / "model")
 

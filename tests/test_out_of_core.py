@@ -452,6 +452,15 @@ def test_what_is_not_ours_is_left_alone(tmp_path):
         assert (tmp_path / name / "thesis.txt").read_text() == "all of it"
 
 
+def test_a_link_leads_to_the_matrix(tmp_path):
+    (tmp_path / "scratch").mkdir()
+    (tmp_path / "K.npy").symlink_to(tmp_path / "scratch" / "K.npy")
+    for _ in range(2):
+        ntk.write_gram(KERNEL, rows(20), tmp_path / "K.npy", overwrite=True)
+        assert (tmp_path / "K.npy").is_symlink()
+    assert names(tmp_path / "scratch") == {"K.npy", "K.npy.journal"}
+
+
 def test_rows_are_not_replaced_by_their_matrix(tmp_path):
     np.save(tmp_path / "X.npy", rows(20))
     with pytest.raises(ValueError, match="path must not be the file that X is mapped from"):

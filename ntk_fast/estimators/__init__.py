@@ -1,7 +1,7 @@
 """Models in scikit-learn's conventions.
 
 ridge               NTKRegressor, NTKClassifier: kernel ridge regression, with any of the solvers
-gaussian_process    NTKGaussianProcessRegressor: deviations, marginal likelihood, fitted variances
+gaussian_process    NTKGaussianProcessRegressor: deviations, samples; `marginal_likelihood`: what its variances maximise
 gradient_flow       GradientFlowRegressor: infinitely many infinitely wide networks, trained for some time
 expansion           predictions as sums of kernels; `parameters`: what the estimators share
 saving              `save` and `load`, which all of them have

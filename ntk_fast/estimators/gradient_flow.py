@@ -25,7 +25,7 @@ from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ntk_fast.estimators.expansion import kernel_expansion
-from ntk_fast.estimators.parameters import choose_kernel, choose_report
+from ntk_fast.estimators.parameters import choose_kernel, choose_report, refuse_text
 from ntk_fast.estimators.saving import SavedEstimator
 from ntk_fast.kernels import NNGP, NTK, Kernel
 from ntk_fast.solvers.base import Report
@@ -119,6 +119,7 @@ class GradientFlowRegressor(SavedEstimator, MultiOutputMixin, RegressorMixin, Ba
         time = None if self.time is None else check_not_negative(self.time, "time")
         ridge = check_not_negative(self.ridge, "ridge")
         learning_rate = check_positive(self.learning_rate, "learning_rate")
+        refuse_text(y)
         rows, y = validate_data(self, X, y, multi_output=True, y_numeric=True, dtype=[np.float64, np.float32])
         targets = np.asarray(y, dtype=np.float64)
         decomposition = Spectral().decompose(trained, rows, report=report)

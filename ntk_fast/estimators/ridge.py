@@ -16,7 +16,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ntk_fast.estimators.expansion import kernel_expansion
-from ntk_fast.estimators.parameters import choose_kernel, choose_report
+from ntk_fast.estimators.parameters import choose_kernel, choose_report, refuse_text
 from ntk_fast.estimators.saving import SavedEstimator
 from ntk_fast.kernels import Kernel
 from ntk_fast.memory import available_bytes
@@ -90,7 +90,7 @@ class _KernelRidge(SavedEstimator, BaseEstimator):
         self.kernel_ = kernel
         self.ridge_ = ridge
         self.path_ridges_, self.path_errors_ = path.ridges, path.errors
-        self.solver_ = name
+        self.solver_ = "spectral" if isinstance(self.ridge, str) else name
         self.X_fit_ = np.array(solution.rows, order="C")
         self.dual_coef_ = solution.coefficients
         self.n_iter_ = solution.n_iterations
@@ -165,7 +165,8 @@ class NTKRegressor(MultiOutputMixin, RegressorMixin, _KernelRidge):
         The training rows, or the centres.
     dual_coef_ : ndarray of shape (n_centres, n_targets)
     ridge_ : float
-    solver_ : str
+    solver_ : {"cholesky", "cg", "nystroem", "spectral"}
+        The last is what ``ridge="loo"`` takes.
     n_iter_ : int
         0 for "cholesky".
     residuals_ : ndarray of shape (n_iter_ + 1, n_targets)
@@ -210,6 +211,7 @@ class NTKRegressor(MultiOutputMixin, RegressorMixin, _KernelRidge):
         ntk_fast.solvers.ConvergenceWarning
             If an iteration stops short of its tolerance.
         """
+        refuse_text(y)
         rows, y = validate_data(self, X, y, multi_output=True, y_numeric=True, dtype=[np.float64, np.float32])
         targets = np.asarray(y, dtype=np.float64)
         self._solve(rows, targets.reshape(len(targets), -1), choose_report(report))

@@ -9,7 +9,8 @@ The map:
     empirical        finite-width kernels without tangent features, and averages over networks
     convergence      how fast they approach the infinite kernels
     goodness         section 2: the linearisation's error, Eq. 7's bounds, sign switches
-    training         full-batch gradient descent, with the linear model alongside; `flow`: the kernel's gradient flow
+    training         full-batch gradient descent (`descent`), with the linear model alongside
+    flow             the kernel's gradient flow
     random_features  the features of both linear approximations, as a scikit-learn transformer
 """
 

@@ -111,6 +111,8 @@ def write_gram(
     True
     """
     path = Path(path)
+    if path.is_symlink():
+        path = Path(os.path.realpath(path))
     _check_layout(path, chunk_size, compressor, triangle, symmetric=Y is None)
     resume, overwrite = check_flag(resume, "resume"), check_flag(overwrite, "overwrite")
     check_progress(progress)

@@ -11,7 +11,7 @@ import scipy.linalg
 
 import ntk_fast as ntk
 from ntk_fast import finite
-from ntk_fast.finite.training import largest_tangent_eigenvalue
+from ntk_fast.finite.descent import largest_tangent_eigenvalue
 
 
 def problem(n=15, n_features=4, seed=0):
