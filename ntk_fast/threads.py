@@ -82,8 +82,8 @@ def single_threaded_blas() -> Iterator[None]:
 def aside(call: Callable[[], Result], tick: Callable[[], None] | None = None) -> Result:
     """Run one long call that leaves the interpreter's lock, of NumPy or LAPACK, on a thread of its own.
 
-    The calling thread waits for it and hears Ctrl-C; `tick` is called ten times a second meanwhile. An interrupted call
-    cannot be stopped, only left: it runs to its end in the background, and its result is dropped.
+    The calling thread waits for it and hears Ctrl-C; `tick` is called at once, and ten times a second meanwhile. An
+    interrupted call cannot be stopped, only left: it runs to its end in the background, and its result is dropped.
     """
     results: list[Result] = []
     errors: list[BaseException] = []
@@ -95,11 +95,14 @@ def aside(call: Callable[[], Result], tick: Callable[[], None] | None = None) ->
             errors.append(error)
 
     worker = threading.Thread(target=work, daemon=True)
+    if tick is not None:
+        tick()
     worker.start()
+    worker.join(SECONDS_BETWEEN_TICKS)
     while worker.is_alive():
-        worker.join(SECONDS_BETWEEN_TICKS)
         if tick is not None:
             tick()
+        worker.join(SECONDS_BETWEEN_TICKS)
     if errors:
         raise errors[0]
     return results[0]
