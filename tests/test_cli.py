@@ -239,6 +239,21 @@ def test_a_second_run_does_not_disturb_what_another_left(folder: Path, capsys: p
     assert (folder / "K.npy.partial").read_bytes() == b"half a matrix"
 
 
+def test_an_error_before_any_work_leaves_what_an_earlier_run_began(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "K.npy.partial").write_bytes(b"half a matrix")
+    (folder / "K.npy.journal").write_text('{"identity": {}, "stamp": "", "finished": "10"}')
+
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(ntk, "write_gram", fail)
+    assert run("gram rows.npy --out K.npy") == 2
+    assert (folder / "K.npy.partial").read_bytes() == b"half a matrix"
+    assert (folder / "K.npy.journal").exists()
+
+
 class TestCsv:
     @pytest.mark.parametrize(
         ("text", "names"),
@@ -246,6 +261,7 @@ class TestCsv:
             ("1,2\n3,4\n", ["1", "2"]),
             ("a,b\n1,2\n3,4\n", ["a", "b"]),
             ("a,2020\n1,2\n3,4\n", ["a", "2020"]),
+            ("2019,land\n1,2\n3,4\n", ["2019", "land"]),
             ('"a, b",c\n1,2\n3,4\n', ["a, b", "c"]),
             ('"a; x",b\n1,2\n3,4\n', ["a; x", "b"]),
             ("a;b\n1;2\n3;4", ["a", "b"]),

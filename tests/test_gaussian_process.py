@@ -170,6 +170,9 @@ def test_bad_parameters(data, parameters, error, message):
 
 def test_bad_calls(data):
     X, y, X_new = data
+    for scale in (1e-100, 1e100, 1e200):
+        with pytest.raises(ValueError, match=r"y has a mean square of .* scale it, or pass normalize_y=True"):
+            ntk.NTKGaussianProcessRegressor().fit(X, scale * y)
     process = ntk.NTKGaussianProcessRegressor(fitted=()).fit(X, y)
     with pytest.raises(ValueError, match="cannot both"):
         process.predict(X_new, return_std=True, return_cov=True)

@@ -7,6 +7,7 @@ import io
 import itertools
 import json
 import os
+import shutil
 import signal
 import threading
 import tracemalloc
@@ -412,6 +413,51 @@ def test_a_finished_store_that_was_changed_is_not_taken_for_what_it_was(tmp_path
     ntk.write_gram(KERNEL, rows(100), path, overwrite=True)
 
 
+@pytest.mark.parametrize("suffix", [".npy", ".zarr"])
+@pytest.mark.parametrize("interrupted", ["in the middle", "before it gets its name"])
+def test_unfinished_work_that_was_removed_by_hand_is_not_counted_on(tmp_path, monkeypatch, suffix, interrupted):
+    """An older matrix is at the path; the journal speaks of blocks, or of a whole store, that is gone."""
+    X, path = rows(200), tmp_path / f"K{suffix}"
+    ntk.write_gram(KERNEL, X, path)
+    if interrupted == "in the middle":
+
+        def interrupt(done: int, total: int) -> None:
+            if done > total // 2:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            ntk.write_gram(ntk.NTK(3), X, path, overwrite=True, n_threads=1, progress=interrupt)
+    else:
+
+        def stop(self: Any, path: Path) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(npy_store.NpyStore if suffix == ".npy" else zarr_store.ZarrStore, "replace", stop)
+            with pytest.raises(KeyboardInterrupt):
+                ntk.write_gram(ntk.NTK(3), X, path, overwrite=True)
+    partial = tmp_path / f"K{suffix}.partial"
+    if partial.is_dir():
+        shutil.rmtree(partial)
+    else:
+        partial.unlink()
+    with pytest.raises((FileExistsError, ValueError), match=r"exists already|has changed since"):
+        ntk.write_gram(ntk.NTK(3), X, path, resume=True)
+    np.testing.assert_array_equal(ntk.read_gram(path), KERNEL(X))
+    ntk.write_gram(ntk.NTK(3), X, path, resume=True, overwrite=True)
+    np.testing.assert_array_equal(ntk.read_gram(path), ntk.NTK(3)(X))
+
+
+def test_a_zarr_store_without_a_chunk_is_not_finished(tmp_path):
+    path = tmp_path / "K.zarr"
+    ntk.write_gram(KERNEL, rows(100), path)
+    (path / "c" / "1" / "1").unlink()
+    with pytest.raises(ValueError, match="has changed since it was finished"):
+        ntk.write_gram(KERNEL, rows(100), path, resume=True)
+    ntk.write_gram(KERNEL, rows(100), path, resume=True, overwrite=True)
+    np.testing.assert_array_equal(ntk.read_gram(path), KERNEL(rows(100)))
+
+
 def test_a_missing_chunk_is_no_zeros(tmp_path):
     path = tmp_path / "K.zarr"
     for triangle, missing in (("both", "1/0"), ("upper", "0/1")):
@@ -454,11 +500,11 @@ def test_what_is_not_ours_is_left_alone(tmp_path):
 
 def test_a_link_leads_to_the_matrix(tmp_path):
     (tmp_path / "scratch").mkdir()
-    (tmp_path / "K.npy").symlink_to(tmp_path / "scratch" / "K.npy")
+    (tmp_path / "K.npy").symlink_to(tmp_path / "scratch" / "data")
     for _ in range(2):
         ntk.write_gram(KERNEL, rows(20), tmp_path / "K.npy", overwrite=True)
         assert (tmp_path / "K.npy").is_symlink()
-    assert names(tmp_path / "scratch") == {"K.npy", "K.npy.journal"}
+    assert names(tmp_path / "scratch") == {"data", "data.journal"}
 
 
 def test_rows_are_not_replaced_by_their_matrix(tmp_path):

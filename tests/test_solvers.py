@@ -289,3 +289,17 @@ def test_what_does_not_fit_in_memory_is_refused_with_what_to_do(data, monkeypatc
     for solver in (Spectral(), Nystroem(n_centres=300)):
         with pytest.raises(MemoryError, match=r"The 300 x 300 kernel matrix .* solver='cg' or 'nystroem'"):
             solver.solve(ntk.NTK(2), *data, ridge=0.1)
+
+
+@pytest.mark.parametrize("decades", [8, 12])
+def test_conjugate_gradients_go_on_where_residuals_rise_before_they_fall(decades):
+    values = np.logspace(0, -decades, 50)[:, None]
+    targets = np.random.default_rng(0).standard_normal((50, 2))
+    found = conjugate_gradients(lambda v: values * v, targets, tolerance=1e-8, max_iterations=5000)
+    assert found.converged
+    np.testing.assert_allclose(values * found.solution, targets, atol=1e-6)
+
+
+def test_conjugate_gradients_to_the_last_bit():
+    found = conjugate_gradients(lambda v: 2 * v, np.ones((5, 1)), tolerance=0.0, max_iterations=10)
+    np.testing.assert_array_equal(found.solution, 0.5)

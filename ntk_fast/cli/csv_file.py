@@ -17,6 +17,10 @@ from ntk_fast.cli.progress import shown_stages
 LARGE, LINES_BETWEEN_STEPS = 8 << 20, 10_000
 
 
+#: What stands for a number that is missing, and is no name of a column.
+MISSING = {"", "na", "n/a", "nan", "null", "none", "missing", "?", "-", "."}
+
+
 @dataclass(frozen=True, eq=False)
 class CsvFile:
     """An open CSV file.
@@ -26,8 +30,8 @@ class CsvFile:
     names : list of str
         Of the columns: "1", "2", ... if there is no header.
     has_header : bool
-        Whether the first line is one: if none of its cells is a number, or if at most half are and one is not where the
-        second line's is.
+        Whether the first line is one: if none of its cells is a number, or one is a name where the second line has a
+        number.
     delimiter : str
         A semicolon or a tab if the first line has one outside of quotes, else a comma.
     """
@@ -100,10 +104,13 @@ def is_number(cell: str) -> bool:
 
 
 def _is_header(first: list[str], second: list[str] | None = None) -> bool:
-    n_numbers = sum(map(is_number, first))
-    if 2 * n_numbers > len(first):
-        return False
-    return n_numbers == 0 or (
-        second is not None
-        and any(not is_number(above) and is_number(below) for above, below in zip(first, second, strict=False))
+    """Whether no cell of the first line is a number, or one that could be a name is none where the second line's is."""
+    if not any(map(is_number, first)):
+        return True
+    return second is not None and any(
+        _is_name(above) and is_number(below) for above, below in zip(first, second, strict=False)
     )
+
+
+def _is_name(cell: str) -> bool:
+    return not is_number(cell) and cell.lower() not in MISSING

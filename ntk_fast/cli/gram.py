@@ -22,7 +22,7 @@ from ntk_fast.engines import chosen_engine
 from ntk_fast.gram import check_both
 from ntk_fast.kernels import Kernel
 from ntk_fast.out_of_core.blocks_to_disk import DISK_FULL
-from ntk_fast.out_of_core.write import discard_unfinished, journal_name
+from ntk_fast.out_of_core.write import discard_unfinished, journal_name, partial_name
 from ntk_fast.threads import choose_n_threads
 
 #: Entries that the summary looks at at a time, and the largest file that it reads again.
@@ -100,6 +100,7 @@ def _write(
     options: dict[str, Any],
 ) -> None:
     """Write the matrix; without --resume nothing but a whole matrix stays, neither unfinished work nor its journal."""
+    had_begun = partial_name(target).exists()
     try:
         ntk_fast.write_gram(kernel, x, target, y, resume=arguments.resume, overwrite=arguments.force, **options)
     except (FileExistsError, ValueError) as error:  # found before any work: what there is stays
@@ -108,7 +109,7 @@ def _write(
     except BlockingIOError:
         raise
     except BaseException as error:
-        if not arguments.resume:
+        if not arguments.resume and (arguments.force or not had_begun):
             discard_unfinished(target)
             if isinstance(error, OSError) and error.errno in DISK_FULL:
                 sentence = "The disk is full; nothing was kept. With --resume what is done would be"

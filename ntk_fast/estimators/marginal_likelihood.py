@@ -39,6 +39,8 @@ BOUNDS = (1e-5, 1e5)
 NOISE_BOUNDS = (1e-10, 1e5)
 #: Of a variance.
 LARGEST_LOGARITHM = 300
+#: Of targets, their mean square.
+EXTREME_SIZES = (1e-100, 1e100)
 #: The largest logarithm of the number by which a prior is brought to the scale of the targets.
 SCALES = 60.0
 #: How near to a bound, in logarithms, a fitted variance is as good as at it.
@@ -147,7 +149,14 @@ def maximise(
 
         return model.at(theta).log_likelihood(X, targets, with_gradient, report_within)
 
-    size = float((targets**2).mean()) or 1.0
+    with np.errstate(over="ignore", under="ignore"):
+        size = float((targets**2).mean())
+    if targets.any() and not EXTREME_SIZES[0] <= size <= EXTREME_SIZES[1]:
+        raise ValueError(
+            f"y has a mean square of {size:.3g}, and must have one from {EXTREME_SIZES[0]:g} to {EXTREME_SIZES[1]:g} "
+            "to fit variances: scale it, or pass normalize_y=True."
+        )
+    size = size or 1.0
     starts = [start, _scaled_start(model, X, size)]
     bounds = np.array([np.min(starts, axis=0) + np.log(BOUNDS[0]), np.max(starts, axis=0) + np.log(BOUNDS[1])])
     if model.fits_noise:

@@ -78,9 +78,9 @@ def write_blocks(
         store.close()
         if path.exists() and not overwrite:
             raise FileExistsError(f"{path} has appeared meanwhile; the finished matrix is {store.path}.")
+        journal.finish(stamp_of(store.path))  # before it has its name: a name does not change the stamp
         store.replace(path)
         sync_path(path.parent)
-        journal.finish(stamp_of(path))
     except OSError as error:
         if error.errno not in DISK_FULL:
             raise

@@ -34,7 +34,7 @@ class Journal:
     finished : ndarray of bool
         Of each block.
     stamp : str
-        Of the finished store, as of :func:`stamp_of`; empty before it has its name.
+        Of the finished store, as of :func:`stamp_of`; empty before it is whole.
     """
 
     def __init__(self, path: Path, store: Path) -> None:
@@ -61,6 +61,12 @@ class Journal:
             self.close()
             raise FileExistsError(f"{path} exists and is no journal of ours; remove it, or write to another place.")
 
+    def forget(self) -> None:
+        """Have the journal say nothing."""
+        os.ftruncate(self._file, 0)
+        os.fsync(self._file)
+        self.identity, self.finished, self.stamp = None, np.zeros(0, dtype=bool), ""
+
     def begin(self, identity: dict[str, Any], n_blocks: int) -> None:
         """Forget what the journal said, and record a store of which nothing is finished."""
         fields = {"identity": identity, "stamp": " " * _STAMP_LENGTH, "finished": "0" * n_blocks}
@@ -82,7 +88,7 @@ class Journal:
         self.finished[blocks] = True
 
     def finish(self, stamp: str) -> None:
-        """Record that the store is whole and has its name."""
+        """Record that the store is whole, and has its name or is about to get it."""
         place = self._marks - len('", "finished": "') - _STAMP_LENGTH
         write_at(self._file, stamp.ljust(_STAMP_LENGTH).encode(), place)
         os.fsync(self._file)
@@ -116,6 +122,11 @@ def _locked(path: Path, store: Path) -> int:
 
 
 def stamp_of(path: Path) -> str:
-    """Return what changes when a finished store is replaced or edited: size and time of its file (its metadata)."""
-    status = (path / "zarr.json" if path.is_dir() else path).stat()
-    return f"{status.st_size} {status.st_mtime_ns}"
+    """Return what changes when a store is replaced or edited, but not when it is renamed.
+
+    Size and time of its file; of a Zarr array those of its metadata, and the number of its chunks.
+    """
+    is_array = path.is_dir()
+    status = (path / "zarr.json" if is_array else path).stat()
+    n_chunks = sum(len(files) for _, _, files in os.walk(path / "c")) if is_array else 0
+    return f"{status.st_size} {status.st_mtime_ns} {n_chunks}"

@@ -74,7 +74,7 @@ class NpyStore:
 
     def open(self, fresh: bool) -> None:
         # all of its space is reserved now, so that a full disk is known now and not hours later
-        self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | (os.O_TRUNC if fresh else 0), 0o666)
+        self._file = os.open(self.path, os.O_RDWR | (os.O_CREAT | os.O_TRUNC if fresh else 0), 0o666)
         size = len(self._header) + self.shape[0] * self.shape[1] * self.dtype.itemsize
         if hasattr(os, "posix_fallocate"):
             try:

@@ -111,9 +111,9 @@ def write_gram(
     True
     """
     path = Path(path)
-    if path.is_symlink():
-        path = Path(os.path.realpath(path))
     _check_layout(path, chunk_size, compressor, triangle, symmetric=Y is None)
+    is_npy = path.suffix.lower() == ".npy"
+    path = Path(os.path.realpath(path)) if path.is_symlink() else path
     resume, overwrite = check_flag(resume, "resume"), check_flag(overwrite, "overwrite")
     check_progress(progress)
     chosen, engine, threads = choose_backend(backend), chosen_engine(backend), choose_n_threads(n_threads)
@@ -126,7 +126,7 @@ def write_gram(
     shape = (x_rows.shape[0], (x_rows if y_rows is None else y_rows).shape[0])
     partial = partial_name(path)
     store: Store
-    if path.suffix.lower() == ".npy":
+    if is_npy:
         store = NpyStore(partial, shape, x_start.dtype, Y is None)
     else:
         size = DEFAULT_CHUNK_SIZE if chunk_size is None else chunk_size
@@ -152,12 +152,13 @@ def write_gram(
                 "version": __version__,
             }
             goes_on = is_begun and resume and _is_same(path, journal, identity, overwrite)
-            if goes_on and _has_its_name(path, store, journal):
+            if goes_on and _has_its_name(path, store, journal, overwrite):
                 if progress is not None:
                     n_entries = sum(tile.n_entries for tile in tiles)
                     progress(n_entries, n_entries)
                 return
-            if not goes_on:
+            if not goes_on or not store.path.exists():
+                journal.forget()  # first: no journal may speak of a store that is gone
                 store.remove()
                 journal.begin(identity, len(tiles))
             write_blocks(path, store, journal, matrix, tiles, threads, progress, overwrite)
@@ -231,22 +232,22 @@ def _find_begun(path: Path, store: Store, journal: Journal, resume: bool, overwr
             f"{path} was begun and not finished; pass resume=True to go on, or overwrite=True to begin anew."
         )
     if path.exists() and not overwrite:
-        if not resume or has_partial or (has_journal and not journal.finished.all()):
+        if not resume or has_partial or (has_journal and not journal.stamp):
             raise FileExistsError(f"{path} exists already; pass overwrite=True to replace it.")
         if not has_journal:
             raise FileExistsError(
                 f"{path} exists, and no journal beside it says what it is; pass overwrite=True to replace it."
             )
-    return has_journal and (has_partial or path.exists())
+    return has_journal and (has_partial or (path.exists() and bool(journal.stamp)))
 
 
-def _has_its_name(path: Path, store: Store, journal: Journal) -> bool:
+def _has_its_name(path: Path, store: Store, journal: Journal, overwrite: bool) -> bool:
     """Return whether the journal's store is finished, and still what is at its path."""
-    if store.path.exists() or not journal.finished.all():
+    if store.path.exists() or not path.exists():
         return False
-    if not journal.stamp:  # killed between the last two steps of all
-        journal.finish(stamp_of(path))
     if journal.stamp != stamp_of(path):
+        if overwrite:
+            return False
         raise ValueError(
             f"{path} has changed since it was finished; pass overwrite=True to write it again, or remove its journal."
         )

@@ -18,8 +18,9 @@ from ntk_fast.solvers.pivoted_cholesky import precondition
 
 Columns = NDArray[np.floating]
 
-#: A residual that has risen this many times above the least one will not fall again.
-HOPELESS = 1e4
+#: A residual this large, relative to the targets, is that of a singular matrix. (Residuals may well rise by a million
+#: and fall again: with a condition number of 1e14 they do.)
+HOPELESS = 1e12
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +129,7 @@ def _iterate(
         best[:, improved], least[improved] = solution[:, improved], relative[improved]
         worst = max(float(relative.max()), tolerance)
         report(f"Iteration {len(record)}, residual {worst:.1e}", _share_done(worst, start, tolerance))
-        keep = positive & (relative[active] > tolerance) & (relative[active] < HOPELESS * least[active])
+        keep = positive & (relative[active] > tolerance) & (relative[active] < HOPELESS)
         active, residual, direction = active[keep], residual[:, keep], direction[:, keep]
         preconditioned = precondition(residual)
         before = square[active]
@@ -139,8 +140,10 @@ def _iterate(
 
 def _share_done(residual: float, start: float, tolerance: float) -> float:
     """How far a residual has come on its way to the tolerance, on a logarithmic scale."""
-    if start <= tolerance:
+    if start <= tolerance or residual <= 0:
         return 1.0
+    if tolerance <= 0:
+        return 0.0
     return min(1.0, max(0.0, math.log(start / residual) / math.log(start / tolerance)))
 
 
