@@ -85,6 +85,13 @@ class VarianceParameters:
         return result
 
     @property
+    def names(self) -> list[str]:
+        """Of the parameters: ``weight_variance``, or ``weight_variance[0]`` where each layer has its own."""
+        return [
+            name if len(layers) > 1 or not self.per_layer else f"{name}[{layers[0]}]" for name, layers in self.groups
+        ]
+
+    @property
     def theta(self) -> Reals:
         """The logarithms, (n_parameters,)."""
         return np.array([np.log(np.take(self._layers(name), layers)).mean() for name, layers in self.groups])

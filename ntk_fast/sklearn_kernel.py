@@ -72,10 +72,7 @@ class GaussianProcessKernel(SklearnKernel):
     def hyperparameters(self) -> list[Hyperparameter]:
         """The variances in `theta`, as scikit-learn describes hyperparameters."""
         bounds = np.array([self._checked_bounds])
-        return [
-            Hyperparameter(name if len(layers) > 1 or not self.per_layer else f"{name}[{layers[0]}]", "numeric", bounds)
-            for name, layers in self._parameters.groups
-        ]
+        return [Hyperparameter(name, "numeric", bounds) for name in self._parameters.names]
 
     @property
     def theta(self) -> NDArray[np.floating]:

@@ -16,7 +16,6 @@ from ntk_fast.cli.progress import shown_stages
 #: Bytes from which on reading shows its progress, and lines between two steps of it.
 LARGE, LINES_BETWEEN_STEPS = 8 << 20, 10_000
 
-
 #: What stands for a number that is missing, and is no name of a column.
 MISSING = {"", "na", "n/a", "nan", "null", "none", "missing", "?", "-", "."}
 

@@ -32,9 +32,8 @@ def add_parser(commands: Subparsers) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    names = [theory.check_experiment(name) for name in dict.fromkeys(arguments.experiments or theory.EXPERIMENTS)]
     start = time.perf_counter()
-    for name in names:
+    for name in theory.prepare(arguments.experiments, arguments.out):  # all of them, before the first
         outcome = _run_one(name, arguments)
         print(f"{name}:")
         for claim in outcome.claims:

@@ -64,11 +64,7 @@ class Model:
     @property
     def names(self) -> list[str]:
         """Of the entries of theta."""
-        layers = len(self.kernel.recursion.weight_variances)
-        shown = [
-            name if len(group) > 1 or layers == 1 else f"{name}[{group[0]}]" for name, group in self.variances.groups
-        ]
-        return [*shown, *([NOISE] if self.fits_noise else [])]
+        return [*self.variances.names, *([NOISE] if self.fits_noise else [])]
 
     @property
     def theta(self) -> Reals:

@@ -74,10 +74,9 @@ class LinearizationError:
     def bound_corrected(self) -> Reals:
         """A bound that holds: ``sum_i (|beta_i(0)| gamma/2 |x|^2 + C D |x|) |w_i - w_i(0)|^2 / sqrt(width)``.
 
-        (The error is computed with the rounding errors of its terms, which may exceed a bound that is next to zero.)
-
         D is the largest ``|beta_i - beta_i(0)| / |w_i - w_i(0)|``; a unit whose hidden weights have not moved
-        contributes no error, and does not count.
+        contributes no error, and does not count. (The error is computed with the rounding errors of its terms, which
+        may exceed a bound that is next to zero.)
         """
         return self._need_bounds().corrected
 

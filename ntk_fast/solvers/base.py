@@ -15,7 +15,6 @@ from ntk_fast.kernels import Kernel
 #: calling thread, about ten times a second.
 Report = Callable[[str, float | None], None]
 
-
 #: The largest entry of a kernel matrix lies between this and one over it: beyond, squares leave the range of float64.
 LEAST_KERNEL = 1e-100
 

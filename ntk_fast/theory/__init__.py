@@ -29,7 +29,7 @@ from ntk_fast.disk import whole_file
 if TYPE_CHECKING:
     from ntk_fast.theory.experiment import Experiment, Outcome
 
-__all__ = ["EXPERIMENTS", "check_experiment", "load", "run"]
+__all__ = ["EXPERIMENTS", "load", "prepare", "run"]
 
 #: The experiments and their modules, in the order of the page; imported when they are run.
 EXPERIMENTS = {
@@ -42,17 +42,29 @@ EXPERIMENTS = {
 }
 
 
-def check_experiment(name: str) -> str:
-    """Return the name of an experiment, if there is one of that name."""
+def load(name: str) -> Experiment:
+    """Return an experiment by name."""
+    experiment: Experiment = import_module(f"ntk_fast.theory.{EXPERIMENTS[_check_name(name)]}").EXPERIMENT
+    return experiment
+
+
+def prepare(experiments: Sequence[str] | None, out_folder: str | Path) -> list[str]:
+    """Return the names of the experiments that :func:`run` would run; raise, as it does, if it could not."""
+    if isinstance(experiments, str):
+        raise TypeError(f"experiments must be a sequence of names; got {experiments!r}.")
+    names = [_check_name(name) for name in dict.fromkeys(experiments or EXPERIMENTS)]
+    if importlib.util.find_spec("matplotlib") is None:
+        raise ImportError("the experiments draw with matplotlib: pip install 'ntk_fast[plot]'.")
+    from ntk_fast.theory.page import check_folder
+
+    check_folder(Path(out_folder), names, list(EXPERIMENTS))
+    return names
+
+
+def _check_name(name: str) -> str:
     if name not in EXPERIMENTS:
         raise ValueError(f"experiment must be one of {', '.join(EXPERIMENTS)}; got {name!r}.")
     return name
-
-
-def load(name: str) -> Experiment:
-    """Return an experiment by name."""
-    experiment: Experiment = import_module(f"ntk_fast.theory.{EXPERIMENTS[check_experiment(name)]}").EXPERIMENT
-    return experiment
 
 
 def run(
@@ -88,15 +100,9 @@ def run(
     ImportError
         If matplotlib is not installed.
     """
-    if isinstance(experiments, str):
-        raise TypeError(f"experiments must be a sequence of names; got {experiments!r}.")
-    names = [check_experiment(name) for name in dict.fromkeys(experiments or EXPERIMENTS)]
-    if importlib.util.find_spec("matplotlib") is None:
-        raise ImportError("the experiments draw with matplotlib: pip install 'ntk_fast[plot]'.")
-    from ntk_fast.theory.page import check_folder, write_page
+    names, folder = prepare(experiments, out_folder), Path(out_folder)
+    from ntk_fast.theory.page import write_page
 
-    folder = Path(out_folder)
-    check_folder(folder, names, list(EXPERIMENTS))
     outcomes = {}
     for name in names:
 

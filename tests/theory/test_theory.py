@@ -129,6 +129,13 @@ def test_files_of_others_are_not_replaced(tmp_path, name):
     assert (tmp_path / name).read_text() == "mine"
 
 
+def test_the_command_checks_all_experiments_before_the_first(tmp_path, capsys):
+    (tmp_path / "spectrum.png").write_text("mine")
+    assert main(["theory", "sign-switches", "spectrum", "--quick", "--out", str(tmp_path)]) == 2
+    assert "spectrum.png exists and is no result" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["spectrum.png"]
+
+
 def test_a_place_that_is_no_folder(tmp_path, capsys, monkeypatch):
     (tmp_path / "file").write_text("mine")
     assert main(["theory", "--quick", "--out", str(tmp_path / "file")]) == 2
