@@ -93,8 +93,8 @@ def _network(kernel: NNGP | NTK, q: Any, q_other: Any, covariance: Any) -> Any:
     """Sigma_L or Theta_L. With r(z) = max(0, z) an activation is r(z) - slope r(-z): four pairs of half-lines."""
     slope = mpmath.mpf(activation_of(kernel.activation).slope)
     (v, *weights), (b, *biases) = (
-        [Fraction(value) for value in (values if isinstance(values, tuple) else (values,) * (kernel.depth + 1))]
-        for values in (kernel.weight_variance, kernel.bias_variance)
+        [Fraction(value) for value in values]
+        for values in (kernel.recursion.weight_variances, kernel.recursion.bias_variances)
     )
     q, q_other, covariance = (v * part + b for part in (q, q_other, covariance))
     tangent = covariance

@@ -17,7 +17,14 @@ from ntk_fast.gram import gram
 from ntk_fast.recursion import Recursion, plain, scaled
 from ntk_fast.rows import measure
 from ntk_fast.tiling import Progress
-from ntk_fast.validation import check_dtype, check_rows, check_variances, check_whole_number, refuse_overflow
+from ntk_fast.validation import (
+    check_dtype,
+    check_rows,
+    check_variances,
+    check_whole_number,
+    is_one_row,
+    refuse_overflow,
+)
 
 
 class Kernel:
@@ -44,8 +51,22 @@ class Kernel:
         backend: str | None = None,
         n_threads: int | None = None,
         progress: Progress | None = None,
-    ) -> NDArray[np.floating]:
-        """Return the Gram matrix ``K[i, j] = kernel(X[i], Y[j])``: see :func:`ntk_fast.gram` for the arguments."""
+    ) -> Any:
+        """Return the Gram matrix ``K[i, j] = kernel(X[i], Y[j])``: see :func:`ntk_fast.gram` for the arguments.
+
+        Of two single rows, 1-D arrays of shape (n_features,), it returns the one value, a float: this is how
+        scikit-learn's ``pairwise_kernels``, ``KernelPCA`` and others call a kernel. Matrices are a thousand times
+        faster: :class:`ntk_fast.GaussianProcessKernel` makes scikit-learn pass these.
+
+        Examples
+        --------
+        >>> import ntk_fast as ntk
+        >>> round(ntk.NTK(depth=1)([3.0, 4.0], [4.0, -3.0]), 6)
+        3.978874
+        """
+        if Y is not None and out is None and is_one_row(X) and is_one_row(Y):
+            x, y = np.asarray(X)[None], np.asarray(Y)[None]
+            return float(gram(self, x, y, dtype=dtype, backend=backend, n_threads=n_threads, progress=progress)[0, 0])
         return gram(self, X, Y, out=out, dtype=dtype, backend=backend, n_threads=n_threads, progress=progress)
 
     def diag(self, X: ArrayLike, *, dtype: Any = None, backend: str | None = None) -> NDArray[np.floating]:
@@ -111,6 +132,16 @@ class Kernel:
         values = recursion.value(chord, flat < 0, parameters, parameters) * plain(recursion.variance(unit))
         return values.reshape(cosine.shape)
 
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the parameters by name, as scikit-learn asks for them: an estimator's are then ``kernel__depth`` etc.
+
+        There is no ``set_params``: kernels are immutable, and estimators of this package take a new one instead.
+        """
+        return {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
+
+    def __sklearn_clone__(self) -> Kernel:
+        return self
+
     def __repr__(self) -> str:
         shown = [
             f"{field.name}={getattr(self, field.name)!r}"
@@ -118,6 +149,10 @@ class Kernel:
             if field.name in ("depth", "order") or getattr(self, field.name) != field.default
         ]
         return f"{type(self).__name__}({', '.join(shown)})"
+
+
+#: Names the weight variances that keep the diagonal of Sigma at every depth.
+HE = "he"
 
 
 @lru_cache(maxsize=1024)
@@ -168,7 +203,7 @@ class _Network(Kernel):
 
     depth: int = 1
     activation: str | Activation = "relu"
-    weight_variance: float | tuple[float, ...] = 1.0
+    weight_variance: float | tuple[float, ...] | str = 1.0
     bias_variance: float | tuple[float, ...] = 0.0
 
     def __post_init__(self) -> None:
@@ -177,14 +212,22 @@ class _Network(Kernel):
         named = activation.name if activation == activation_of("relu") or activation.name == "abs" else activation
         object.__setattr__(self, "depth", depth)
         object.__setattr__(self, "activation", named)
-        for name in ("weight_variance", "bias_variance"):
-            object.__setattr__(self, name, check_variances(getattr(self, name), name, depth))
+        weights: Any = self.weight_variance
+        if not (isinstance(weights, str) and weights == HE):
+            weights = check_variances(weights, "weight_variance", depth, or_else=f", or {HE!r}")
+        object.__setattr__(self, "weight_variance", weights)
+        object.__setattr__(self, "bias_variance", check_variances(self.bias_variance, "bias_variance", depth))
+
+    def _weight_variances(self, activation: Activation) -> float | tuple[float, ...]:
+        if not isinstance(self.weight_variance, str):
+            return self.weight_variance
+        return (1.0, *(float(1 / activation.gain),) * self.depth)
 
     def _recursion(self, has_tangent: bool) -> Recursion:
         activation = activation_of(self.activation)
         weights, biases = (
-            (float(value),) * (self.depth + 1) if not isinstance(value, tuple) else value
-            for value in (self.weight_variance, self.bias_variance)
+            value if isinstance(value, tuple) else (float(value),) * (self.depth + 1)
+            for value in (self._weight_variances(activation), self.bias_variance)
         )
         dual = PiecewiseLinear(activation.gain, activation.fold, activation.linear)
         return Recursion(dual, self.depth, weights, biases, has_tangent)
@@ -202,8 +245,9 @@ class NNGP(_Network):
         Number of hidden layers L.
     activation : {"relu", "leaky_relu", "abs"} or Activation, default "relu"
         ``ntk_fast.leaky_relu(slope)`` for a slope other than 0.01.
-    weight_variance : float >= 0 or sequence of depth + 1, default 1.0
-        Input layer first, then one per following layer. He scaling is ``(1, 2, 2, ...)``.
+    weight_variance : float >= 0, sequence of depth + 1, or "he", default 1.0
+        Input layer first, then one per following layer. "he" is 1 in the first and ``1 / E[sigma(z)^2]`` in the others,
+        ``(1, 2, 2, ...)`` for ReLU, which keeps ``Sigma_l(x, x)`` the same at every depth (He et al., 2015).
     bias_variance : float >= 0 or sequence of depth + 1, default 0.0
 
     Raises
@@ -221,6 +265,8 @@ class NNGP(_Network):
     >>> import ntk_fast as ntk
     >>> ntk.NNGP(depth=2, weight_variance=(1, 2, 2), bias_variance=0.1)
     NNGP(depth=2, weight_variance=(1.0, 2.0, 2.0), bias_variance=0.1)
+    >>> ntk.NNGP(depth=50, weight_variance="he").diag([[3.0, 4.0]])
+    array([25.])
     """
 
     def _layers(self) -> Recursion:

@@ -37,9 +37,9 @@ def check_whole_number(value: Any, name: str, least: int) -> int:
     return number
 
 
-def check_variances(value: Any, name: str, depth: int) -> float | tuple[float, ...]:
+def check_variances(value: Any, name: str, depth: int, or_else: str = "") -> float | tuple[float, ...]:
     """Return a scalar >= 0, or depth + 1 of them (one scalar if all are equal, so that equal kernels compare equal)."""
-    expected = f"a number >= 0 or a sequence of depth + 1 = {depth + 1} of them"
+    expected = f"a number >= 0 or a sequence of depth + 1 = {depth + 1} of them{or_else}"
     accepted = isinstance(value, (Real, np.floating, np.integer, Iterable)) and not isinstance(value, str)
     if not accepted:
         raise TypeError(f"{name} must be {expected}; got {value!r} of type {type(value).__name__}.")
@@ -105,6 +105,13 @@ def check_rows(rows: Any, name: str, dtype: np.dtype | None) -> NDArray[np.float
             raise ValueError(f"{name} does not fit in {dtype}: row {row} holds a value beyond {np.finfo(dtype).max:g}.")
         return converted
     return np.ascontiguousarray(array, dtype=dtype)
+
+
+def is_one_row(row: Any) -> bool:
+    """Whether this is a single row, (n_features,)."""
+    if isinstance(row, (list, tuple)):
+        return bool(row) and all(isinstance(value, (Real, np.generic)) for value in row)
+    return getattr(row, "ndim", None) == 1
 
 
 def check_same_features(x: NDArray[Any], y: NDArray[Any]) -> None:

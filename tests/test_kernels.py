@@ -56,6 +56,42 @@ def test_the_repr_shows_what_is_not_default(kernel, text):
     assert repr(kernel) == text
 
 
+@pytest.mark.parametrize("activation", ["relu", "abs", "leaky_relu", leaky_relu(-0.3), leaky_relu(4.0)])
+def test_he_scaling_keeps_the_diagonal_at_every_depth(activation):
+    X = np.random.default_rng(0).standard_normal((5, 3))
+    squares = (X * X).sum(axis=1)
+    for depth in (1, 2, 37, 1000):
+        assert NNGP(depth, activation, "he").diag(X) == pytest.approx(squares, rel=1e-12)
+        assert NTK(depth, activation, "he").diag(X) == pytest.approx((depth + 1) * squares, rel=1e-12)
+
+
+def test_he_scaling_has_a_name_that_stays():
+    named, written = NTK(2, weight_variance="he"), NTK(2, weight_variance=(1, 2, 2))
+    X = np.random.default_rng(0).standard_normal((5, 3))
+    assert np.array_equal(named(X), written(X))
+    assert float(exact_value(named, X[0], X[1])) == pytest.approx(named(X[0], X[1]), rel=1e-14)
+    assert repr(named) == "NTK(depth=2, weight_variance='he')"
+    assert dataclasses.replace(named, depth=3).diag(X) == pytest.approx(named.diag(X) * 4 / 3)
+
+
+def test_one_pair_of_rows_is_one_value(kernel):
+    X = np.random.default_rng(0).standard_normal((2, 4))
+    value = kernel(X[0], X[1])
+    assert type(value) is float
+    assert value == kernel(X[:1], X[1:])[0, 0] == kernel(list(X[0]), tuple(X[1]))
+    with pytest.raises(ValueError, match=r"X must be a 2-D array .* for one row pass X\.reshape"):
+        kernel(X[0])
+    with pytest.raises(ValueError, match=r"same number of columns; got 4 and 3"):
+        kernel(X[0], X[1, :3])
+    with pytest.raises(ValueError, match=r"Y must be a 2-D array"):
+        kernel(X, X[0])
+
+
+def test_parameters_by_name():
+    assert NTK(2).get_params() == {"depth": 2, "activation": "relu", "weight_variance": 1.0, "bias_variance": 0.0}
+    assert ArcCosine(0).get_params(deep=False) == {"order": 0, "depth": 1}
+
+
 def test_a_repr_keeps_every_digit_of_a_slope():
     kernel = NTK(1, leaky_relu(0.1234567890123))
     assert eval(repr(kernel)) == kernel
