@@ -116,7 +116,11 @@ static inline void NAME(recursion)(const ntk_entry *entry, chords c, const real 
             const vreal cross = vreal_sub(vreal_mul(rho_i, tau_j), vreal_mul(tau_i, rho_j));
             const vreal apart = vreal_div(vreal_mul(cross, cross), vreal_add(vreal_add(one, tau), rho));
             const vreal lost = vreal_add(tau, apart); /* 1 - rho, with digits of its own */
-            const vreal delta = vreal_add(vreal_fma(lost, vreal_sub(zero, m[g]), m[g]), apart);
+            const vmask keeps_most = vreal_less(lost, half);
+            /* rho m: m - lost m where rho, near 1, has no digits of its own; where lost is near 1, that has none left */
+            const vreal turned =
+                vreal_select(keeps_most, vreal_fma(lost, vreal_sub(zero, m[g]), m[g]), vreal_mul(rho, m[g]));
+            const vreal delta = vreal_add(turned, apart);
             vreal complement = vreal_sub(two, delta);
             if (layer == 0) {
                 /* 1 + cosine of nearly opposite rows, the same way: 1 - rho + tau = (rho_i tau_j + tau_i rho_j)^2 /
@@ -133,7 +137,6 @@ static inline void NAME(recursion)(const ntk_entry *entry, chords c, const real 
                 const vreal less = vreal_fma(lost, theta[g], vreal_mul(turn[g], kept));
                 const vreal step = vreal_add(vreal_sub(sigma, less), rest[g]), sum = vreal_add(theta[g], step);
                 const vreal direct = vreal_add(vreal_fma(turn[g], vreal_sub(zero, kept), kept), sigma);
-                const vmask keeps_most = vreal_less(lost, half);
                 rest[g] = vreal_select(keeps_most, vreal_sub(step, vreal_sub(sum, theta[g])), zero);
                 theta[g] = vreal_select(keeps_most, sum, direct);
             } else

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 import ntk_fast as ntk
+from ntk_fast.activations import activation_of
 from ntk_fast.kernels import Kernel
 
 Rows = NDArray[np.floating]
+
+ACTIVATIONS = ("relu", "abs", ntk.leaky_relu(), ntk.leaky_relu(0.999), ntk.leaky_relu(-0.999), ntk.leaky_relu(-3.0))
 
 #: Norms for which the square of the kernel's root diagonal stays in range.
 LARGEST_NORMS = {np.dtype(np.float64): 1e150, np.dtype(np.float32): 1e18}
@@ -57,3 +62,34 @@ def correlated_rows(n_features: int, noise: float, dtype: np.dtype) -> Rows:
     rows = 3 * _unit(rng, n_features) + noise * rng.standard_normal((5, n_features))
     rows[3:] *= -1
     return rows.astype(dtype)
+
+
+def log_uniform(rng: np.random.Generator, low: float, high: float, size: int | None = None) -> Any:
+    """Draw numbers log-uniformly, each end with a chance of one in eight."""
+    uniform = np.clip(rng.uniform(-1 / 6, 7 / 6, size), 0, 1)
+    return np.exp(np.log(low) + uniform * np.log(high / low))
+
+
+def biased_kernel(rng: np.random.Generator) -> Kernel:
+    """Return a network of any depth to 30 with biases of any size, each layer with its own or all with one."""
+    depth = round(log_uniform(rng, 1, 30))
+    bias = log_uniform(rng, 1e-6, 1e6, depth + 1) * (rng.random(depth + 1) < 0.7)
+    activation = activation_of(ACTIVATIONS[rng.integers(len(ACTIVATIONS))])
+    return (ntk.NTK, ntk.NNGP)[rng.integers(2)](
+        depth,
+        activation,
+        weight_variance=log_uniform(rng, 0.1, 10.0) ** (1 / depth) / float(activation.gain),  # float32 holds the result
+        bias_variance=bias if rng.random() < 0.5 else log_uniform(rng, 1e-6, 1e6),
+    )
+
+
+def rows_of_any_norm(rng: np.random.Generator, dtype: np.dtype) -> tuple[Rows, Rows]:
+    """Return two rows X of norms from 1e-12 to 1e12, and Y: copies and near copies of one, negated ones, others."""
+    n_features = round(log_uniform(rng, 1, 64))
+    directions, norms = _unit(rng, 3, n_features), log_uniform(rng, 1e-12, 1e12, 3)
+    near = directions[0] + log_uniform(rng, 1e-9, 1e-1) * _unit(rng, n_features)
+    X = directions[:2] * norms[:2, None]
+    Y = np.stack(
+        [X[0], -X[0], X[1], directions[2] * norms[2], norms[2] * directions[0], norms[0] * near, -norms[2] * near]
+    )
+    return X.astype(dtype), Y.astype(dtype)

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from adversarial import NOISES, adversarial_pairs, correlated_rows, degree, near_pairs
+from adversarial import (
+    NOISES,
+    adversarial_pairs,
+    biased_kernel,
+    correlated_rows,
+    degree,
+    near_pairs,
+    rows_of_any_norm,
+)
 from oracle import exact_diagonal, largest_ulps, worst_entry
 from registry import DEEP_KERNELS, KERNELS, LARGEST_DIAGONAL_ULPS, tolerance
 
+import ntk_fast as ntk
 from ntk_fast.kernels import Kernel
 
 SHALLOW = {name: kernel for name, kernel in KERNELS.items() if kernel.depth <= 10}
@@ -31,6 +40,25 @@ def test_entries_of_deep_kernels_are_exact(kernel, dtype, backend):
     X, Y = near_pairs(16, dtype)
     worst = worst_entry(kernel, X, Y, kernel(X, Y, backend=backend))
     assert worst.error <= tolerance(kernel, dtype), worst
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_a_bias_of_any_size_loses_no_digits_of_rows_of_any_norm(seed, dtype, backend):
+    rng = np.random.default_rng(seed)
+    kernel = biased_kernel(rng)
+    X, Y = rows_of_any_norm(rng, dtype)
+    worst = worst_entry(kernel, X, Y, kernel(X, Y, backend=backend))
+    assert worst.error <= tolerance(kernel, dtype), (kernel, worst)
+
+
+@pytest.mark.parametrize("bias", [0.1, 1.0])
+@pytest.mark.parametrize("norm", [1e-8, 1e-4, 1e-2])
+def test_what_little_small_rows_add_to_a_bias_is_exact(bias, norm, dtype, backend):
+    """The kernel varies by norm^2, and by norm where it has a kink: its digits, not those of the bias."""
+    kernel = ntk.NTK(1, "abs", bias_variance=bias)
+    X = np.array([[norm], [-norm], [norm / 3]], dtype=dtype)
+    worst = worst_entry(kernel, X, X, kernel(X, X.copy(), backend=backend))
+    assert worst.error <= tolerance(kernel, dtype) / 2, worst
 
 
 @kernels({name: KERNELS[name] for name in ("arccos0-1", "arccos2-3", "ntk-relu-3", "ntk-abs-3", "ntk-bias-3")})

@@ -230,7 +230,10 @@ class _Shares:
 
     def decrease(self, decrease: Vector) -> Vector:
         """1 - cosine of the next layer, from 1 - kappa: rho (1 - kappa) + (1 - rho - tau)."""
-        return self._e.multiply_add(self.lost, -decrease, decrease) + self.apart
+        # where lost is near 1, decrease - lost * decrease would keep no digits; where rho is, it has none of its own
+        keeps_most = self.lost < self._e.number(0.5)
+        kept = self._e.multiply_add(self.lost, -decrease, decrease)
+        return keeps_most.select(kept, self.rho * decrease) + self.apart
 
 
 @compiled
