@@ -63,7 +63,7 @@ def _angle(q: Any, q_other: Any, covariance: Any) -> Any:
     """Angle of two vectors, a right one for a zero vector. In fractions the sine is exact, and 0 for parallel ones."""
     if not q or not q_other:
         return mpmath.pi / 2
-    square_sine = _number(max(q * q_other - covariance**2, Fraction(0)))
+    square_sine = _number(max(q * q_other - covariance**2, 0))  # an int: mpmath 1.3 compares no fractions
     return mpmath.atan2(mpmath.sqrt(square_sine), _number(covariance))
 
 
