@@ -50,9 +50,5 @@ def available_engines() -> list[Engine]:
 
 def chosen_engine(backend: str | None = None) -> Engine:
     """Return the engine that a call with this `backend` argument runs on."""
-    name = choose_backend(backend).name
-    if name != "cython":
-        return Engine(name)
-    from ntk_fast.backends.cython_backend import choose_instruction_set
-
-    return Engine(name, choose_instruction_set())
+    chosen = choose_backend(backend)
+    return Engine(chosen.name, chosen.instruction_set)

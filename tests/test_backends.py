@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.machinery
 import importlib.util
+import sys
 
 import numpy as np
 import pytest
@@ -29,7 +31,7 @@ def forget():
     """Availability is remembered: forget it before and after a test that changes it."""
 
     def clear() -> None:
-        for function in (backends.why_missing, backends._load, backends._warn_of_fallback):
+        for function in (backends.why_missing, backends._warn_of_fallback):
             function.cache_clear()
 
     clear()
@@ -88,6 +90,20 @@ def test_without_the_extension_the_next_backend_computes_and_says_so_once(monkey
     assert np.array_equal(first, second)
 
 
+def test_a_broken_extension_is_as_good_as_none(monkeypatch, forget, tmp_path):
+    suffix = importlib.machinery.EXTENSION_SUFFIXES[0]
+    (tmp_path / f"_tile{suffix}").write_bytes(b"\x7fELF, and no more of it")
+    monkeypatch.setattr(backends, "__path__", [str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "ntk_fast.backends._tile", raising=False)
+    assert "cython" not in available_backends()
+    with pytest.warns(
+        RuntimeWarning, match=r"_tile is installed but cannot be loaded \(ImportError: .*install it again"
+    ):
+        assert choose_backend().name == available_backends()[0]
+    with pytest.raises(ImportError, match=r"backend 'cython' is not available: .*cannot be loaded"):
+        KERNEL(X, backend="cython")
+
+
 @needs_extension
 def test_an_instruction_set_that_is_not_here_is_refused_with_those_that_are(monkeypatch):
     from ntk_fast.backends.cython_backend import available_instruction_sets
@@ -98,6 +114,22 @@ def test_an_instruction_set_that_is_not_here_is_refused_with_those_that_are(monk
     for call in (KERNEL, KERNEL.diag):
         with pytest.raises(ValueError, match=f"NTK_FAST_ISA must be one of {present} here; got 'avx1024'"):
             call(X, backend="cython")
+
+
+@needs_extension
+@pytest.mark.parametrize("kernel", [KERNEL, ntk.NTK(2, bias_variance=0.1)], ids=["table", "layers"])
+def test_an_operator_keeps_the_instruction_set_that_it_was_made_for(kernel, dtype, monkeypatch):
+    """Its tables have as many pieces, its scratch memory as many lanes, as that one's registers."""
+    engines = [engine for engine in available_engines() if engine.backend == "cython"]
+    rows = np.random.default_rng(2).standard_normal((130, 9)).astype(dtype)
+    vectors = np.random.default_rng(3).standard_normal((130, 3)).astype(dtype)
+    for made_for in engines:
+        with made_for.selected():
+            operator = ntk.KernelOperator(kernel, rows, backend="cython")
+            expected = operator @ vectors
+        for other in engines:
+            with other.selected():
+                assert np.array_equal(operator @ vectors, expected)
 
 
 @needs_extension

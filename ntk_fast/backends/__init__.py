@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import warnings
@@ -15,13 +16,28 @@ BACKEND_VARIABLE = "NTK_FAST_BACKEND"
 BACKENDS = ("cython", "numba", "numpy")
 
 
+#: What a backend cannot do without, and what to say where that is not there.
+_NEEDED = {
+    "cython": (
+        "ntk_fast.backends._tile",
+        "the compiled extension is not installed; install a C compiler and Python's headers, then ntk_fast again",
+    ),
+    "numba": ("numba", "Numba is not installed"),
+}
+
+
 @cache
 def why_missing(name: str) -> str | None:
     """Return why a backend cannot run here; None if it can."""
-    if name == "cython" and importlib.util.find_spec("ntk_fast.backends._tile") is None:
-        return "the compiled extension is not installed; install a C compiler and Python's headers, then ntk_fast again"
-    if name == "numba" and importlib.util.find_spec("numba") is None:
-        return "Numba is not installed"
+    if name not in _NEEDED:
+        return None
+    module, absent = _NEEDED[name]
+    if importlib.util.find_spec(module) is None:
+        return absent
+    try:
+        importlib.import_module(module)
+    except Exception as error:  # whatever an installation raises that was truncated, or built for something else
+        return f"{module} is installed but cannot be loaded ({type(error).__name__}: {error}); install it again"
     return None
 
 
@@ -36,12 +52,11 @@ def available_backends() -> tuple[str, ...]:
     return tuple(name for name in BACKENDS if why_missing(name) is None)
 
 
-@cache
 def _load(name: str) -> Backend:
     if name == "cython":
-        from ntk_fast.backends.cython_backend import CythonBackend
+        from ntk_fast.backends.cython_backend import CythonBackend, choose_instruction_set
 
-        return CythonBackend()
+        return CythonBackend(choose_instruction_set())
     if name == "numba":
         from ntk_fast.backends.numba_backend import NumbaBackend
 
@@ -57,19 +72,21 @@ def _warn_of_fallback(name: str) -> None:
 
 
 def choose_backend(name: str | None = None) -> Backend:
-    """Return the backend of this name, of the environment's name, or the fastest; one asked for by name must exist."""
+    """Return the backend of this name, of the environment's name, or the fastest; one asked for by name must exist.
+
+    It keeps to the instruction set that the environment names now: tables, tiles and scratch memory are made for it.
+    """
     source = "backend"
     if name is None and os.environ.get(BACKEND_VARIABLE, "").strip():
         name, source = os.environ[BACKEND_VARIABLE].strip(), BACKEND_VARIABLE
     if name is None:
-        fastest = available_backends()[0]
+        fastest = next(backend for backend in BACKENDS if why_missing(backend) is None)
         if fastest != "cython":
             _warn_of_fallback(fastest)
         return _load(fastest)
+    if name in BACKENDS and why_missing(name) is None:
+        return _load(name)
     present = ", ".join(repr(backend) for backend in available_backends())
     if name not in BACKENDS:
         raise ValueError(f"{source} must be one of {present}; got {name!r}.")
-    reason = why_missing(name)
-    if reason is not None:
-        raise ImportError(f"{source} {name!r} is not available: {reason}. Present: {present}.")
-    return _load(name)
+    raise ImportError(f"{source} {name!r} is not available: {why_missing(name)}. Present: {present}.")

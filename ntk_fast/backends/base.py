@@ -73,9 +73,16 @@ class ProductTask(TileTask):
 
 
 class Backend(Protocol):
-    """One way to compute; instances are stateless and shared between threads."""
+    """One way to compute; instances never change, and are shared between threads."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """One of `BACKENDS`."""
+
+    @property
+    def instruction_set(self) -> str | None:
+        """The one that all tables and tiles are for; None where there is no choice."""
+
     #: Whether filling tiles, and multiplying them, calls BLAS, which is then held to one thread.
     uses_blas: bool
     #: About what an entry costs for each layer that is evaluated, on one thread: tiles are cut by it.

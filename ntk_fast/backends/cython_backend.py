@@ -48,15 +48,18 @@ def _functions(instruction_set: str, dtype: np.dtype) -> Functions:
 
 
 class CythonBackend:
-    """See the module."""
+    """See the module. One instruction set for its life."""
 
     name = "cython"
     uses_blas = False
     seconds_per_layer = 1e-9
     multiplies_with_blas = False
 
+    def __init__(self, instruction_set: str) -> None:
+        self.instruction_set = instruction_set
+
     def _functions(self, dtype: np.dtype) -> Functions:
-        return _functions(choose_instruction_set(), dtype)
+        return _functions(self.instruction_set, dtype)
 
     def square_norms(self, values: NDArray[np.floating]) -> NDArray[np.float64]:
         result = np.empty(len(values))

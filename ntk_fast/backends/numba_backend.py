@@ -49,6 +49,7 @@ class NumbaBackend:
     """See the module."""
 
     name = "numba"
+    instruction_set = None
     uses_blas = False
     seconds_per_layer = 1e-9
     multiplies_with_blas = False

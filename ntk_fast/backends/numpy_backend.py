@@ -54,6 +54,7 @@ class NumpyBackend:
     """See the module. Computes in float64 whatever the dtype of the result."""
 
     name = "numpy"
+    instruction_set = None
     uses_blas = True
     seconds_per_layer = 6e-8
     multiplies_with_blas = True
