@@ -3,7 +3,8 @@
 ridge               NTKRegressor, NTKClassifier: kernel ridge regression, with any of the solvers
 gaussian_process    NTKGaussianProcessRegressor: deviations, samples; `marginal_likelihood`: what its variances maximise
 gradient_flow       GradientFlowRegressor: infinitely many infinitely wide networks, trained for some time
-expansion           predictions as sums of kernels; `parameters`: what the estimators share
+scaling             units of columns and targets; `parameters`: what else the estimators share
+expansion           predictions as sums of kernels
 saving              `save` and `load`, which all of them have
 """
 

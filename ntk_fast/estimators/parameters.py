@@ -2,15 +2,78 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import Any, Self
 
 import numpy as np
+from sklearn.base import BaseEstimator
 
 from ntk_fast.kernels import NTK, Kernel
 from ntk_fast.solvers.base import Report, silent
 
 #: What `kernel=None` means.
 DEFAULT_KERNEL = NTK(depth=3)
+
+
+class KernelParameters(BaseEstimator):
+    """`get_params` and `set_params` that reach into `kernel`, the default one too, although kernels are immutable.
+
+    Examples
+    --------
+    >>> import ntk_fast as ntk
+    >>> model = ntk.NTKRegressor().set_params(kernel__depth=2, kernel__bias_variance=0.0)
+    >>> model.kernel
+    NTK(depth=2)
+    """
+
+    kernel: Any
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the parameters by name, with `deep` those of the kernel too, as ``kernel__depth`` etc.
+
+        Parameters
+        ----------
+        deep : bool, default True
+
+        Returns
+        -------
+        dict
+        """
+        parameters = super().get_params(deep)
+        if deep and self.kernel is None:
+            parameters |= {f"kernel__{name}": value for name, value in DEFAULT_KERNEL.get_params().items()}
+        return parameters
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters by name; ``kernel__depth=2`` puts another kernel in the place of the one that is there.
+
+        Returns
+        -------
+        The estimator itself.
+
+        Raises
+        ------
+        ValueError
+            If there is no parameter of that name.
+        TypeError, ValueError
+            If the kernel does not take the value.
+        """
+        kernel = params.get("kernel", self.kernel)
+        kernel = DEFAULT_KERNEL if kernel is None else kernel
+        if not isinstance(kernel, Kernel):
+            super().set_params(**params)
+            return self
+        prefix, known = "kernel__", kernel.get_params()
+        inner = {name.removeprefix(prefix): value for name, value in params.items() if name.startswith(prefix)}
+        for name in inner:
+            if name not in known:
+                raise ValueError(
+                    f"Invalid parameter {name!r} for kernel {kernel!r}. Valid parameters are: {[*known]!r}."
+                )
+        super().set_params(**{name: value for name, value in params.items() if not name.startswith(prefix)})
+        if inner:
+            self.kernel = replace(kernel, **inner)  # type: ignore[type-var]
+        return self
 
 
 def choose_kernel(kernel: Any) -> Kernel:

@@ -10,13 +10,13 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin, MultiOutputMixin, RegressorMixin
+from sklearn.base import ClassifierMixin, MultiOutputMixin, RegressorMixin
 from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ntk_fast.estimators.expansion import kernel_expansion
-from ntk_fast.estimators.parameters import choose_kernel, choose_report, refuse_text
+from ntk_fast.estimators.parameters import KernelParameters, choose_kernel, choose_report, refuse_text
 from ntk_fast.estimators.saving import SavedEstimator
 from ntk_fast.kernels import Kernel
 from ntk_fast.memory import available_bytes
@@ -49,7 +49,7 @@ def choose_solver(solver: str, n_rows: int) -> str:
     return "cg" if n_rows <= MOST_ROWS_TO_ITERATE else "nystroem"
 
 
-class _KernelRidge(SavedEstimator, BaseEstimator):
+class _KernelRidge(SavedEstimator, KernelParameters):
     """What regression and classification share."""
 
     def __init__(

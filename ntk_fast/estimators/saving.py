@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from ntk_fast.activations import Activation
+from ntk_fast.estimators.scaling import ColumnScaling, TargetScaling
 from ntk_fast.kernels import NNGP, NTK, ArcCosine, Kernel
 from ntk_fast.model_file import read_model_file, write_model_file
 from ntk_fast.version import __version__
 
 KERNELS: dict[str, type[Kernel]] = {kernel.__name__: kernel for kernel in (ArcCosine, NNGP, NTK)}
+SCALINGS: dict[str, type[Any]] = {scaling.__name__: scaling for scaling in (ColumnScaling, TargetScaling)}
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -41,10 +43,11 @@ def _encode(value: Any, name: str, arrays: Arrays) -> Any:
         return {"tuple" if isinstance(value, tuple) else "list": items}
     if isinstance(value, Activation):
         return {"activation": [value.name, value.slope]}
-    if type(value) in KERNELS.values():
-        parameters = {field.name: getattr(value, field.name) for field in fields(value)}
-        encoded = {key: _encode(parameter, f"{name}.{key}", arrays) for key, parameter in parameters.items()}
-        return {"kernel": [type(value).__name__, encoded]}
+    for kind, known in (("kernel", KERNELS), ("scaling", SCALINGS)):
+        if type(value) in known.values():
+            parameters = {field.name: getattr(value, field.name) for field in fields(value)}
+            encoded = {key: _encode(parameter, f"{name}.{key}", arrays) for key, parameter in parameters.items()}
+            return {kind: [type(value).__name__, encoded]}
     raise TypeError(f"{name} must be a number, a string, an array or a kernel to be saved; got {value!r}.")
 
 
@@ -58,11 +61,12 @@ def _decode(value: Any, arrays: Arrays) -> Any:
         return arrays[contents].astype(object)
     if kind == "activation":
         return Activation(*contents)
-    if kind == "kernel":
+    if kind in ("kernel", "scaling"):
+        known = KERNELS if kind == "kernel" else SCALINGS
         name, parameters = contents
-        if name not in KERNELS:
-            raise ValueError(f"The model has a kernel {name}, which this release of ntk_fast does not know.")
-        return KERNELS[name](**{key: _decode(parameter, arrays) for key, parameter in parameters.items()})
+        if name not in known:
+            raise ValueError(f"The model has a {kind} {name}, which this release of ntk_fast does not know.")
+        return known[name](**{key: _decode(parameter, arrays) for key, parameter in parameters.items()})
     items = [_decode(item, arrays) for item in contents]
     return tuple(items) if kind == "tuple" else items
 

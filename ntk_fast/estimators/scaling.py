@@ -1,0 +1,101 @@
+"""Units: what estimators do about those of the columns and of the targets, so that none of them matters.
+
+Columns are centred and divided by their deviations, and all of them by one number more, so that the mean squared norm
+of the training rows is 1: a bias variance then means the same for every number of columns. Targets are centred and
+divided by their deviations, and predictions are brought back: they follow ``y -> a y + b`` to rounding.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: What varies by less than so many units of rounding of its largest value is constant: rounding errors are no data.
+ROUNDINGS = 100
+#: Rows that are scaled at a time: more would need memory for float64 copies of all of them.
+ROWS_AT_A_TIME = 1 << 14
+
+Reals = NDArray[np.floating]
+
+
+@dataclass(frozen=True, eq=False)
+class ColumnScaling:
+    """``(rows - shift) * factor``, column by column; by default nothing.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rows = np.array([[1.0, 7.0, 100.0], [3.0, 7.0, 500.0]])
+    >>> scaling = ColumnScaling.of(rows)
+    >>> scaling.apply(rows) * 2**0.5
+    array([[-1.,  0., -1.],
+           [ 1.,  0.,  1.]])
+    """
+
+    shift: NDArray[np.float64] | float = 0.0  # (n_features,)
+    factor: NDArray[np.float64] | float = 1.0  # (n_features,); 0 for a column that is constant in training
+
+    @classmethod
+    def of(cls, rows: Reals, weights: NDArray[np.float64] | None = None) -> ColumnScaling:
+        """Return what standardises the rows, (n, n_features); `weights`, (n,), count rows several times or in part."""
+        largest = np.abs(rows).max(axis=0).astype(np.float64)
+        unit = np.where(largest > 0, largest, 1.0)  # nothing over- or underflows where it is 1
+        shares = np.full(len(rows), 1 / len(rows)) if weights is None else weights / weights.sum()
+        mean = sum((shares[part] @ (rows[part] / unit) for part in _blocks(len(rows))), np.zeros(len(unit)))
+        square = sum((shares[part] @ (rows[part] / unit - mean) ** 2 for part in _blocks(len(rows))), 0 * mean)
+        deviation = np.sqrt(square)
+        varies = deviation > ROUNDINGS * np.finfo(rows.dtype).eps
+        with np.errstate(divide="ignore", over="ignore"):
+            factor = np.where(varies, 1 / (np.where(varies, deviation, 1.0) * unit * max(1, varies.sum()) ** 0.5), 0.0)
+        return cls(mean * unit, np.where(np.isfinite(factor), factor, 0.0))
+
+    def apply(self, rows: Reals) -> Reals:
+        """Return the scaled rows, of the same dtype; the rows themselves where there is nothing to do."""
+        if not isinstance(self.factor, np.ndarray):
+            return rows
+        scaled = np.empty(rows.shape, dtype=rows.dtype)
+        for part in _blocks(len(rows)):
+            scaled[part] = (rows[part] - self.shift) * self.factor
+        return scaled
+
+
+@dataclass(frozen=True, eq=False)
+class TargetScaling:
+    """``(targets - mean) / scale``, target by target; by default nothing.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> targets = np.array([[1000.0], [1002.0]])
+    >>> scaling = TargetScaling.of(targets)
+    >>> scaling.apply(targets).ravel(), scaling.undo(np.array([[0.5]]))
+    (array([-1.,  1.]), array([[1001.5]]))
+    """
+
+    mean: NDArray[np.float64] | float = 0.0  # (n_targets,)
+    scale: NDArray[np.float64] | float = 1.0  # (n_targets,); a target that is constant keeps its own
+
+    @classmethod
+    def of(
+        cls, targets: NDArray[np.float64], weights: NDArray[np.float64] | None = None, centre: bool = True
+    ) -> TargetScaling:
+        """Return what standardises targets, (n, n_targets); those that are not centred get mean square 1."""
+        largest = np.abs(targets).max(axis=0)
+        unit = np.where(largest > 0, largest, 1.0)
+        mean = np.average(targets / unit, axis=0, weights=weights) if centre else np.zeros(len(unit))
+        deviation = np.sqrt(np.average((targets / unit - mean) ** 2, axis=0, weights=weights))
+        return cls(mean * unit, np.where(deviation > ROUNDINGS * np.finfo(np.float64).eps, deviation * unit, 1.0))
+
+    def apply(self, targets: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the scaled targets."""
+        return (targets - self.mean) / self.scale
+
+    def undo(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return predictions of the scaled targets in units of the targets."""
+        return values * self.scale + self.mean
+
+
+def _blocks(n_rows: int) -> list[slice]:
+    return [slice(start, start + ROWS_AT_A_TIME) for start in range(0, n_rows, ROWS_AT_A_TIME)]
