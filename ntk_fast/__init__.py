@@ -10,6 +10,7 @@ The map, in the order in which to read it:
     gram          checked rows -> tiles -> matrix; `validation`, `rows`, `memory` are its steps
     operator      KernelOperator: the same tiles multiplied with vectors and forgotten
     out_of_core   write_gram, read_gram: the same tiles in a file that is larger than memory
+    frames        data frames of pandas, polars and pyarrow as rows; `checked_rows`: in scikit-learn's check of them
     disk          files that are whole or not there
     tiling        the schedule: tiles, threads, progress, interrupts; `threads`: how many, and BLAS held to one
     backends      who fills a tile: `cython_backend` (C, in csrc/), `numba_backend`, `numpy_backend` (the reference)

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ntk_fast.frames import frame_rows, is_frame
+
 
 def check_finite_number(value: Any, name: str) -> float:
     """Return a finite real number as a float."""
@@ -78,7 +80,7 @@ def check_rows(rows: Any, name: str, dtype: np.dtype | None) -> NDArray[np.float
     if isinstance(rows, np.ma.MaskedArray) and np.ma.is_masked(rows):
         raise ValueError(f"{name} must not have masked values: fill or drop them.")
     try:
-        array = np.asarray(rows)
+        array = frame_rows(rows, name) if is_frame(rows) else np.asarray(rows)
     except ValueError as error:
         raise ValueError(f"{name} must be a 2-D array of real numbers; NumPy could not make one: {error}") from None
     if array.dtype.kind == "c":

@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from ntk_fast import lapack
+from ntk_fast.checked_rows import validate_data
 from ntk_fast.derivatives import VARIANCES, VarianceParameters
 from ntk_fast.estimators.expansion import kernel_expansion
 from ntk_fast.estimators.marginal_likelihood import FITTED, NOISE, Model, at_depth, maximise

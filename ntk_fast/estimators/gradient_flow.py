@@ -22,8 +22,9 @@ from typing import Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
+from ntk_fast.checked_rows import validate_data
 from ntk_fast.estimators.expansion import kernel_expansion
 from ntk_fast.estimators.parameters import choose_kernel, choose_report, refuse_text
 from ntk_fast.estimators.saving import SavedEstimator

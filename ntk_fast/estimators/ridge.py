@@ -13,8 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import ClassifierMixin, MultiOutputMixin, RegressorMixin
 from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
+from ntk_fast.checked_rows import validate_data
 from ntk_fast.estimators.expansion import kernel_expansion
 from ntk_fast.estimators.parameters import KernelParameters, choose_kernel, choose_report, refuse_text
 from ntk_fast.estimators.saving import SavedEstimator

@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from ntk_fast.activations import Activation
+from ntk_fast.checked_rows import validate_data
 from ntk_fast.finite.activations import Step, Unit
 from ntk_fast.finite.network import Network
 
