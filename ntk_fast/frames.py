@@ -113,7 +113,6 @@ _READERS: dict[tuple[str, str], Callable[[Any], Parts]] = {
     ("pandas", "DataFrame"): _pandas,
     ("polars", "DataFrame"): _polars,
     ("pyarrow", "Table"): _pyarrow,
-    ("pyarrow", "RecordBatch"): _pyarrow,
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import decimal
 
 import numpy as np
@@ -30,7 +30,6 @@ FRAMES = {
     "pandas of arrow": lambda contents: pyarrow.table(contents).to_pandas(types_mapper=pd.ArrowDtype),
     "polars": polars.DataFrame,
     "pyarrow": pyarrow.table,
-    "pyarrow batch": pyarrow.RecordBatch.from_pydict,
 }
 
 
@@ -61,8 +60,8 @@ def test_columns_in_another_order_are_refused(make):
     [
         (["1", "2", "3", "4"], "objects such as '1'"),
         (["a", None, "c", "d"], "objects such as 'a'"),
-        ([datetime.date(2024, 1, 2)] * 4, "dates"),
-        ([datetime.datetime(2024, 1, 2, tzinfo=datetime.UTC)] * 4, "dates"),
+        ([dt.date(2024, 1, 2)] * 4, "dates"),
+        ([dt.datetime(2024, 1, 2, tzinfo=dt.UTC)] * 4, "dates"),
     ],
 )
 def test_what_is_no_number_is_named(make, column, value):
@@ -95,8 +94,8 @@ def test_float32_stays():
 
 
 def test_categories_and_moments_are_told_apart(make):
-    here = datetime.timezone(datetime.timedelta(hours=5))
-    moments = [datetime.datetime(2024, 1, 2, 3, tzinfo=here), None]
+    here = dt.timezone(dt.timedelta(hours=5))
+    moments = [dt.datetime(2024, 1, 2, 3, tzinfo=here), None]
     (column,) = columns_of(make({"when": moments}))
     assert column.values[0] == np.datetime64("2024-01-01T22:00")
     assert np.isnat(column.values[1])
