@@ -17,7 +17,7 @@ The map, in the order in which to read it:
     solvers       systems with a Gram matrix: Cholesky, conjugate gradients, centres, eigenvalues
     lapack        LAPACK in place, heard and seen while it runs: what the solvers and `finite` factorise with
     estimators    models in scikit-learn's conventions; `model_file`: their files; `derivatives`: of Gram matrices
-    sklearn_kernel  a kernel as scikit-learn's Gaussian processes want one
+    sklearn_kernel  a kernel as scikit-learn's Gaussian processes want one; `sklearn_names`: names that wait for it
     finite        networks of finite width, their linearisation and training (a package with a map of its own)
     spectrum      eigenvalues on data, and exact ones on the sphere (`sphere`)
     theory        the lecture's claims as experiments, and the page that shows them
@@ -31,6 +31,7 @@ from ntk_fast.activations import leaky_relu
 from ntk_fast.backends import available_backends
 from ntk_fast.gram import gram
 from ntk_fast.kernels import NNGP, NTK, ArcCosine
+from ntk_fast.sklearn_names import has_sklearn, import_for
 from ntk_fast.version import __version__
 
 if TYPE_CHECKING:
@@ -82,19 +83,18 @@ _LAZY = {
 #: Likewise, modules.
 _MODULES = ("finite", "spectrum")
 
+if not has_sklearn():  # `from ntk_fast import *` takes what there is
+    for _name, _module in _LAZY.items():
+        if _module in ("ntk_fast.estimators", "ntk_fast.sklearn_kernel"):
+            __all__.remove(_name)
+
 
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return import_module(f"ntk_fast.{name}")
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
-        value = globals()[name] = getattr(import_module(_LAZY[name]), name)
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "sklearn":
-            raise
-        message = f"ntk_fast.{name} needs scikit-learn 1.6 or later: pip install 'ntk_fast[sklearn]'."
-        raise ImportError(message) from error
+    value = globals()[name] = import_for(__name__, _LAZY[name], name)
     return value
 
 

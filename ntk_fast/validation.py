@@ -69,6 +69,29 @@ def check_dtype(value: Any, name: str = "dtype") -> np.dtype:
     return dtype
 
 
+def refuse_masked(values: Any, name: str) -> None:
+    """Raise if numbers that a mask hides would be taken as they are, also in a list of rows."""
+    parts = values if isinstance(values, (list, tuple)) else (values,)
+    if any(isinstance(part, np.ma.MaskedArray) and np.ma.is_masked(part) for part in parts):
+        raise ValueError(f"{name} must not have masked values: fill or drop them.")
+
+
+def as_array(values: Any, name: str, accepted: str) -> NDArray[Any]:
+    """Return values as a NumPy array, whatever holds them, without a copy where that is possible."""
+    refuse_masked(values, name)
+    try:
+        if hasattr(values, "__dlpack__") and not hasattr(values, "__array__"):  # only of the array API standard
+            return np.from_dlpack(values)
+        return np.asarray(values)
+    except ValueError as error:
+        raise ValueError(f"{name} must be {accepted}; NumPy could not make one: {error}") from None
+    except (BufferError, IndexError, RuntimeError, TypeError) as error:  # of tensors, each library in its own words
+        raise TypeError(
+            f"{name} must be {accepted}; NumPy could not make one of a {type(values).__name__} ({error}): "
+            "convert it to a NumPy array first."
+        ) from None
+
+
 def check_rows(rows: Any, name: str, dtype: np.dtype | None) -> NDArray[np.floating]:
     """Return rows as an (n, n_features) array of float32 or float64, contiguous along the features; no copy if it is.
 
@@ -77,12 +100,7 @@ def check_rows(rows: Any, name: str, dtype: np.dtype | None) -> NDArray[np.float
     kind = type(rows).__name__
     if hasattr(rows, "toarray") and hasattr(rows, "nnz"):
         raise TypeError(f"{name} must be a dense array of rows; got a sparse {kind}: pass {name}.toarray().")
-    if isinstance(rows, np.ma.MaskedArray) and np.ma.is_masked(rows):
-        raise ValueError(f"{name} must not have masked values: fill or drop them.")
-    try:
-        array = frame_rows(rows, name) if is_frame(rows) else np.asarray(rows)
-    except ValueError as error:
-        raise ValueError(f"{name} must be a 2-D array of real numbers; NumPy could not make one: {error}") from None
+    array = frame_rows(rows, name) if is_frame(rows) else as_array(rows, name, "a 2-D array of real numbers")
     if array.dtype.kind == "c":
         raise TypeError(f"{name} must hold real numbers; got complex dtype {array.dtype}.")
     if array.dtype.kind not in "fiub":

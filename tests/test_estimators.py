@@ -192,9 +192,124 @@ def test_importing_the_package_imports_no_extra():
     assert printed.split("\n")[:2] == ["[]", "True"]
 
 
-def test_without_scikit_learn_the_message_says_what_to_install():
-    script = "import sys; sys.modules['sklearn'] = None; import ntk_fast; ntk_fast.NTKRegressor"
+WITHOUT_SKLEARN = """
+import inspect, sys
+{blocked}
+import ntk_fast
+for package, missing in ((ntk_fast, "NTKRegressor"), (ntk_fast.finite, "RandomFeatures")):
+    assert not hasattr(package, missing)
+    inspect.getmembers(package)
+    names = {{}}
+    exec(f"from {{package.__name__}} import *", names)
+    assert set(package.__all__) <= set(names), set(package.__all__) - set(names)
+    try:
+        exec(f"from {{package.__name__}} import {{missing}}")
+    except ImportError as error:
+        print(error)
+{package}.{name}
+"""
+
+
+@pytest.mark.parametrize(("package", "name"), [("ntk_fast", "NTKRegressor"), ("ntk_fast.finite", "RandomFeatures")])
+def test_without_scikit_learn_its_names_are_missing_and_say_what_to_install(package, name):
+    script = WITHOUT_SKLEARN.format(blocked="sys.modules['sklearn'] = None", package=package, name=name)
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert "ImportError: ntk_fast.NTKRegressor needs scikit-learn" in run.stderr
+    for missing, sentence in zip(
+        ("ntk_fast.NTKRegressor", "ntk_fast.finite.RandomFeatures"), run.stdout.splitlines(), strict=True
+    ):
+        assert sentence == f"{missing} needs scikit-learn 1.6 or later: pip install 'ntk_fast[sklearn]'."
+    assert f"ImportError: {package}.{name} needs scikit-learn" in run.stderr
+    assert f"AttributeError: {package}.{name} needs scikit-learn" in run.stderr.splitlines()[-1]
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
         ntk.Nothing  # noqa: B018
+
+
+def test_an_older_scikit_learn_is_as_good_as_none(tmp_path):
+    (tmp_path / "sklearn").mkdir()
+    (tmp_path / "sklearn" / "__init__.py").write_text("__version__ = '1.0'")
+    script = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import ntk_fast; print(hasattr(ntk_fast, 'NTKRegressor'))"
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert run.stdout == "False\n", run.stderr
+
+
+class Tensor:
+    """Like a tensor of another library that NumPy cannot read: bfloat16, or part of a graph of derivatives."""
+
+    shape, dtype = (60, 4), "bfloat16"
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def __array__(self, dtype=None, copy=None):
+        raise self.error
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+
+class Standard:
+    """As little of an array as the array API standard asks for: no slice of rows alone, no __array__."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self.values, self.shape, self.dtype = values, values.shape, values.dtype
+
+    def __getitem__(self, part):
+        raise IndexError("one slice for each axis")
+
+    def __dlpack__(self, **options):
+        return self.values.__dlpack__(**options)
+
+    def __dlpack_device__(self):
+        return self.values.__dlpack_device__()
+
+
+ESTIMATORS = {**REGRESSORS, "classifier": ntk.NTKClassifier(PRIOR)}
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_rows_and_targets_that_are_no_numbers_are_named(name, data):
+    X, Y, _ = data
+    model, y = clone(ESTIMATORS[name]), (Y[:, 0] > 0).astype(float)
+    if "random_state" in model.get_params():
+        model.set_params(random_state=0)
+    hidden = np.ma.masked_array(X, mask=X > 2)
+    shown = np.ma.masked_array(X, mask=False)
+    for masked in (hidden, list(hidden)):
+        with pytest.raises(ValueError, match="X must not have masked values"):
+            model.fit(masked, y)
+    with pytest.raises(ValueError, match="y must not have masked values"):
+        model.fit(X, np.ma.masked_equal(y, 1))
+    for error in (TypeError("unsupported ScalarType BFloat16"), RuntimeError("requires grad")):
+        for argument, given in (("X", (Tensor(error), y)), ("y", (X, Tensor(error)))):
+            with pytest.raises(TypeError, match=f"{argument} must be an array .* of a Tensor .*{error}.*: convert it"):
+                model.fit(*given)
+    expected = model.fit(X, y).predict(X)
+    with pytest.raises(ValueError, match="X must not have masked values"):
+        model.predict(hidden)
+    for same in (shown, Standard(X)):
+        np.testing.assert_array_equal(model.fit(same, Standard(y)).predict(same), expected)
+
+
+@pytest.mark.parametrize(
+    ("y", "error", "message"),
+    [
+        ([None, "a"], ValueError, "that of row 0 is None"),
+        (["a", float("nan")], ValueError, "that of row 1 is nan"),
+        (pd.Series(["a", pd.NA], dtype="string"), ValueError, "that of row 1 is <NA>"),
+        (np.array(["a", 1], dtype=object), TypeError, "labels of one kind, all text or all numbers; got 'a' and 1"),
+    ],
+    ids=str,
+)
+def test_labels_that_are_missing_or_mixed_are_named(y, error, message, data):
+    with pytest.raises(error, match=message):
+        ntk.NTKClassifier().fit(data[0][:2], y)
+
+
+@pytest.mark.parametrize("missing", [None, float("nan")])
+@pytest.mark.parametrize("name", REGRESSORS)
+def test_no_target_may_be_missing(name, missing, data):
+    X, Y, _ = data
+    with pytest.raises(ValueError, match=r"y must hold finite numbers|Input contains NaN"):
+        REGRESSORS[name].fit(X, np.array([missing, *Y[1:, 0]], dtype=object))

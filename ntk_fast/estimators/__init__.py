@@ -3,7 +3,7 @@
 ridge               NTKRegressor, NTKClassifier: kernel ridge regression, with any of the solvers
 gaussian_process    NTKGaussianProcessRegressor: deviations, samples; `marginal_likelihood`: what its variances maximise
 gradient_flow       GradientFlowRegressor: infinitely many infinitely wide networks, trained for some time
-scaling             units of columns and targets; `parameters`: what else the estimators share
+scaling             units of columns and targets; `targets`: their checks; `parameters`: what else the estimators share
 expansion           predictions as sums of kernels
 saving              `save` and `load`, which all of them have
 """

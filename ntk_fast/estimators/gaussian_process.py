@@ -22,8 +22,9 @@ from ntk_fast.checked_rows import validate_data
 from ntk_fast.derivatives import VARIANCES, VarianceParameters
 from ntk_fast.estimators.expansion import kernel_expansion
 from ntk_fast.estimators.marginal_likelihood import FITTED, NOISE, Model, at_depth, maximise
-from ntk_fast.estimators.parameters import choose_kernel, choose_report, refuse_text
+from ntk_fast.estimators.parameters import choose_kernel, choose_report
 from ntk_fast.estimators.saving import SavedEstimator
+from ntk_fast.estimators.targets import FLOATS, checked_regression
 from ntk_fast.kernels import Kernel
 from ntk_fast.solvers.base import Report
 from ntk_fast.solvers.cholesky import CholeskyFactor
@@ -144,9 +145,7 @@ class NTKGaussianProcessRegressor(SavedEstimator, MultiOutputMixin, RegressorMix
         models, report = self._models(), choose_report(report)
         n_restarts = check_whole_number(self.n_restarts, "n_restarts", 0)
         generator = check_random_state(self.random_state)
-        refuse_text(y)
-        rows, y = validate_data(self, X, y, multi_output=True, y_numeric=True, dtype=[np.float64, np.float32])
-        targets = np.asarray(y, dtype=np.float64)
+        rows, targets = checked_regression(self, X, y)
         single_target = targets.ndim == 1
         targets = targets.reshape(len(targets), -1)
         mean, scale = np.zeros(targets.shape[1]), np.ones(targets.shape[1])
@@ -237,7 +236,7 @@ class NTKGaussianProcessRegressor(SavedEstimator, MultiOutputMixin, RegressorMix
         if return_std and return_cov:
             raise ValueError("return_std and return_cov cannot both be true.")
         check_is_fitted(self, "dual_coef_")
-        rows = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
+        rows = validate_data(self, X, reset=False, dtype=FLOATS)
         expansion = kernel_expansion(self.kernel_, rows, self.X_fit_, self.dual_coef_)
         mean = self._shaped(expansion * self.y_scale_ + self.y_mean_)
         if return_cov:

@@ -26,8 +26,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from ntk_fast.checked_rows import validate_data
 from ntk_fast.estimators.expansion import kernel_expansion
-from ntk_fast.estimators.parameters import choose_kernel, choose_report, refuse_text
+from ntk_fast.estimators.parameters import choose_kernel, choose_report
 from ntk_fast.estimators.saving import SavedEstimator
+from ntk_fast.estimators.targets import FLOATS, checked_regression
 from ntk_fast.kernels import NNGP, NTK, Kernel
 from ntk_fast.solvers.base import Report
 from ntk_fast.solvers.spectral import Spectral
@@ -120,9 +121,7 @@ class GradientFlowRegressor(SavedEstimator, MultiOutputMixin, RegressorMixin, Ba
         time = None if self.time is None else check_not_negative(self.time, "time")
         ridge = check_not_negative(self.ridge, "ridge")
         learning_rate = check_positive(self.learning_rate, "learning_rate")
-        refuse_text(y)
-        rows, y = validate_data(self, X, y, multi_output=True, y_numeric=True, dtype=[np.float64, np.float32])
-        targets = np.asarray(y, dtype=np.float64)
+        rows, targets = checked_regression(self, X, y)
         decomposition = Spectral().decompose(trained, rows, report=report)
         speed = None if time is None else learning_rate * time / targets.size
         spectrum = _response(decomposition.eigenvalues, ridge, speed)
@@ -169,7 +168,7 @@ class GradientFlowRegressor(SavedEstimator, MultiOutputMixin, RegressorMixin, Ba
             Before `fit`; if `X` is not as it was there.
         """
         check_is_fitted(self, "dual_coef_")
-        rows = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
+        rows = validate_data(self, X, reset=False, dtype=FLOATS)
         coefficients = self.dual_coef_.reshape(len(self.X_fit_), -1)
         expansion = kernel_expansion(self.trained_kernel_, rows, self.X_fit_, coefficients)
         mean = expansion.reshape(len(rows), *self.dual_coef_.shape[1:])

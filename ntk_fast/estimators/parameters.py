@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Self
 
-import numpy as np
 from sklearn.base import BaseEstimator
 
 from ntk_fast.kernels import NTK, Kernel
@@ -83,14 +82,6 @@ def choose_kernel(kernel: Any) -> Kernel:
     if not isinstance(kernel, Kernel):
         raise TypeError(f"kernel must be an ArcCosine, NNGP or NTK; got {kernel!r} of type {type(kernel).__name__}.")
     return kernel
-
-
-def refuse_text(y: Any) -> None:
-    """Raise if targets of a regression are words or dates, or hold some."""
-    values = np.asarray(y)
-    has_words = values.dtype.kind == "O" and any(isinstance(value, str) for value in values.flat)
-    if has_words or values.dtype.kind in "USMm":
-        raise TypeError(f"y must hold numbers; got dtype {values.dtype}, for one {values.flat[0]!r}.")
 
 
 def choose_report(report: Any) -> Report:

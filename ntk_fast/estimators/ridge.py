@@ -11,14 +11,14 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import ClassifierMixin, MultiOutputMixin, RegressorMixin
-from sklearn.utils import check_random_state, column_or_1d
-from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from ntk_fast.checked_rows import validate_data
 from ntk_fast.estimators.expansion import kernel_expansion
-from ntk_fast.estimators.parameters import KernelParameters, choose_kernel, choose_report, refuse_text
+from ntk_fast.estimators.parameters import KernelParameters, choose_kernel, choose_report
 from ntk_fast.estimators.saving import SavedEstimator
+from ntk_fast.estimators.targets import FLOATS, checked_classification, checked_regression
 from ntk_fast.kernels import Kernel
 from ntk_fast.memory import available_bytes
 from ntk_fast.solvers.base import Report, Solution, Solver, without_iterations
@@ -129,7 +129,7 @@ class _KernelRidge(SavedEstimator, KernelParameters):
     def _function(self, X: ArrayLike) -> NDArray[np.float64]:
         """Return f of rows, (m, n_targets)."""
         check_is_fitted(self, "dual_coef_")
-        rows = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
+        rows = validate_data(self, X, reset=False, dtype=FLOATS)
         return kernel_expansion(self.kernel_, rows, self.X_fit_, self.dual_coef_, self.n_threads)
 
 
@@ -212,9 +212,7 @@ class NTKRegressor(MultiOutputMixin, RegressorMixin, _KernelRidge):
         ntk_fast.solvers.ConvergenceWarning
             If an iteration stops short of its tolerance.
         """
-        refuse_text(y)
-        rows, y = validate_data(self, X, y, multi_output=True, y_numeric=True, dtype=[np.float64, np.float32])
-        targets = np.asarray(y, dtype=np.float64)
+        rows, targets = checked_regression(self, X, y)
         self._solve(rows, targets.reshape(len(targets), -1), choose_report(report))
         self.single_target_ = targets.ndim == 1
         return self
@@ -286,9 +284,7 @@ class NTKClassifier(ClassifierMixin, _KernelRidge):
         TypeError, ValueError
             As in :meth:`NTKRegressor.fit`, and if all labels are the same.
         """
-        rows, y = validate_data(self, X, y, dtype=[np.float64, np.float32])
-        y = column_or_1d(y, warn=True)
-        check_classification_targets(y)
+        rows, y = checked_classification(self, X, y)
         classes, labels = np.unique(y, return_inverse=True)
         n_classes = len(classes)
         if n_classes < 2:

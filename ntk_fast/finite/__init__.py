@@ -26,6 +26,7 @@ from ntk_fast.finite.goodness import LinearizationError, linearization_error
 from ntk_fast.finite.linearization import Linearization
 from ntk_fast.finite.network import Network
 from ntk_fast.finite.training import Training, TrainingDiverged, train
+from ntk_fast.sklearn_names import has_sklearn, import_for
 
 if TYPE_CHECKING:
     from ntk_fast.finite.random_features import RandomFeatures
@@ -48,14 +49,11 @@ __all__ = [
 ]
 
 
+if not has_sklearn():
+    __all__.remove("RandomFeatures")
+
+
 def __getattr__(name: str) -> Any:
-    if name == "RandomFeatures":  # needs scikit-learn, which is an extra
-        try:
-            from ntk_fast.finite.random_features import RandomFeatures
-        except ModuleNotFoundError as error:
-            if (error.name or "").partition(".")[0] != "sklearn":
-                raise
-            message = "finite.RandomFeatures needs scikit-learn 1.6 or later: pip install 'ntk_fast[sklearn]'."
-            raise ImportError(message) from error
-        return RandomFeatures
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name != "RandomFeatures":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return import_for(__name__, "ntk_fast.finite.random_features", name)

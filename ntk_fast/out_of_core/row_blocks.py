@@ -30,7 +30,9 @@ KEPT_BLOCKS = 8
 def sliceable(rows: Any, name: str) -> Any:
     """Return rows as they are if they can be sliced like an array, in memory or not; else as an array."""
     is_array_like = all(hasattr(rows, attribute) for attribute in ("shape", "dtype", "__getitem__"))
-    return rows if is_array_like and len(rows.shape) == 2 else check_rows(rows, name, None)
+    # tensors are in memory anyway, and some know no slice of rows alone
+    is_tensor = hasattr(rows, "__dlpack__") and not isinstance(rows, np.ndarray)
+    return rows if is_array_like and not is_tensor and len(rows.shape) == 2 else check_rows(rows, name, None)
 
 
 class RowBlocks:

@@ -1,0 +1,63 @@
+"""Rows with their targets or labels, checked before an estimator is fitted to them."""
+
+from __future__ import annotations
+
+from types import NoneType
+from typing import Any, SupportsFloat
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils import column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
+
+from ntk_fast.checked_rows import readable, validate_data
+from ntk_fast.frames import is_missing
+from ntk_fast.validation import as_array
+
+#: Of rows as estimators take them: others become the first.
+FLOATS = [np.float64, np.float32]
+
+
+def checked_regression(estimator: Any, X: Any, y: Any) -> tuple[NDArray[np.floating[Any]], NDArray[np.float64]]:
+    """Return rows and targets to fit; targets (n,) or (n, n_targets)."""
+    y = readable(y, "y")
+    _refuse_other_than_numbers(y)
+    rows, y = validate_data(estimator, X, y, multi_output=True, y_numeric=True, dtype=FLOATS)
+    targets = np.asarray(y, dtype=np.float64)
+    if not np.isfinite(targets).all():  # None among objects becomes NaN, and only here
+        raise ValueError("y must hold finite numbers; a target is missing.")
+    return rows, targets
+
+
+def checked_classification(estimator: Any, X: Any, y: Any) -> tuple[NDArray[np.floating[Any]], NDArray[Any]]:
+    """Return rows and labels to fit."""
+    y = readable(y, "y")
+    if y is not None:
+        _refuse_unordered_labels(y)
+    rows, y = validate_data(estimator, X, y, dtype=FLOATS)
+    labels = column_or_1d(y, warn=True)
+    check_classification_targets(labels)
+    return rows, labels
+
+
+def _refuse_other_than_numbers(y: Any) -> None:
+    """Raise if a target of a regression is a word, a date or an object."""
+    values = as_array(y, "y", "a number, or several, for each row")
+    is_foreign = values.dtype.kind in "USMmV"
+    for value in values.flat if is_foreign or values.dtype.kind == "O" else ():
+        if is_foreign or not isinstance(value, (SupportsFloat, NoneType)):
+            raise TypeError(f"y must hold numbers; got dtype {values.dtype}, for one {value!r}.")
+
+
+def _refuse_unordered_labels(y: Any) -> None:
+    """Raise if a label is missing, or some are text and others are not: such labels cannot be sorted."""
+    labels = np.asarray(y, dtype=object if isinstance(y, (list, tuple)) else None)
+    if labels.dtype.kind != "O" or labels.ndim != 1:
+        return
+    for place, label in enumerate(labels):
+        if is_missing(label):
+            raise ValueError(f"y must hold a label for each row; that of row {place} is {label!r}.")
+    is_text = [isinstance(label, str) for label in labels]
+    if any(is_text) and not all(is_text):
+        one, other = labels[is_text.index(True)], labels[is_text.index(False)]
+        raise TypeError(f"y must hold labels of one kind, all text or all numbers; got {one!r} and {other!r}.")
