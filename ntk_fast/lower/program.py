@@ -24,8 +24,8 @@ from ntk_fast.layers.activation import ActivationLayer
 WHOLE = -1
 #: No plane, no map.
 ABSENT = -1
-#: The sources that an instruction can have at most; longer sums are cut.
-MOST_SOURCES = 8
+#: The sources that an instruction can have at most.
+MOST_SOURCES = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,9 +39,12 @@ class Table:
 
 @dataclass(frozen=True, eq=False)
 class UnivariateMap:
-    """Tables of a map that needs no row parameters: 1 - cosine' = chord**power * value(chord), D = derivative(chord).
+    """Tables of a map that needs no row parameters: D = derivative(chord), and where the cosine is >= 0
 
-    Parity 0: the second half of the pieces is cosine < 0. Otherwise the function of the nearer side serves both.
+        m' = chord**power * value(chord).
+
+    Parity 0: two-sided tables, whose second half of pieces is cosine < 0, where m' = value(chord); p' = 2 - m'.
+    Parity 1 and -1: one-sided tables, of the nearer side; odd maps exchange m' and p' where the pair is opposite.
     """
 
     parity: int
@@ -72,3 +75,21 @@ class Instruction:
     map: int = ABSENT  # index of a PairMap, applied first; only with one source
     adds_own: bool = False
     is_product: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """A kernel compiled for one dtype and for rows of some norms: the arguments that every executor's tile takes."""
+
+    instructions: tuple[Instruction, ...]  # none: `profile` is the kernel over its value at cosine 1
+    maps: tuple[PairMap, ...]
+    n_registers: int
+    n_parameters: int  # planes of row parameters
+    has_tangent: bool
+    cost: int  # instructions that an entry takes; 0 for a profile
+    profile: Table | None
+    fold: tuple[Table, Table] | None  # one-sided tables of the ReLU family: see `compile.fold_tables`
+    near: float  # squared chords below this are computed from the rows themselves ...
+    near_exact: float  # ... and below this to full relative accuracy
+    counts: tuple[int, ...]  # row parameters of each map
+    skipped: frozenset[int]  # maps that are tables here, and take no row parameters

@@ -1,0 +1,202 @@
+"""Branches that meet: Sum, Residual, Product, Concatenate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+from ntk_fast.layers.layer import Layer
+from ntk_fast.layers.sequential import check_layers
+from ntk_fast.validation import check_finite_number
+
+if TYPE_CHECKING:
+    from ntk_fast.lower.plan import Builder, Node
+
+
+@dataclass(frozen=True, repr=False, init=False)
+class _Branches(Layer):
+    """Layers that all take the same input, each with parameters of its own."""
+
+    branches: tuple[Layer, ...]
+
+    def __init__(self, *branches: Layer) -> None:
+        if not branches:
+            raise ValueError(f"{self.name} needs at least one branch.")
+        check_layers(branches, f"{self.name}: branch")
+        object.__setattr__(self, "branches", branches)
+
+    def _lower_branches(self, builder: Builder, node: Node) -> list[Node]:
+        nodes = []
+        for position, branch in enumerate(self.branches, start=1):
+            with builder.at(f"branch {position} of {len(self.branches)}, {branch.name}"):
+                nodes.append(branch.lower(builder, node))
+        return nodes
+
+    def __repr__(self) -> str:
+        return f"{self.name}({', '.join(map(repr, self.branches))})"
+
+
+def _refuse_means(builder: Builder, nodes: list[Node], what: str) -> None:
+    """Refuse what would add products of means: of two branches that both have one."""
+    if sum(not node.is_centred for node in nodes) > 1:
+        raise builder.refuse(
+            f"at most one branch of a {what} may have a mean: the rows as they are and what an activation "
+            "makes have one, a Dense at the end of a branch takes it away."
+        )
+
+
+@dataclass(frozen=True, repr=False, init=False)
+class Sum(_Branches):
+    """The sum of independent branches: S and T are the sums of theirs.
+
+    Parameters
+    ----------
+    *branches : Layer
+        At most one may end in the rows themselves or in an activation: two such are not independent.
+
+    Attributes
+    ----------
+    branches : tuple of Layer
+
+    Examples
+    --------
+    >>> from ntk_fast import layers
+    >>> layers.Sum(layers.Identity(), layers.Dense())
+    Sum(Identity(), Dense())
+    """
+
+    def lower(self, builder: Builder, node: Node) -> Node:
+        nodes = self._lower_branches(builder, node)
+        _refuse_means(builder, nodes, "sum")
+        return builder.mix(
+            nodes,
+            [Fraction(1)] * len(nodes),
+            is_gaussian=all(node.is_gaussian for node in nodes),
+            is_centred=all(node.is_centred for node in nodes),
+        )
+
+
+@dataclass(frozen=True, repr=False, init=False)
+class Residual(Layer):
+    """x + f(x): the sum of the input and of some layers.
+
+    Parameters
+    ----------
+    *layers : Layer
+        f, one after the other.
+
+    Attributes
+    ----------
+    layers : tuple of Layer
+
+    Examples
+    --------
+    >>> from ntk_fast import layers
+    >>> layers.Residual(layers.Relu(), layers.Dense())
+    Residual(Relu(), Dense())
+    """
+
+    layers: tuple[Layer, ...]
+
+    def __init__(self, *layers: Layer) -> None:
+        check_layers(layers, f"{self.name}: layer")
+        object.__setattr__(self, "layers", layers)
+
+    def lower(self, builder: Builder, node: Node) -> Node:
+        end = node
+        for position, layer in enumerate(self.layers, start=1):
+            with builder.at(f"layer {position} of {len(self.layers)}, {layer.name}"):
+                end = layer.lower(builder, end)
+        nodes = [node, end]
+        _refuse_means(builder, nodes, "residual connection")
+        return builder.mix(
+            nodes,
+            [Fraction(1)] * 2,
+            is_gaussian=all(node.is_gaussian for node in nodes),
+            is_centred=all(node.is_centred for node in nodes),
+        )
+
+    def __repr__(self) -> str:
+        return f"{self.name}({', '.join(map(repr, self.layers))})"
+
+
+@dataclass(frozen=True, repr=False, init=False)
+class Product(_Branches):
+    """The product of independent branches, unit by unit: S = prod S_k, T = sum_k T_k prod_{j != k} S_j.
+
+    Parameters
+    ----------
+    *branches : Layer
+
+    Attributes
+    ----------
+    branches : tuple of Layer
+
+    Examples
+    --------
+    >>> from ntk_fast import layers
+    >>> layers.Product(layers.Dense(), layers.Dense())
+    Product(Dense(), Dense())
+    """
+
+    def lower(self, builder: Builder, node: Node) -> Node:
+        nodes = self._lower_branches(builder, node)
+        return nodes[0] if len(nodes) == 1 else builder.multiply(nodes)
+
+
+@dataclass(frozen=True, repr=False, init=False)
+class Concatenate(_Branches):
+    """The units of all branches side by side: S = sum_k a_k S_k, T = sum_k a_k T_k, with the shares a_k of the units.
+
+    Parameters
+    ----------
+    *branches : Layer
+    shares : sequence of float > 0, optional
+        One per branch; they add up to 1. None: equal ones.
+
+    Attributes
+    ----------
+    branches : tuple of Layer
+    shares : tuple of float, or None
+
+    Examples
+    --------
+    >>> from ntk_fast import layers
+    >>> layers.Concatenate(layers.Dense(), layers.Identity(), shares=(0.25, 0.75))
+    Concatenate(Dense(), Identity(), shares=(0.25, 0.75))
+    """
+
+    shares: tuple[float, ...] | None
+
+    def __init__(self, *branches: Layer, shares: Sequence[float] | None = None) -> None:
+        super().__init__(*branches)
+        object.__setattr__(self, "shares", None if shares is None else _checked_shares(shares, len(branches)))
+
+    def lower(self, builder: Builder, node: Node) -> Node:
+        nodes = self._lower_branches(builder, node)
+        n = len(nodes)
+        # shares that are meant to add up to 1 do so exactly
+        given = [Fraction(1, n)] * n if self.shares is None else [Fraction(share) for share in self.shares]
+        return builder.mix(
+            nodes,
+            [share / sum(given) for share in given],
+            is_gaussian=n == 1 and nodes[0].is_gaussian,
+            is_centred=all(node.is_centred for node in nodes),
+        )
+
+    def __repr__(self) -> str:
+        shares = [] if self.shares is None else [f"shares={self.shares!r}"]
+        return f"{self.name}({', '.join([*map(repr, self.branches), *shares])})"
+
+
+def _checked_shares(shares: Any, n_branches: int) -> tuple[float, ...]:
+    expected = f"shares must be {n_branches} positive numbers, one per branch, that add up to 1"
+    try:
+        numbers = tuple(check_finite_number(share, "shares") for share in shares)
+    except TypeError:
+        raise TypeError(f"{expected}; got {shares!r}.") from None
+    if len(numbers) != n_branches or min(numbers) <= 0 or abs(sum(numbers) - 1) > 1e-9:
+        raise ValueError(f"{expected}; got {numbers!r}.")
+    return numbers

@@ -1,0 +1,57 @@
+"""Dense: an affine map of all units."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from ntk_fast.layers.layer import Layer
+from ntk_fast.validation import check_flag, check_not_negative
+
+if TYPE_CHECKING:
+    from ntk_fast.lower.plan import Builder, Node
+
+
+@dataclass(frozen=True, repr=False)
+class Dense(Layer):
+    """A fully connected layer: S becomes v S + b and T becomes v T + the new S, with v, b the variances (Jacot 2018).
+
+    Parameters
+    ----------
+    weight_variance : float >= 0 or "he", default 1.0
+        Of each weight, times the number of units before (in the layer that sees the rows: not so). "he" keeps the
+        second moment: 1 over the gain E[sigma(z)^2] of the activation just before, 1 after anything else; 2 after ReLU.
+    bias_variance : float >= 0, default 0.0
+    trained : bool, default True
+        False: the layer stays as it was drawn, and T becomes v T alone.
+
+    Examples
+    --------
+    >>> from ntk_fast import layers
+    >>> layers.Dense(weight_variance=2.0, bias_variance=0.1)
+    Dense(weight_variance=2.0, bias_variance=0.1)
+    """
+
+    weight_variance: float | str = 1.0
+    bias_variance: float = 0.0
+    trained: bool = True
+
+    def __post_init__(self) -> None:
+        if self.weight_variance != "he":
+            if isinstance(self.weight_variance, str):
+                raise ValueError(f"weight_variance must be a number >= 0 or 'he'; got {self.weight_variance!r}.")
+            object.__setattr__(self, "weight_variance", check_not_negative(self.weight_variance, "weight_variance"))
+        object.__setattr__(self, "bias_variance", check_not_negative(self.bias_variance, "bias_variance"))
+        object.__setattr__(self, "trained", check_flag(self.trained, "trained"))
+
+    def lower(self, builder: Builder, node: Node) -> Node:
+        weight = 1 / Fraction(node.gain) if isinstance(self.weight_variance, str) else Fraction(self.weight_variance)
+        return builder.mix(
+            [node],
+            [weight],
+            Fraction(self.bias_variance),
+            adds_own=self.trained,
+            is_gaussian=True,
+            is_centred=True,
+        )

@@ -1,0 +1,70 @@
+"""Sequential: layers one after the other; Identity: none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ntk_fast.layers.layer import Layer
+
+if TYPE_CHECKING:
+    from ntk_fast.lower.plan import Builder, Node
+
+
+def check_layers(layers: tuple[Any, ...], name: str) -> None:
+    """Refuse what is no layer."""
+    for position, layer in enumerate(layers, start=1):
+        if not isinstance(layer, Layer):
+            hint = " (an instance, not the class)" if isinstance(layer, type) and issubclass(layer, Layer) else ""
+            got = layer.__name__ if isinstance(layer, type) else type(layer).__name__
+            raise TypeError(f"{name} {position} must be a layer of ntk_fast.layers{hint}; got {got}.")
+
+
+@dataclass(frozen=True, repr=False, init=False)
+class Sequential(Layer):
+    """Layers one after the other, each with parameters of its own, even where one object stands twice.
+
+    Parameters
+    ----------
+    *layers : Layer
+
+    Attributes
+    ----------
+    layers : tuple of Layer
+
+    Examples
+    --------
+    >>> from ntk_fast import layers
+    >>> layers.Sequential(layers.Dense(), layers.Relu(), layers.Dense())
+    Sequential(Dense(), Relu(), Dense())
+    """
+
+    layers: tuple[Layer, ...]
+
+    def __init__(self, *layers: Layer) -> None:
+        check_layers(layers, f"{self.name}: layer")
+        object.__setattr__(self, "layers", layers)
+
+    def lower(self, builder: Builder, node: Node) -> Node:
+        for position, layer in enumerate(self.layers, start=1):
+            with builder.at(f"layer {position} of {len(self.layers)}, {layer.name}"):
+                node = layer.lower(builder, node)
+        return node
+
+    def __repr__(self) -> str:
+        return f"{self.name}({', '.join(map(repr, self.layers))})"
+
+
+@dataclass(frozen=True, repr=False)
+class Identity(Layer):
+    """Nothing: the branch of a sum that passes its input on.
+
+    Examples
+    --------
+    >>> from ntk_fast import layers
+    >>> layers.Sum(layers.Identity(), layers.Dense())
+    Sum(Identity(), Dense())
+    """
+
+    def lower(self, builder: Builder, node: Node) -> Node:
+        return node

@@ -1,0 +1,333 @@
+"""From a plan to the program that tiles of one dtype execute on some rows.
+
+Where what the instructions take from rows is the same for every row, a network is one function of the chord, its
+*profile*: homogeneous activations without bias, a LayerNorm that comes first, and any network at all on rows of equal
+norm. It becomes one table, so an entry costs a square root and a polynomial, whatever the network. Elsewhere the
+instructions run one by one; an activation before which all rows have the same variance is a table even then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ntk_fast.compensated import Reals
+from ntk_fast.duals import sine_minus_angle_cosine
+from ntk_fast.lower.evaluate import PlacedMap, evaluate
+from ntk_fast.lower.instructions import Instructions, instructions_of
+from ntk_fast.lower.pair_state import pair_of_chord
+from ntk_fast.lower.plan import Plan
+from ntk_fast.lower.program import PairMap, Program, Table, UnivariateMap
+from ntk_fast.lower.row_forms import RowValues
+from ntk_fast.lower.scaled import Scaled
+from ntk_fast.lower.tables import LARGEST_CHORD, STRETCHES, Truths, fit_table
+
+#: Relative differences of squared norms, and of what is made of them, that count as none: a few roundings.
+SAME = {np.dtype(np.float64): 2e-15, np.dtype(np.float32): 1e-6}
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """What is promised of an entry over sqrt(K(x, x) K(y, y)), and what arrives: errors of dot products and chords."""
+
+    relu: float
+    other: float
+    near: float  # the share of an entry's error that cosine and chord may cause
+    cosine: float  # from 64 features
+    chord: float
+
+
+ACCURACY = {
+    np.dtype(np.float64): Accuracy(relu=2e-15, other=1e-13, near=1.5e-15, cosine=6e-16, chord=1e-16),
+    np.dtype(np.float32): Accuracy(relu=5e-7, other=1e-6, near=2.5e-7, cosine=1.2e-7, chord=6e-8),
+}
+
+
+def promised(plan_instructions: Instructions, dtype: np.dtype) -> float:
+    """Return the error that is promised of an entry."""
+    accuracy = ACCURACY[dtype]
+    if any(slot.step.activation.degree is None for slot in plan_instructions.maps):
+        return accuracy.other
+    depth = max(1.0, float(np.log2(max(1, len(plan_instructions.maps)))))
+    return accuracy.relu * (depth if dtype == np.float64 else 1.0)
+
+
+def norm_range(*square_norms: Scaled) -> Scaled:
+    """Return the squared norms that programs are compiled for: the least, the largest and, if there is one, 0."""
+    high, low, exponent = (
+        np.concatenate([getattr(part, name) for part in square_norms]) for name in ("high", "low", "exponent")
+    )
+    positive = np.flatnonzero(high)
+    order = positive[np.lexsort((low[positive], high[positive], exponent[positive]))]
+    chosen = np.concatenate([order[:1], order[-1:], np.flatnonzero(high == 0)[:1]]).astype(np.int64)
+    return Scaled(high[chosen], low[chosen], exponent[chosen])
+
+
+class RowParameters:
+    """What a plan's instructions take from rows: shares, and the parameters of maps."""
+
+    def __init__(self, plan: Plan, square_norm: Scaled) -> None:
+        self.instructions = instructions_of(plan)
+        self.values = RowValues(plan, square_norm)
+        self._unit = RowValues(plan, Scaled.of(np.ones(1)))
+
+    def shares(self) -> Reals:
+        """Return all shares, (n_shares, n). Where a variance is 0 they do not matter, and are those of unit rows."""
+        result = [np.empty((0, len(self.values.variance(0).high)))]
+        for planes in self.instructions.planes:
+            shares = self.values.shares(planes.node, planes.step)
+            if self.values.variance(planes.node).is_zero.any():
+                unit = self._unit.shares(planes.node, planes.step)
+                shares = np.where(self.values.variance(planes.node).is_zero, unit, shares)
+            result.append(shares)
+        return np.concatenate(result)
+
+    def variance(self, index: int) -> Reals:
+        """Return the variances before a map."""
+        return self.values.variance(self.instructions.maps[index].node).plain()
+
+
+def _is_constant(values: Reals, tolerance: float) -> bool:
+    """Whether each row of an array is one number, up to a tolerance relative to 1 or to the number."""
+    if values.shape[-1] <= 1:
+        return True
+    spread = values.max(axis=-1) - values.min(axis=-1)
+    return bool((spread <= tolerance * np.maximum(np.abs(values).max(axis=-1), 1e-300)).all())
+
+
+def row_tolerance(dtype: np.dtype) -> float:
+    """Return what row parameters of maps aim at."""
+    return 1e-14 if dtype == np.float64 else 3e-8
+
+
+@lru_cache(maxsize=64)
+def fold_tables(pieces: int, dtype: np.dtype) -> tuple[Table, Table]:
+    """Return the two tables of all ReLU-type activations (see `layers.relu`), one-sided.
+
+    With f = 2 asin(chord): (2/pi) (sin f - f cos f) / chord^3, and f / chord.
+    """
+
+    def value(chord: Reals, opposite: Truths) -> Reals:
+        safe = np.maximum(chord, 1e-100)
+        return np.where(chord < 1e-100, 16 / (3 * np.pi), 2 * sine_minus_angle_cosine(2 * np.arcsin(safe)) / safe**3)
+
+    def angle(chord: Reals, opposite: Truths) -> Reals:
+        safe = np.maximum(chord, 1e-100)
+        return 2 * np.arcsin(safe) / safe
+
+    tables = []
+    for function in (value, angle):
+        table = fit_table(function, pieces, dtype, two_sided=False, error=0.0)
+        assert table is not None
+        tables.append(table)
+    return tables[0], tables[1]
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """Maps with their parameters in one array behind the shares, for `evaluate` on chosen rows."""
+
+    maps: tuple[PlacedMap, ...]
+    parameters: Reals  # (n_parameters, n)
+
+
+def placed_parameters(
+    rows: RowParameters, tolerance: float, counts: tuple[int, ...] | None = None, skipped: frozenset[int] = frozenset()
+) -> _Placed:
+    """Return all row parameters, maps' behind shares; `counts`: how many each map has, where that is given."""
+    shares = rows.shares()
+    parts, maps, first = [shares], [], len(shares)
+    for index, slot in enumerate(rows.instructions.maps):
+        activation = slot.step.activation
+        own = np.empty((0, shares.shape[1]))
+        if activation.degree is None and index not in skipped:
+            own = activation.row_parameters(rows.variance(index), tolerance)
+        if counts is not None and len(own) < counts[index]:
+            own = np.concatenate([own, np.zeros((counts[index] - len(own), own.shape[1]))])
+        maps.append(PlacedMap(activation, first, len(own)))
+        parts.append(own)
+        first += len(own)
+    return _Placed(tuple(maps), np.concatenate(parts))
+
+
+def profile_of(instructions: Instructions, placed: _Placed, row: int, has_tangent: bool) -> Callable[[Reals, Truths], Reals]:
+    """Return the kernel over sqrt(q q') as a function of the chord, for rows all like one."""
+    parameters = placed.parameters[:, row].reshape(-1, 1)
+
+    def profile(chord: Reals, opposite: Truths) -> Reals:
+        m, p = pair_of_chord(chord.reshape(-1), opposite.reshape(-1))
+        values = evaluate(instructions.instructions, placed.maps, m, p, parameters, parameters, has_tangent)
+        return values.reshape(chord.shape)
+
+    return profile
+
+
+def near_thresholds(profiles: list[Callable[[Reals, Truths], Reals]], dtype: np.dtype) -> tuple[float, float]:
+    """Squared chords below which the cosine's, and the plain chord's, own rounding errors would show in an entry."""
+    accuracy = ACCURACY[dtype]
+    chord = np.geomspace(1e-9, LARGEST_CHORD, 300)
+    near = near_exact = 0.0
+    # scaled copies of a row: their plain chord is nothing but rounding error
+    floor = (16 * accuracy.chord) ** 2
+    for profile in profiles:
+        at_one = abs(float(profile(np.zeros(1), np.zeros(1, dtype=bool))[0])) or 1.0
+        for opposite in (False, True):
+            steepness = np.abs(np.gradient(profile(chord, np.full(chord.shape, opposite)) / at_one, chord))
+            from_cosine = chord[steepness / (4 * chord) * accuracy.cosine > accuracy.near]  # cosine = 1 - 2 chord^2
+            from_chord = chord[steepness * accuracy.chord > accuracy.near]
+            near = max(near, *(from_cosine[-1:] ** 2), 0.0)
+            near_exact = max(near_exact, *(from_chord[-1:] ** 2), 0.0)
+    return near, min(near, max(near_exact, floor))
+
+
+def compile_program(plan: Plan, has_tangent: bool, dtype: np.dtype, pieces: int, norms: Scaled) -> Program:
+    """Compile a plan for rows whose squared norms lie in a range (`norm_range`); `pieces` 0: without tables.
+
+    Tables are kept by what they depend on: instructions and constants, not by the variances that led to them.
+    """
+    rows = RowParameters(plan, norms)
+    instructions = rows.instructions
+    if not len(norms.high):
+        norms = Scaled.of(np.ones(1))
+        rows = RowParameters(plan, norms)
+    tolerance = row_tolerance(dtype)
+    same = SAME[dtype]
+    constant_maps = frozenset(
+        index
+        for index, slot in enumerate(instructions.maps)
+        if slot.step.activation.degree is None and _is_constant(rows.variance(index)[None], same)
+    )
+    placed = placed_parameters(rows, tolerance)
+    is_profile = _is_constant(rows.shares(), same) and all(
+        index in constant_maps or slot.step.activation.degree is not None
+        for index, slot in enumerate(instructions.maps)
+    )
+    key = (instructions, has_tangent, dtype, pieces)
+    if is_profile:
+        column = np.ascontiguousarray(placed.parameters[:, :1])
+        profile = _compiled_profile(*key, _Bytes(placed, column)) if pieces else None
+        near = _near_of(*key[:3], _Bytes(placed, column))
+        if profile is not None:
+            return Program((), (), 1, 0, has_tangent, len(instructions.maps), profile, None, *near, counts=(), skipped=frozenset())
+    else:
+        near = _near_of(*key[:3], _Bytes(placed, placed.parameters))
+    # tables instead of row parameters where all rows have the same variance
+    skipped = constant_maps if pieces else frozenset()
+    maps, first, counts = [], instructions.n_shares, []
+    for index, slot in enumerate(instructions.maps):
+        activation = slot.step.activation
+        if not pieces or (activation.degree is None and index not in skipped):
+            count = 0 if activation.degree is not None else activation.n_parameters(_largest_variance(plan, slot.node, norms), tolerance)
+            maps.append(PairMap(activation, activation.map_kind, first, count))
+        elif activation.map_kind == "fold":
+            maps.append(PairMap(activation, "fold"))
+            count = 0
+        else:
+            count = 0
+            own = placed.maps[index]
+            parameters = placed.parameters[own.first : own.first + own.count, :1]
+            table = _compiled_map(activation, parameters.tobytes(), parameters.shape[0], pieces, dtype)
+            if table is None:
+                raise NotImplementedError(f"{activation!r} has no table")
+            maps.append(PairMap(activation, "table", table=table))
+        counts.append(count)
+        first += count
+    fold = fold_tables(pieces, dtype) if pieces else None
+    return Program(
+        instructions.instructions,
+        tuple(maps),
+        instructions.n_registers,
+        first,
+        has_tangent,
+        len(instructions.instructions),
+        None,
+        fold,
+        *near,
+        counts=tuple(counts),
+        skipped=skipped,
+    )
+
+
+def _largest_variance(plan: Plan, node: int, norms: Scaled) -> float:
+    """Return a bound on the variance at a node of rows in a range of norms, by looking at 400 of them."""
+    exponents = norms.exponent + np.log2(np.where(norms.is_zero, 1.0, norms.high))
+    grid = np.linspace(exponents.min(), exponents.max(), 400)
+    whole = np.floor(grid)
+    values = RowValues(plan, Scaled.of(2.0 ** (grid - whole), 0.0, whole.astype(np.int64))).variance(node).plain()
+    return float(max(values.max(), RowValues(plan, norms).variance(node).plain().max()))
+
+
+class _Bytes:
+    """Placed parameters of a few rows, compared by their numbers: the key of what is compiled for them."""
+
+    def __init__(self, placed: _Placed, columns: Reals) -> None:
+        self.placed = _Placed(placed.maps, columns)
+        self._key = (
+            columns.tobytes(),
+            columns.shape,
+            tuple((part.activation, part.first, part.count) for part in placed.maps),
+        )
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Bytes) and self._key == other._key
+
+
+@lru_cache(maxsize=256)
+def _near_of(instructions: Instructions, has_tangent: bool, dtype: np.dtype, key: _Bytes) -> tuple[float, float]:
+    profiles = [
+        profile_of(instructions, key.placed, row, has_tangent) for row in range(key.placed.parameters.shape[1])
+    ]
+    return near_thresholds(profiles, dtype)
+
+
+@lru_cache(maxsize=256)
+def _compiled_profile(
+    instructions: Instructions, has_tangent: bool, dtype: np.dtype, pieces: int, key: _Bytes
+) -> Table | None:
+    """Return the table of a profile over its value at chord 0, or None if no table is right."""
+    raw = profile_of(instructions, key.placed, 0, has_tangent)
+    at_one = abs(float(raw(np.zeros(1), np.zeros(1, dtype=bool))[0])) or 1.0
+
+    def profile(chord: Reals, opposite: Truths) -> Reals:
+        return raw(chord, opposite) / at_one
+
+    depth = max(1, len(instructions.maps))
+    stretches = tuple(stretch for stretch in STRETCHES if stretch >= depth / 200 - 1)
+    error = promised(instructions, dtype) / 8
+    return fit_table(profile, pieces, dtype, two_sided=True, error=error, stretches=stretches)
+
+
+@lru_cache(maxsize=256)
+def _compiled_map(activation, parameters: bytes, count: int, pieces: int, dtype: np.dtype) -> UnivariateMap | None:  # type: ignore[no-untyped-def]
+    """Return the tables of an activation between rows that all have these parameters."""
+    own = np.frombuffer(parameters).reshape(count, 1)
+    power = 1 if activation.degree == 0 else 2
+    two_sided = activation.parity == 0
+
+    def mapped(chord: Reals, opposite: Truths) -> tuple[Reals, Reals, Reals]:
+        flat = np.maximum(chord.reshape(-1), 1e-100)
+        m, p, derivative = activation.map_pairs(*pair_of_chord(flat, opposite.reshape(-1)), own, own)
+        return tuple(np.broadcast_to(part, flat.shape).reshape(chord.shape) for part in (m, p, derivative))  # type: ignore[return-value]
+
+    def value(chord: Reals, opposite: Truths) -> Reals:
+        m = mapped(chord, opposite)[0]
+        return np.where(opposite, m, m / np.maximum(chord, 1e-100) ** power)
+
+    def derivative(chord: Reals, opposite: Truths) -> Reals:
+        return mapped(chord, opposite)[2]
+
+    error = 1e-15 if dtype == np.float64 else 5e-8
+    tables = []
+    for function in (value, derivative):
+        table = fit_table(function, pieces, dtype, two_sided=two_sided, error=error)
+        if table is None:
+            return None
+        tables.append(table)
+    return UnivariateMap(activation.parity, power, tables[0], tables[1])

@@ -1,0 +1,108 @@
+"""Instructions executed in NumPy, on arrays of pairs: the reference for all tiles, and what tables are fitted to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ntk_fast.compensated import Reals, two_sum
+from ntk_fast.layers.activation import ActivationLayer
+from ntk_fast.lower.pair_state import cosine_of, place
+from ntk_fast.lower.program import ABSENT, WHOLE, Instruction
+
+
+@dataclass(frozen=True, eq=False)
+class PlacedMap:
+    """An activation and where its row parameters are."""
+
+    activation: ActivationLayer
+    first: int
+    count: int
+
+
+@dataclass(frozen=True, eq=False)
+class _State:
+    """Of pairs at a node; `rest` is what the tangent's rounding has lost, for deep chains of small decreases."""
+
+    m: Reals
+    p: Reals
+    tangent: Reals
+    rest: Reals
+
+
+def evaluate(
+    instructions: Sequence[Instruction],
+    maps: Sequence[PlacedMap],
+    m: Reals,
+    p: Reals,
+    x: Reals,
+    y: Reals,
+    has_tangent: bool,
+) -> Reals:
+    """Return T / sqrt(q q') of the last instruction, or S / sqrt(q q') without tangent.
+
+    `m` and `p` are those of the rows; `x` and `y` the row parameters, of shapes (n_parameters, ...) that broadcast.
+    """
+    zero = np.zeros_like(m)
+    registers = {0: _State(m, p, zero, zero)}
+    state = registers[0]
+    for instruction in instructions:
+        sources = [registers[k] for k in instruction.sources]
+        if instruction.is_product:
+            state = _product(sources)
+        else:
+            if instruction.map != ABSENT:
+                sources = [_mapped(maps[instruction.map], sources[0], x, y)]
+            state = _mixed(instruction, sources, x, y)
+        registers[instruction.destination] = state
+    return state.tangent if has_tangent else cosine_of(state.m, state.p)
+
+
+def _mapped(placed: PlacedMap, state: _State, x: Reals, y: Reals) -> _State:
+    """Through an activation. Theta's digits are kept by rounding what the map takes away, and not what it leaves."""
+    own = slice(placed.first, placed.first + placed.count)
+    m, p, derivative = placed.activation.map_pairs(state.m, state.p, x[own], y[own])
+    loss = placed.activation.derivative_complement(state.m, state.p)
+    if loss is None:
+        return _State(m, p, derivative * state.tangent, derivative * state.rest)
+    tangent, rest = two_sum(state.tangent, state.rest - loss * state.tangent)
+    return _State(m, p, tangent, rest)
+
+
+def _mixed(instruction: Instruction, sources: list[_State], x: Reals, y: Reals) -> _State:
+    if instruction.shares == (WHOLE,) and instruction.bias == ABSENT:
+        (source,) = sources
+        if not instruction.adds_own:
+            return source
+        tangent, error = two_sum(source.tangent, cosine_of(source.m, source.p))
+        return _State(source.m, source.p, tangent, source.rest + error)
+    m = p = tangent = rest = gap = np.zeros_like(sources[0].m)
+    for plane, source in zip(instruction.shares, sources, strict=True):
+        share = x[plane] * y[plane]
+        m, p = m + share * source.m, p + share * source.p
+        tangent, rest = tangent + share * source.tangent, rest + share * source.rest
+        gap = gap + 0.5 * (x[plane] - y[plane]) ** 2
+    if instruction.bias != ABSENT:
+        tau_x, tau_y = x[instruction.bias], y[instruction.bias]
+        gap = gap + 0.5 * (tau_x - tau_y) ** 2
+        p = p + 2 * tau_x * tau_y
+    m, p = m + gap, p + gap
+    if instruction.adds_own:
+        tangent = tangent + (cosine_of(m, p) + rest)
+    else:
+        tangent = tangent + rest
+    return _State(m, p, tangent, np.zeros_like(m))
+
+
+def _product(sources: list[_State]) -> _State:
+    state = sources[0]
+    for other in sources[1:]:
+        u, v = np.minimum(state.m, state.p), np.minimum(other.m, other.p)
+        opposite = (state.p < state.m) != (other.p < other.m)
+        cosines = cosine_of(state.m, state.p), cosine_of(other.m, other.p)
+        m, p = place(u + (1 - u) * v, opposite)
+        tangent = (state.tangent + state.rest) * cosines[1] + (other.tangent + other.rest) * cosines[0]
+        state = _State(m, p, tangent, np.zeros_like(m))
+    return state

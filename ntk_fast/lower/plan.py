@@ -1,0 +1,208 @@
+"""A network as the few steps that everything is computed with: the recursion over layers, once.
+
+Node 0 is the rows, S = x.x' and T = 0; each step makes the next node. With q = S(x, x), q' = S(x', x') and (u, v)
+Gaussian of covariance (q, q', S),
+
+    Mix         S = sum_k w_k S_k + b             T = sum_k w_k T_k + (S, if the layer's parameters are trained)
+    Map         S = E[sigma(u) sigma(v)]          T = T E[sigma'(u) sigma'(v)]
+    Normalise   S = S / sqrt(q q')                T = T / sqrt(q q')
+    Multiply    S = prod_k S_k                    T = sum_k T_k prod_{j != k} S_j
+
+(Yang 2020; Eqs. 1 and 6 are Mix, Map, Mix with w = 1, b = 0). What a network may not be is refused here, by the place
+of the layer, before any work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ntk_fast.layers.activation import ActivationLayer
+    from ntk_fast.layers.layer import Layer
+
+#: Layers within layers. A description deeper than this is a mistake, and would exhaust the stack.
+MOST_NESTED = 100
+
+
+@dataclass(frozen=True)
+class Mix:
+    """Dense layers, sums, concatenations; adjoining ones are one."""
+
+    sources: tuple[int, ...]
+    weights: tuple[Fraction, ...]
+    bias: Fraction
+    adds_own: bool
+
+
+@dataclass(frozen=True)
+class Map:
+    """An activation."""
+
+    source: int
+    activation: ActivationLayer
+    place: str = field(default="", compare=False)  # of the layer, for sentences
+
+
+@dataclass(frozen=True)
+class Normalise:
+    """LayerNorm."""
+
+    source: int
+
+
+@dataclass(frozen=True)
+class Multiply:
+    """A product of branches."""
+
+    sources: tuple[int, ...]
+
+
+Step = Mix | Map | Normalise | Multiply
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The steps of a network, in the order in which they can be computed; the last one's node is the output."""
+
+    steps: tuple[Step, ...]
+
+    def sources(self, step: Step) -> tuple[int, ...]:
+        return step.sources if isinstance(step, Mix | Multiply) else (step.source,)
+
+
+@dataclass(frozen=True)
+class Node:
+    """Where a layer's output is, and what the next layer must know of it."""
+
+    index: int
+    is_gaussian: bool  # an activation's dual is an expectation over Gaussians
+    is_centred: bool  # of mean zero over the random parameters that precede it
+    gain: Fraction | float  # E[sigma(z)^2] of the activation whose output this is, else 1: for He scaling
+
+
+class Builder:
+    """Collects the steps of a network while its layers are lowered; knows at which layer it is."""
+
+    def __init__(self) -> None:
+        self._steps: list[Step] = []
+        self._places: list[str] = []
+        self.has_parameters = False
+
+    @contextmanager
+    def at(self, place: str) -> Iterator[None]:
+        """Name the place of what is lowered meanwhile."""
+        self._places.append(place)
+        if len(self._places) > MOST_NESTED:
+            raise ValueError(f"network must not nest layers deeper than {MOST_NESTED}.")
+        try:
+            yield
+        finally:
+            self._places.pop()
+
+    def refuse(self, reason: str) -> ValueError:
+        """Return the error that names the layer being lowered."""
+        return ValueError(f"network: {', '.join(self._places)}: {reason}")
+
+    def _add(self, step: Step) -> int:
+        self._steps.append(step)
+        return len(self._steps)
+
+    def mix(
+        self,
+        nodes: Sequence[Node],
+        weights: Sequence[Fraction],
+        bias: Fraction = Fraction(0),
+        *,
+        adds_own: bool = False,
+        is_gaussian: bool,
+        is_centred: bool,
+    ) -> Node:
+        """Add a sum of nodes with weights, and a bias."""
+        self.has_parameters |= is_gaussian
+        step = Mix(tuple(node.index for node in nodes), tuple(weights), bias, adds_own)
+        return Node(self._add(step), is_gaussian, is_centred, 1)
+
+    def map(self, node: Node, activation: ActivationLayer) -> Node:
+        """Add an activation."""
+        if not node.is_gaussian:
+            raise self.refuse(
+                "an activation needs a Dense before it: the rows as they are, what another activation made, products "
+                "and concatenations of them, and sums with any of these, are not Gaussian."
+            )
+        step = Map(node.index, activation, ", ".join(self._places))
+        return Node(self._add(step), False, activation.parity == -1, activation.gain)
+
+    def normalise(self, node: Node) -> Node:
+        """Add a normalisation of each row's variance to 1."""
+        return Node(self._add(Normalise(node.index)), node.is_gaussian, node.is_centred, 1)
+
+    def multiply(self, nodes: Sequence[Node]) -> Node:
+        """Add a product of independent nodes."""
+        step = Multiply(tuple(node.index for node in nodes))
+        return Node(self._add(step), False, any(node.is_centred for node in nodes), 1)
+
+    def plan(self, output: Node) -> Plan:
+        """Return the plan, in which sums of sums are one."""
+        return Plan(_joined(self._steps, output.index))
+
+
+def _joined(steps: list[Step], output: int) -> tuple[Step, ...]:
+    """Merge each mix into the mix that is its only user, and drop what nothing uses."""
+    plan = Plan(tuple(steps))
+    users = [0] * (len(steps) + 1)
+    users[output] = 1
+    for step in steps:
+        for source in plan.sources(step):
+            users[source] += 1
+    merged: list[Step] = []
+    for step in steps:
+        if isinstance(step, Mix):
+            terms: list[tuple[int, Fraction]] = []
+            bias = step.bias
+            for source, weight in zip(step.sources, step.weights, strict=True):
+                inner = merged[source - 1] if source else None
+                if isinstance(inner, Mix) and not inner.adds_own and users[source] == 1:
+                    terms += [(k, weight * w) for k, w in zip(inner.sources, inner.weights, strict=True)]
+                    bias += weight * inner.bias
+                    users[source] = 0
+                else:
+                    terms.append((source, weight))
+            step = Mix(tuple(k for k, _ in terms), tuple(w for _, w in terms), bias, step.adds_own)
+        merged.append(step)
+    kept = [k for k in range(1, len(merged) + 1) if users[k]]
+    number = {0: 0, **{k: position for position, k in enumerate(kept, start=1)}}
+    return tuple(_renumbered(merged[k - 1], number) for k in kept)
+
+
+def _renumbered(step: Step, number: dict[int, int]) -> Step:
+    match step:
+        case Mix(sources, weights, bias, adds_own):
+            return Mix(tuple(number[k] for k in sources), weights, bias, adds_own)
+        case Multiply(sources):
+            return Multiply(tuple(number[k] for k in sources))
+        case Map(source, activation, place):
+            return Map(number[source], activation, place)
+        case Normalise(source):
+            return Normalise(number[source])
+
+
+@lru_cache(maxsize=1024)
+def plan_of(network: Layer) -> Plan:
+    """Return the plan of a network on rows.
+
+    Raises
+    ------
+    ValueError
+        If the network is none, naming the layer and its place.
+    """
+    builder = Builder()
+    output = network.lower(builder, Node(0, is_gaussian=False, is_centred=False, gain=1))
+    plan = builder.plan(output)
+    if not builder.has_parameters:
+        raise ValueError("network must have a Dense: without parameters it has no kernel.")
+    return plan

@@ -1,0 +1,183 @@
+"""What the layers make of a row alone: its variance q = S(x, x) and its tangent T(x, x) at every node.
+
+Dense layers, sums and ReLU-type activations are linear in both, so a node's q is a linear form, with exact rational
+coefficients, of few base quantities: 1, |x|^2, and one more for each thing that is not linear (the second moment of a
+GELU, a LayerNorm's quotient, a product). The forms depend on the plan alone; `RowValues` evaluates them on rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+
+import numpy as np
+
+from ntk_fast.compensated import Reals
+from ntk_fast.layers.activation import ActivationLayer
+from ntk_fast.lower.plan import Map, Mix, Multiply, Normalise, Plan
+from ntk_fast.lower.scaled import Scaled
+
+#: A linear form: exact coefficients by base. Base 0 is 1, base 1 is |x|^2.
+Form = dict[int, Fraction]
+
+ONE, SQUARE_NORM = 0, 1
+
+
+@dataclass(frozen=True, eq=False)
+class Ratio:
+    """A quotient of forms, 0 where the divisor is."""
+
+    numerator: Form
+    denominator: Form
+
+
+@dataclass(frozen=True, eq=False)
+class ProductOf:
+    """A product of powers of forms."""
+
+    factors: tuple[tuple[Form, int], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Moment:
+    """E[sigma(z)^2], or E[sigma'(z)^2], of a variance that is a form."""
+
+    variance: Form
+    activation: ActivationLayer
+    of_derivative: bool
+    place: str
+
+
+@dataclass(frozen=True, eq=False)
+class RowForms:
+    """Per node its q and its T, and the bases from number 2 on, each made of those before it."""
+
+    variances: tuple[Form, ...]
+    tangents: tuple[Form, ...]
+    bases: tuple[Ratio | ProductOf | Moment, ...]
+
+
+def _trimmed(number: Fraction) -> Fraction:
+    """Cut an exact product back to 256 bits, before it grows without bound with the depth."""
+    excess = min(number.numerator.bit_length(), number.denominator.bit_length()) - 256
+    return Fraction(number.numerator >> excess, number.denominator >> excess) if excess > 0 else number
+
+
+def _combined(terms: list[tuple[Form, Fraction]], constant: Fraction = Fraction(0)) -> Form:
+    result: Form = {}
+    for form, weight in terms:
+        for base, coefficient in form.items():
+            result[base] = result.get(base, Fraction(0)) + _trimmed(weight * coefficient)
+    result[ONE] = result.get(ONE, Fraction(0)) + constant
+    return {base: coefficient for base, coefficient in result.items() if coefficient}
+
+
+@lru_cache(maxsize=256)
+def row_forms(plan: Plan) -> RowForms:
+    """Return the forms of a plan."""
+    variances: list[Form] = [{SQUARE_NORM: Fraction(1)}]
+    tangents: list[Form] = [{}]
+    bases: list[Ratio | ProductOf | Moment] = []
+
+    def base(quantity: Ratio | ProductOf | Moment) -> Form:
+        bases.append(quantity)
+        return {len(bases) + 1: Fraction(1)}
+
+    for step in plan.steps:
+        match step:
+            case Mix(sources, weights, bias, adds_own):
+                variance = _combined([(variances[k], w) for k, w in zip(sources, weights, strict=True)], bias)
+                tangent = _combined([(tangents[k], w) for k, w in zip(sources, weights, strict=True)])
+                if adds_own:
+                    tangent = _combined([(tangent, Fraction(1)), (variance, Fraction(1))])
+            case Normalise(source):
+                q = variances[source]
+                variance = base(Ratio(q, q)) if q else {}
+                tangent = base(Ratio(tangents[source], q)) if q and tangents[source] else {}
+            case Multiply(sources):
+                factors = tuple((variances[k], 1) for k in sources)
+                variance = base(ProductOf(factors)) if all(variances[k] for k in sources) else {}
+                terms = []
+                for k in range(len(sources)):
+                    one = (*factors[:k], (tangents[sources[k]], 1), *factors[k + 1 :])
+                    if all(form for form, _ in one):
+                        terms.append((base(ProductOf(one)), Fraction(1)))
+                tangent = _combined(terms)
+            case Map(source, activation, place):
+                variance, tangent = _mapped(variances[source], tangents[source], activation, place, base)
+        variances.append(variance)
+        tangents.append(tangent)
+    return RowForms(tuple(variances), tuple(tangents), tuple(bases))
+
+
+def _mapped(q: Form, tangent: Form, activation: ActivationLayer, place: str, base) -> tuple[Form, Form]:  # type: ignore[no-untyped-def]
+    degree = activation.degree
+    if degree is None:
+        moments = [base(Moment(q, activation, of_derivative, place)) for of_derivative in (False, True)]
+        return moments[0], base(ProductOf(((tangent, 1), (moments[1], 1)))) if tangent else {}
+    if not q:
+        return {}, {}
+    gain, derivative_gain = Fraction(activation.gain), Fraction(activation.derivative_gain)
+    if degree == 1:
+        return _combined([(q, gain)]), _combined([(tangent, derivative_gain)])
+    if degree == 0:  # sigma(0) = 0: a row of zeros stays one
+        return _combined([(base(Ratio(q, q)), gain)]), {}
+    powers = base(ProductOf(((tangent, 1), (q, degree - 1)))) if tangent else {}
+    return _combined([(base(ProductOf(((q, degree),))), gain)]), _combined([(powers, derivative_gain)])
+
+
+class RowValues:
+    """The forms of a plan on rows of given squared norms."""
+
+    def __init__(self, plan: Plan, square_norm: Scaled) -> None:
+        self._forms = row_forms(plan)
+        one = Scaled.of(np.ones_like(square_norm.high))
+        self._bases = [one, square_norm]
+        for quantity in self._forms.bases:
+            self._bases.append(self._base(quantity))
+
+    def _base(self, quantity: Ratio | ProductOf | Moment) -> Scaled:
+        match quantity:
+            case Ratio(numerator, denominator):
+                return self._evaluate(numerator) / self._evaluate(denominator)
+            case ProductOf(factors):
+                result = self._bases[ONE]
+                for form, power in factors:
+                    result = result * self._evaluate(form) ** power
+                return result
+            case Moment(form, activation, of_derivative, place):
+                variance = self._evaluate(form).plain()
+                with np.errstate(over="ignore", invalid="ignore"):
+                    moments = activation.derivative_second_moment if of_derivative else activation.second_moment
+                    values = np.asarray(moments(variance))
+                bad = ~np.isfinite(values) | ~np.isfinite(variance)
+                if bad.any():
+                    raise ValueError(
+                        f"network: {place}: a second moment is out of float64's range where the variance before it is "
+                        f"{variance[bad].flat[0]:.3g}; scale the rows or the weight variances down."
+                    )
+                return Scaled.of(values)
+
+    def _evaluate(self, form: Form) -> Scaled:
+        total = Scaled.of(np.zeros_like(self._bases[ONE].high))
+        for base, coefficient in form.items():
+            total = total + Scaled.of_fraction(coefficient) * self._bases[base]
+        return total
+
+    def variance(self, node: int) -> Scaled:
+        """Return q of each row at a node."""
+        return self._evaluate(self._forms.variances[node])
+
+    def tangent(self, node: int) -> Scaled:
+        """Return T(x, x) of each row at a node."""
+        return self._evaluate(self._forms.tangents[node])
+
+    def shares(self, node: int, step: Mix) -> Reals:
+        """Return the roots of what each source, and last the bias, contributes to q: (n_sources + 1, n)."""
+        q = self.variance(node)
+        parts = [
+            *(_combined([(self._forms.variances[k], w)]) for k, w in zip(step.sources, step.weights, strict=True)),
+            {ONE: step.bias} if step.bias else {},
+        ]
+        return np.stack([(self._evaluate(part) / q).root().plain() for part in parts])

@@ -1,0 +1,95 @@
+"""Numbers >= 0 far outside the range of float64, with twice its digits: what the variances of rows are computed in.
+
+A value is (high + low) * 2**exponent with high in [1/2, 1), or 0. Depth neither over- nor underflows, powers of powers
+lose no digits, and rows of norm 1e-150 are as good as any.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ntk_fast.compensated import Reals, two_product, two_sum
+
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Scaled:
+    """An array of them."""
+
+    high: Reals
+    low: Reals
+    exponent: Integers
+
+    @staticmethod
+    def of(high: Any, low: Any = 0.0, exponent: Any = 0) -> Scaled:
+        """Bring `high` into [1/2, 1)."""
+        high = np.asarray(high, dtype=np.float64)
+        mantissa, shift = np.frexp(high)
+        low = np.ldexp(np.asarray(low, dtype=np.float64), -shift)
+        return Scaled(mantissa, low, np.asarray(exponent, dtype=np.int64) + shift)
+
+    @staticmethod
+    def of_fraction(number: Fraction) -> Scaled:
+        exponent = number.numerator.bit_length() - number.denominator.bit_length()
+        mantissa = number / Fraction(2) ** exponent
+        high = float(mantissa)
+        return Scaled.of(high, float(mantissa - Fraction(high)), exponent)
+
+    @property
+    def is_zero(self) -> NDArray[np.bool_]:
+        return self.high == 0
+
+    def plain(self) -> Reals:
+        """Return float64, infinite or 0 where it is out of range."""
+        with np.errstate(over="ignore", under="ignore"):
+            return np.ldexp(self.high + self.low, np.clip(self.exponent, -5000, 5000).astype(np.int32))
+
+    def where(self, condition: Any, other: Scaled) -> Scaled:
+        """Return these where the condition holds, else the others."""
+        return Scaled(
+            np.where(condition, self.high, other.high),
+            np.where(condition, self.low, other.low),
+            np.where(condition, self.exponent, other.exponent),
+        )
+
+    def __add__(self, other: Scaled) -> Scaled:
+        top = np.where(
+            self.is_zero, other.exponent, np.where(other.is_zero, self.exponent, np.maximum(self.exponent, other.exponent))
+        )
+        shifts = [np.clip(part.exponent - top, -2000, 0).astype(np.int32) for part in (self, other)]
+        total, error = two_sum(np.ldexp(self.high, shifts[0]), np.ldexp(other.high, shifts[1]))
+        return Scaled.of(total, error + np.ldexp(self.low, shifts[0]) + np.ldexp(other.low, shifts[1]), top)
+
+    def __mul__(self, other: Scaled) -> Scaled:
+        product, error = two_product(self.high, other.high)
+        return Scaled.of(product, error + (self.high * other.low + self.low * other.high), self.exponent + other.exponent)
+
+    def __truediv__(self, other: Scaled) -> Scaled:
+        """Divide; 0 where the divisor is 0."""
+        divisor = np.where(other.is_zero, 1.0, other.high)
+        quotient = self.high / divisor
+        product, error = two_product(quotient, divisor)
+        rest = ((self.high - product) - error + self.low - quotient * other.low) / divisor
+        quotient, rest = (np.where(other.is_zero, 0.0, part) for part in (quotient, rest))
+        return Scaled.of(quotient, rest, self.exponent - other.exponent)
+
+    def __pow__(self, power: int) -> Scaled:
+        result = Scaled.of(np.ones_like(self.high))
+        for _ in range(power):
+            result = result * self
+        return result
+
+    def root(self) -> Scaled:
+        """Return the square root."""
+        odd = self.exponent & 1
+        high, low = (np.where(odd, 2 * part, part) for part in (self.high, self.low))
+        root = np.sqrt(high)
+        square, error = two_product(root, root)
+        rest = ((high - square) - error + low) / np.where(root == 0, 1.0, 2 * root)
+        return Scaled.of(root, rest, (self.exponent - odd) >> 1)
