@@ -74,9 +74,9 @@ class ActivationLayer(Layer):
     def map_pairs(self, m: Reals, p: Reals, x: Reals, y: Reals) -> tuple[Reals, Reals, Reals]:
         """Return m, p and D of pairs: the reference. Arrays broadcast: ``x[k]``, ``y[k]`` are row parameters."""
 
-    def derivative_complement(self, m: Reals, p: Reals) -> Reals | None:
-        """Return 1 - D with digits of its own, if the map needs no row parameters and has it; else None."""
-        return None
+    def map_with_loss(self, m: Reals, p: Reals, x: Reals, y: Reals) -> tuple[Reals, Reals, Reals, Reals | None]:
+        """Return `map_pairs` and 1 - D with digits of its own, or None where it has no more than D."""
+        return *self.map_pairs(m, p, x, y), None
 
     def lower(self, builder: Builder, node: Node) -> Node:
         return builder.map(node, self)

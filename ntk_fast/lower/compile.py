@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ntk_fast.compensated import Reals
 from ntk_fast.duals import sine_minus_angle_cosine
@@ -120,8 +119,8 @@ def fold_tables(pieces: int, dtype: np.dtype) -> tuple[Table, Table]:
         return 2 * np.arcsin(safe) / safe
 
     tables = []
-    for function in (value, angle):
-        table = fit_table(function, pieces, dtype, two_sided=False, error=0.0)
+    for function, power in ((value, 3), (angle, 1)):
+        table = fit_table(function, pieces, dtype, two_sided=False, error=0.0, weight=lambda chord: chord**power)
         assert table is not None
         tables.append(table)
     return tables[0], tables[1]
@@ -154,7 +153,9 @@ def placed_parameters(
     return _Placed(tuple(maps), np.concatenate(parts))
 
 
-def profile_of(instructions: Instructions, placed: _Placed, row: int, has_tangent: bool) -> Callable[[Reals, Truths], Reals]:
+def profile_of(
+    instructions: Instructions, placed: _Placed, row: int, has_tangent: bool
+) -> Callable[[Reals, Truths], Reals]:
     """Return the kernel over sqrt(q q') as a function of the chord, for rows all like one."""
     parameters = placed.parameters[:, row].reshape(-1, 1)
 
@@ -212,7 +213,9 @@ def compile_program(plan: Plan, has_tangent: bool, dtype: np.dtype, pieces: int,
         profile = _compiled_profile(*key, _Bytes(placed, column)) if pieces else None
         near = _near_of(*key[:3], _Bytes(placed, column))
         if profile is not None:
-            return Program((), (), 1, 0, has_tangent, len(instructions.maps), profile, None, *near, counts=(), skipped=frozenset())
+            return Program(
+                (), (), 1, 0, has_tangent, len(instructions.maps), profile, None, *near, counts=(), skipped=frozenset()
+            )
     else:
         near = _near_of(*key[:3], _Bytes(placed, placed.parameters))
     # tables instead of row parameters where all rows have the same variance
@@ -221,7 +224,11 @@ def compile_program(plan: Plan, has_tangent: bool, dtype: np.dtype, pieces: int,
     for index, slot in enumerate(instructions.maps):
         activation = slot.step.activation
         if not pieces or (activation.degree is None and index not in skipped):
-            count = 0 if activation.degree is not None else activation.n_parameters(_largest_variance(plan, slot.node, norms), tolerance)
+            count = (
+                0
+                if activation.degree is not None
+                else activation.n_parameters(_largest_variance(plan, slot.node, norms), tolerance)
+            )
             maps.append(PairMap(activation, activation.map_kind, first, count))
         elif activation.map_kind == "fold":
             maps.append(PairMap(activation, "fold"))
@@ -281,9 +288,7 @@ class _Bytes:
 
 @lru_cache(maxsize=256)
 def _near_of(instructions: Instructions, has_tangent: bool, dtype: np.dtype, key: _Bytes) -> tuple[float, float]:
-    profiles = [
-        profile_of(instructions, key.placed, row, has_tangent) for row in range(key.placed.parameters.shape[1])
-    ]
+    profiles = [profile_of(instructions, key.placed, row, has_tangent) for row in range(key.placed.parameters.shape[1])]
     return near_thresholds(profiles, dtype)
 
 

@@ -63,8 +63,7 @@ def evaluate(
 def _mapped(placed: PlacedMap, state: _State, x: Reals, y: Reals) -> _State:
     """Through an activation. Theta's digits are kept by rounding what the map takes away, and not what it leaves."""
     own = slice(placed.first, placed.first + placed.count)
-    m, p, derivative = placed.activation.map_pairs(state.m, state.p, x[own], y[own])
-    loss = placed.activation.derivative_complement(state.m, state.p)
+    m, p, derivative, loss = placed.activation.map_with_loss(state.m, state.p, x[own], y[own])
     if loss is None:
         return _State(m, p, derivative * state.tangent, derivative * state.rest)
     tangent, rest = two_sum(state.tangent, state.rest - loss * state.tangent)

@@ -60,7 +60,9 @@ class Scaled:
 
     def __add__(self, other: Scaled) -> Scaled:
         top = np.where(
-            self.is_zero, other.exponent, np.where(other.is_zero, self.exponent, np.maximum(self.exponent, other.exponent))
+            self.is_zero,
+            other.exponent,
+            np.where(other.is_zero, self.exponent, np.maximum(self.exponent, other.exponent)),
         )
         shifts = [np.clip(part.exponent - top, -2000, 0).astype(np.int32) for part in (self, other)]
         total, error = two_sum(np.ldexp(self.high, shifts[0]), np.ldexp(other.high, shifts[1]))
@@ -68,7 +70,9 @@ class Scaled:
 
     def __mul__(self, other: Scaled) -> Scaled:
         product, error = two_product(self.high, other.high)
-        return Scaled.of(product, error + (self.high * other.low + self.low * other.high), self.exponent + other.exponent)
+        return Scaled.of(
+            product, error + (self.high * other.low + self.low * other.high), self.exponent + other.exponent
+        )
 
     def __truediv__(self, other: Scaled) -> Scaled:
         """Divide; 0 where the divisor is 0."""

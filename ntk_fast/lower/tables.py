@@ -64,13 +64,28 @@ def _chebyshev_coefficients(
     opposite[:, pieces:] = True
     weights = cosines * (2 / n)
     weights[0] /= 2
-    return [product(weights, values.T) for values in function(chord, opposite)]
+    fits = []
+    for values in function(chord, opposite):
+        # the rounding errors of the weights then count as much as the function varies, and not as it is large
+        middle = values[:, n // 2]
+        fit = product(weights, (values - middle[:, None]).T)
+        fit[0] += middle
+        fits.append(fit)
+    return fits
 
 
 def _n_terms(coefficients: Reals, tolerance: float) -> int | None:
-    """Terms to keep, so that what is dropped is below the tolerance; None if the tail is not."""
+    """Terms to keep, so that what is dropped is below the tolerance; None if the tail is not.
+
+    A tail of nothing but the function's own rounding errors is dropped whole: at the end of a piece they would add up.
+    """
     sizes = np.abs(coefficients).max(axis=1)
-    kept = np.flatnonzero(sizes > tolerance * max(1.0, sizes[0]))
+    size = max(1.0, float(sizes[0]))
+    noise = float(sizes[len(sizes) // 2 :].max())
+    tolerance = tolerance * size
+    if noise < 4e-15 * size:
+        tolerance = max(tolerance, noise)
+    kept = np.flatnonzero(sizes > tolerance)
     n_terms = int(kept[-1]) + 1 if len(kept) else 1
     return n_terms if n_terms <= len(coefficients) - 2 else None
 
@@ -119,7 +134,7 @@ def fit_table(
     two_sided: bool,
     error: float,
     stretches: tuple[float, ...] = (0.0,),
-    check: Callable[[Reals, Truths, Reals], Reals] | None = None,
+    weight: Callable[[Reals], Reals] | None = None,
 ) -> Table | None:
     """Return the shortest table of a function that is right to `error`, or None if there is none.
 
@@ -133,8 +148,8 @@ def fit_table(
         The largest |table - function| that is accepted; the rounding of the table's own dtype is on top.
     stretches : tuple of float
         Candidates.
-    check : callable, optional
-        ``check(chord, opposite, values)``: the errors that count, where they are not |values - function|.
+    weight : callable, optional
+        ``weight(chord)``: what an error counts, 1 by default.
     """
     fineness = FINENESS[dtype]
     per_side = pieces // 2 if two_sided else pieces
@@ -152,8 +167,8 @@ def fit_table(
         errors = 0.0
         for opposite in sides:
             values = look_up(table, chord, opposite, two_sided).astype(np.float64)
-            wrong = np.abs(values - function(chord, opposite)) if check is None else check(chord, opposite, values)
-            errors = max(errors, float(wrong.max()))
+            wrong = np.abs(values - function(chord, opposite))
+            errors = max(errors, float((wrong if weight is None else wrong * weight(chord)).max()))
         if errors <= error + fineness.rounding * max(1.0, float(np.abs(fit[0]).max())):
             return table
     return None
