@@ -11,9 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 from ntk_fast.backends import choose_backend
 from ntk_fast.backends.base import Backend, GramTask, Tile, TileTask
 from ntk_fast.memory import refuse_too_large
-from ntk_fast.profile import Entry, compile_entry
-from ntk_fast.recursion import Recursion
-from ntk_fast.rows import Rows, prepare_rows
+from ntk_fast.lower.compile import compile_program, norm_range
+from ntk_fast.lower.plan import Plan
+from ntk_fast.lower.program import Program
+from ntk_fast.lower.scaled import Scaled
+from ntk_fast.rows import MeasuredRows, Rows, measure, prepare_rows
 from ntk_fast.threads import choose_n_threads, single_threaded_blas
 from ntk_fast.tiling import Progress, make_tiles, run_tiles
 from ntk_fast.validation import check_dtype, check_out, check_progress, check_rows, check_same_features, refuse_overflow
@@ -90,10 +92,10 @@ def gram(
             raise ValueError("out must not share memory with the rows.")
     else:
         refuse_too_large(shape, x_values.dtype)
-    x, y, entry = prepare(kernel, x_values, y_values, chosen)
+    x, y, program = prepare(kernel, x_values, y_values, chosen)
     if out is None:
         out = np.empty(shape, dtype=x_values.dtype)
-    fill_gram(GramTask(kernel.recursion, entry, x, y, out), chosen, threads, progress)
+    fill_gram(GramTask(program, x, y, out), chosen, threads, progress)
     return out
 
 
@@ -112,32 +114,46 @@ def check_both(
     return x, y
 
 
-def compile_for(kernel: Kernel, dtype: np.dtype, backend: Backend) -> Entry | None:
-    """Compile a kernel for a backend's tables; None if it has none."""
-    if not isinstance(getattr(kernel, "recursion", None), Recursion):
+def check_kernel(kernel: Any) -> None:
+    """Refuse what is no kernel."""
+    if not isinstance(getattr(kernel, "plan", None), Plan):
         raise TypeError(f"kernel must be an ntk_fast.ArcCosine, NNGP or NTK; got a {type(kernel).__name__}.")
-    pieces = backend.pieces(dtype)
-    return compile_entry(kernel.recursion, pieces, dtype) if pieces else None
+
+
+def compile_for(kernel: Kernel, dtype: np.dtype, backend: Backend, *square_norms: Scaled) -> Program:
+    """Compile a kernel for a backend's tiles and for rows whose squared norms lie in the range of those given."""
+    norms = norm_range(*square_norms)
+    return compile_program(kernel.plan, kernel.has_tangent, dtype, backend.pieces(dtype), norms)
+
+
+def prepare_for(program: Program, kernel: Kernel, rows: MeasuredRows, backend: Backend) -> Rows:
+    """Prepare rows for tiles of a program that was compiled for them, and perhaps for others."""
+    return prepare_rows(rows, kernel.plan, program, backend.parameter_dtype(rows.values.dtype))
 
 
 def prepare(
     kernel: Kernel, x_values: NDArray[np.floating], y_values: NDArray[np.floating] | None, backend: Backend
-) -> tuple[Rows, Rows | None, Entry | None]:
+) -> tuple[Rows, Rows | None, Program]:
     """Prepare rows for tiles of a kernel, and refuse those whose kernel values overflow."""
-    entry = compile_for(kernel, x_values.dtype, backend)
-    x = prepare_rows(x_values, "X", kernel.recursion, entry, backend)
-    y = None if y_values is None else prepare_rows(y_values, "Y", kernel.recursion, entry, backend)
-    largest = [float(rows.root_diagonal.max(initial=0.0)) for rows in (x, x if y is None else y)]
-    refuse_overflow(largest[0], largest[1], x_values.dtype)
-    return x, y, entry
+    check_kernel(kernel)
+    measured = [
+        measure(values, name, kernel.plan, backend)
+        for values, name in ((x_values, "X"), (y_values, "Y"))
+        if values is not None
+    ]
+    program = compile_for(kernel, x_values.dtype, backend, *(rows.square_norm for rows in measured))
+    prepared = [prepare_for(program, kernel, rows, backend) for rows in measured]
+    largest = [float(rows.root_diagonal.max(initial=0.0)) for rows in prepared]
+    refuse_overflow(largest[0], largest[-1], x_values.dtype)
+    return prepared[0], prepared[1] if y_values is not None else None, program
 
 
 def choose_tiles(task: TileTask, backend: Backend, offset: int = 0) -> list[Tile]:
     """Cut a task into tiles of a size that suits the backend; see `make_tiles` for `offset`."""
     n_rows, n_columns = task.shape
     n_features = task.x.values.shape[1]
-    block_rows, block_columns = backend.block_shape(n_features, task.dtype)
-    layers = task.entry.n_layers if task.entry is not None else task.recursion.depth
+    block_rows, block_columns = backend.block_shape(n_features, task.dtype, task.program.n_parameters)
+    layers = task.program.cost
     # about 10^-11 s a multiply-add, on one thread
     seconds_per_row = block_columns * (1e-11 * n_features + backend.seconds_per_layer * (1 + layers))
     block_rows = max(16, min(block_rows, int(LONGEST_TILE / seconds_per_row)))
@@ -157,7 +173,7 @@ def fill_gram(task: GramTask, backend: Backend, n_threads: int, progress: Progre
     # column-major: the transpose is what is stored in rows. BLAS may round it differently: its tiles stay as they are
     if not backend.uses_blas and abs(task.out.strides[0]) < abs(task.out.strides[1]):
         x, y = (task.x, None) if task.y is None else (task.y, task.x)
-        task = GramTask(task.recursion, task.entry, x, y, task.out.T)
+        task = GramTask(task.program, x, y, task.out.T)
     offset = 0
     itemsize, row_bytes = task.out.itemsize, task.out.strides[0]
     if not backend.uses_blas and row_bytes % CACHE_LINE == 0 and task.out.strides[1] == itemsize:

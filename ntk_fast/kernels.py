@@ -1,21 +1,27 @@
-"""The kernels: what each one is, as a recursion over layers. Computing with them is the business of `gram`."""
+"""The kernels: what each one is, as a network of layers. Computing with them is the business of `gram`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from fractions import Fraction
-from functools import lru_cache
-from typing import Any
+from functools import cached_property
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ntk_fast.activations import Activation, activation_of
 from ntk_fast.backends import choose_backend
-from ntk_fast.duals import Dual, PiecewiseLinear, RectifiedSquare, Step
 from ntk_fast.gram import gram
-from ntk_fast.recursion import Recursion, plain, scaled
-from ntk_fast.rows import measure
+from ntk_fast.layers.activation import ActivationLayer
+from ntk_fast.layers.arc_cosine import RectifiedMonomial, Step
+from ntk_fast.layers.dense import Dense
+from ntk_fast.layers.layer import Layer
+from ntk_fast.layers.names import activation_named, name_of
+from ntk_fast.layers.relu import Relu
+from ntk_fast.layers.sequential import Sequential
+from ntk_fast.lower.compile import RowParameters, profile_of
+from ntk_fast.lower.plan import Plan, plan_of
+from ntk_fast.lower.scaled import Scaled
+from ntk_fast.rows import measure, row_values
 from ntk_fast.tiling import Progress
 from ntk_fast.validation import (
     check_dtype,
@@ -33,13 +39,31 @@ class Kernel:
     Kernels are immutable; they compare, hash and pickle by their parameters.
     """
 
-    @property
-    def recursion(self) -> Recursion:
-        """The kernel's layers, as every backend computes them."""
-        return _recursion_of(self)
+    #: Whether the kernel is T, the tangent's, and not S.
+    has_tangent: ClassVar[bool]
 
-    def _layers(self) -> Recursion:
+    @property
+    def network(self) -> Layer:
+        """The network whose limit the kernel is, as a description: see :mod:`ntk_fast.layers`."""
         raise NotImplementedError
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The network's steps, as everything computes them."""
+        return plan_of(self.network)
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((type(self).__name__, self.network))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and self.network == other.network  # type: ignore[attr-defined]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
 
     def __call__(
         self,
@@ -91,8 +115,8 @@ class Kernel:
         array([25.])
         """
         values = check_rows(X, "X", None if dtype is None else check_dtype(dtype))
-        _, _, square_norm, excess = measure(values, "X", self.recursion, choose_backend(backend))
-        diagonal = plain(self.recursion.diagonal(square_norm, excess))
+        rows = measure(values, "X", self.plan, choose_backend(backend))
+        diagonal = row_values(self.plan, rows).diagonal(self.has_tangent).plain()
         root = float(np.sqrt(diagonal.max(initial=0.0)))
         refuse_overflow(root, root, values.dtype)
         return diagonal.astype(values.dtype, copy=False)
@@ -124,13 +148,10 @@ class Kernel:
         outside = ~(np.abs(cosine) <= 1)
         if outside.any():
             raise ValueError(f"cosine must lie in [-1, 1]; got {cosine[outside].flat[0]}.")
-        unit = scaled(np.ones(1), np.zeros(1, dtype=np.int64))
-        recursion = self.recursion
-        parameters = recursion.row_parameters(unit)
-        flat = cosine.reshape(1, -1)
-        chord = np.sqrt(0.5 - 0.5 * np.abs(flat))
-        values = recursion.value(chord, flat < 0, parameters, parameters) * plain(recursion.variance(unit))
-        return values.reshape(cosine.shape)
+        unit = RowParameters(self.plan, Scaled.of(np.ones(1)))
+        function = profile_of(unit.instructions, unit.placed(np.dtype(np.float64)), 0, self.has_tangent)
+        chord = np.sqrt(0.5 - 0.5 * np.abs(cosine))
+        return function(chord, cosine < 0) * unit.values.variance(len(self.plan.steps)).plain()
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the parameters by name, as scikit-learn asks for them: an estimator's are then ``kernel__depth`` etc.
@@ -155,12 +176,7 @@ class Kernel:
 HE = "he"
 
 
-@lru_cache(maxsize=1024)
-def _recursion_of(kernel: Kernel) -> Recursion:
-    return kernel._layers()
-
-
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class ArcCosine(Kernel):
     """The arc-cosine kernel of order n: the infinite-width limit of hidden units max(0, z)^n with unit variances.
 
@@ -191,49 +207,65 @@ class ArcCosine(Kernel):
         object.__setattr__(self, "order", order)
         object.__setattr__(self, "depth", check_whole_number(self.depth, "depth", 1))
 
-    def _layers(self) -> Recursion:
-        dual: Dual = (Step(), PiecewiseLinear(Fraction(1, 2), 0.5, 0.5), RectifiedSquare())[self.order]
-        n = self.depth + 1
-        return Recursion(dual, self.depth, (1.0,) * n, (0.0,) * n, has_tangent=False)
+    has_tangent: ClassVar[bool] = False
+
+    @cached_property
+    def network(self) -> Layer:
+        hidden = (Step(), Relu(), RectifiedMonomial(2))[self.order]
+        return Sequential(*(Dense(), hidden) * self.depth)
 
 
-@dataclass(frozen=True, repr=False)
-class _Network(Kernel):
-    """A limiting kernel of a fully connected network."""
+@dataclass(frozen=True, repr=False, eq=False)
+class _NetworkKernel(Kernel):
+    """A limiting kernel of a network: fully connected, by its depth, or any, by its description."""
 
-    depth: int = 1
-    activation: str | Activation = "relu"
-    weight_variance: float | tuple[float, ...] | str = 1.0
-    bias_variance: float | tuple[float, ...] = 0.0
+    depth: int | None = None
+    activation: str | ActivationLayer | None = None
+    weight_variance: float | tuple[float, ...] | str | None = None
+    bias_variance: float | tuple[float, ...] | None = None
+    network: Layer | None = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
-        depth = check_whole_number(self.depth, "depth", 1)
-        activation = activation_of(self.activation)
-        named = activation.name if activation == activation_of("relu") or activation.name == "abs" else activation
-        object.__setattr__(self, "depth", depth)
-        object.__setattr__(self, "activation", named)
-        weights: Any = self.weight_variance
+        short = {name: getattr(self, name) for name in ("depth", "activation", "weight_variance", "bias_variance")}
+        if self.network is not None:
+            given = [name for name, value in short.items() if value is not None]
+            if given:
+                raise ValueError(f"network says it all: {given[0]} must not be given beside it.")
+            if not isinstance(self.network, Layer):
+                raise TypeError(f"network must be a layer of ntk_fast.layers; got a {type(self.network).__name__}.")
+            plan_of(self.network)
+            return
+        depth = check_whole_number(1 if self.depth is None else self.depth, "depth", 1)
+        activation = activation_named("relu" if self.activation is None else self.activation)
+        weights: Any = 1.0 if self.weight_variance is None else self.weight_variance
         if not (isinstance(weights, str) and weights == HE):
             weights = check_variances(weights, "weight_variance", depth, or_else=f", or {HE!r}")
-        object.__setattr__(self, "weight_variance", weights)
-        object.__setattr__(self, "bias_variance", check_variances(self.bias_variance, "bias_variance", depth))
+        biases = check_variances(0.0 if self.bias_variance is None else self.bias_variance, "bias_variance", depth)
+        each_weight = weights if isinstance(weights, tuple) else (1.0 if weights == HE else weights, *[weights] * depth)
+        each_bias = biases if isinstance(biases, tuple) else (biases,) * (depth + 1)
+        first, *others = (Dense(weight, bias) for weight, bias in zip(each_weight, each_bias, strict=True))
+        network = Sequential(first, *(layer for dense in others for layer in (activation, dense)))
+        plan_of(network)
+        for name, value in (
+            ("depth", depth),
+            ("activation", name_of(activation)),
+            ("weight_variance", weights),
+            ("bias_variance", biases),
+            ("network", network),
+        ):
+            object.__setattr__(self, name, value)
 
-    def _weight_variances(self, activation: Activation) -> float | tuple[float, ...]:
-        if not isinstance(self.weight_variance, str):
-            return self.weight_variance
-        return (1.0, *(float(1 / activation.gain),) * self.depth)
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        names = ("network",) if self.depth is None else ("depth", "activation", "weight_variance", "bias_variance")
+        return {name: getattr(self, name) for name in names}
 
-    def _recursion(self, has_tangent: bool) -> Recursion:
-        activation = activation_of(self.activation)
-        weights, biases = (
-            value if isinstance(value, tuple) else (float(value),) * (self.depth + 1)
-            for value in (self._weight_variances(activation), self.bias_variance)
-        )
-        dual = PiecewiseLinear(activation.gain, activation.fold, activation.linear)
-        return Recursion(dual, self.depth, weights, biases, has_tangent)
+    def __repr__(self) -> str:
+        defaults = {"activation": "relu", "weight_variance": 1.0, "bias_variance": 0.0}
+        shown = [f"{k}={v!r}" for k, v in self.get_params().items() if k not in defaults or v != defaults[k]]
+        return f"{type(self).__name__}({', '.join(shown)})"
 
 
-class NNGP(_Network):
+class NNGP(_NetworkKernel):
     """The Gaussian-process kernel of an infinitely wide network at initialisation, Sigma_L (Lee et al., 2018; Eq. 1).
 
     ``Sigma_0 = v_0 x.x' + b_0``, ``Sigma_l = v_l E[sigma(u) sigma(v)] + b_l`` with (u, v) Gaussian of covariance
@@ -269,11 +301,10 @@ class NNGP(_Network):
     array([25.])
     """
 
-    def _layers(self) -> Recursion:
-        return self._recursion(has_tangent=False)
+    has_tangent = False
 
 
-class NTK(_Network):
+class NTK(_NetworkKernel):
     """The Neural Tangent Kernel Theta_L (Jacot et al., 2018; Eq. 6 is depth 1).
 
     ``Theta_0 = Sigma_0``, ``Theta_l = Sigma_l + v_l E[sigma'(u) sigma'(v)] Theta_{l-1}``, with Sigma as in
@@ -295,5 +326,4 @@ class NTK(_Network):
            [0.1714, 0.2396, 2.    ]])
     """
 
-    def _layers(self) -> Recursion:
-        return self._recursion(has_tangent=True)
+    has_tangent = True

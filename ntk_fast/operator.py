@@ -88,7 +88,7 @@ class KernelOperator(LinearOperator):
         self._backend = choose_backend(backend)
         self._n_threads = choose_n_threads(n_threads)
         x_values, y_values = check_both(X, Y, dtype)
-        self._x, self._y, self._entry = prepare(kernel, x_values, y_values, self._backend)
+        self._x, self._y, self._program = prepare(kernel, x_values, y_values, self._backend)
         self._arguments = (kernel, x_values, y_values, self.ridge, x_values.dtype, backend, n_threads)
         super().__init__(x_values.dtype, (len(self._x), len(self._x if self._y is None else self._y)))
 
@@ -146,7 +146,7 @@ class KernelOperator(LinearOperator):
             raise ValueError(
                 f"Vectors must fit in {self.dtype}; one holds {np.abs(V).max():.3g}: pass dtype='float64'."
             )
-        task = ProductTask(self.kernel.recursion, self._entry, x, y, vectors)
+        task = ProductTask(self._program, x, y, vectors)
         sums = _multiply(task, self._backend, self._n_threads)
         if y is None:
             sums += (x.diagonal + self.ridge) * vectors[:, : len(V)]

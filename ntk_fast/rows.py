@@ -7,14 +7,18 @@ Only rows whose squares would leave the range of the dtype are scaled, each by i
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ntk_fast.backends.base import Backend
-from ntk_fast.compensated import Reals, square_norms
-from ntk_fast.profile import Entry
-from ntk_fast.recursion import Recursion, Scaled, plain, scaled, square_root
+from ntk_fast.compensated import square_norms
+from ntk_fast.lower.compile import RowParameters
+from ntk_fast.lower.plan import Map, Plan
+from ntk_fast.lower.program import Program
+from ntk_fast.lower.row_forms import RowValues
+from ntk_fast.lower.scaled import Scaled
 from ntk_fast.validation import refuse_not_finite
 
 #: Squared norms for which products of two rows are sure to keep full relative precision.
@@ -22,41 +26,48 @@ SAFE_SQUARES = {np.dtype(np.float64): (2.0**-400, 2.0**400), np.dtype(np.float32
 
 
 @dataclass(frozen=True, eq=False)
+class MeasuredRows:
+    """Rows that are safe to multiply, and the norms of the rows given."""
+
+    values: NDArray[np.floating]  # (n, n_features)
+    inverse_norm: NDArray[np.float64]  # (n,), of `values`; 0 for a zero row
+    square_norm: Scaled  # (n,), of the rows given
+
+
+@dataclass(frozen=True, eq=False)
 class Rows:
-    """Prepared rows of one matrix; `scale`, `rho` and `tau` are those of one kernel."""
+    """Prepared rows of one matrix; `scale` and `parameters` are those of one kernel's program."""
 
     values: NDArray[np.floating]  # (n, n_features)
     inverse_norm: NDArray[np.floating]  # (n,); 0 for a zero row
     diagonal: NDArray[np.float64]  # (n,): K(x, x)
     root_diagonal: NDArray[np.float64]  # (n,): its square root, which may be in range when K(x, x) is not
-    scale: NDArray[np.float64]  # (n,): an entry is scale * scale' * (profile or recursion)
-    rho: NDArray[np.floating]  # (n_layers + 1, n); without layers (0, n)
-    tau: NDArray[np.floating]
+    scale: NDArray[np.float64]  # (n,): an entry is scale * scale' * (profile, or what the instructions leave)
+    parameters: NDArray[np.floating]  # (n_parameters, n)
 
     def __len__(self) -> int:
         return len(self.values)
 
     def part(self, rows: slice) -> Rows:
-        """Return some of the rows; only `rho` and `tau` are copied."""
-        rho, tau = (np.ascontiguousarray(parameter[:, rows]) for parameter in (self.rho, self.tau))
+        """Return some of the rows; only `parameters` are copied."""
         return Rows(
             self.values[rows],
             self.inverse_norm[rows],
             self.diagonal[rows],
             self.root_diagonal[rows],
             self.scale[rows],
-            rho,
-            tau,
+            np.ascontiguousarray(self.parameters[:, rows]),
         )
 
 
-def measure(
-    values: NDArray[np.floating], name: str, recursion: Recursion, backend: Backend
-) -> tuple[NDArray[np.floating], NDArray[np.float64], Scaled, Reals | float]:
-    """Return rows that are safe to multiply and their inverse norms; of the rows given, squared norms and their excess.
+@lru_cache(maxsize=256)
+def _needs_exact_norms(plan: Plan) -> bool:
+    """Whether norms are raised to powers, layer after layer, which multiplies their rounding errors."""
+    return any(isinstance(step, Map) and (step.activation.homogeneity or 0) > 1 for step in plan.steps)
 
-    The excess, a squared norm's relative rounding error, is 0 unless the recursion is sensitive to it.
-    """
+
+def measure(values: NDArray[np.floating], name: str, plan: Plan, backend: Backend) -> MeasuredRows:
+    """Check that rows are finite, and compute their norms."""
     squares = backend.square_norms(values)
     low, high = SAFE_SQUARES[values.dtype]
     unsafe = ~((squares >= low) & (squares <= high))
@@ -69,30 +80,35 @@ def measure(
         exponent = 2 * power.astype(np.int64)
     with np.errstate(divide="ignore"):
         inverse = np.where(squares > 0, 1 / np.sqrt(squares), 0.0)
-    excess: Reals | float = 0.0
-    if recursion.dual.order > 1:
+    rest: NDArray[np.floating] | float = 0.0
+    if _needs_exact_norms(plan):
         sums, rests = square_norms(values)
-        excess = np.where(sums > 0, ((sums - squares) + rests) * inverse * inverse, 0.0)
-    return values, inverse, scaled(squares, exponent), excess
+        rest = (sums - squares) + rests
+    return MeasuredRows(values, inverse, Scaled.of(squares, rest, exponent))
 
 
-def prepare_rows(
-    values: NDArray[np.floating], name: str, recursion: Recursion, entry: Entry | None, backend: Backend
-) -> Rows:
-    """Check that rows are finite, and compute what tiles of this kernel need.
+def row_values(plan: Plan, rows: MeasuredRows) -> RowValues:
+    """Return what the layers make of rows."""
+    return RowValues(plan, rows.square_norm)
 
-    With an `entry` the parameters have the rows' dtype, as compiled tiles take them; with None they are float64, and
-    all that the recursion itself needs.
-    """
-    dtype = np.dtype(np.float64) if entry is None else values.dtype
-    values, inverse_norm, square_norm, excess = measure(values, name, recursion, backend)
-    diagonal = recursion.diagonal(square_norm, excess)
-    root_diagonal = plain(square_root(diagonal))
-    in_layers = entry is None or entry.n_layers > 0
-    scale = plain(square_root(recursion.variance(square_norm, excess))) if in_layers else root_diagonal
-    if in_layers:
-        parameters = recursion.row_parameters(square_norm)
-        rho, tau = (np.ascontiguousarray(part, dtype=dtype) for part in (parameters.rho, parameters.tau))
+
+def prepare_rows(rows: MeasuredRows, plan: Plan, program: Program, dtype: np.dtype) -> Rows:
+    """Compute what tiles of a program need of rows; `dtype`: of the parameters, as the backend takes them."""
+    parameters = RowParameters(plan, rows.square_norm)
+    values = parameters.values
+    diagonal = values.diagonal(program.has_tangent)
+    root_diagonal = diagonal.root().plain()
+    if program.profile is not None:
+        scale, planes = root_diagonal, np.empty((0, len(rows.values)), dtype=dtype)
     else:
-        rho = tau = np.empty((0, len(values)), dtype=dtype)
-    return Rows(values, inverse_norm.astype(dtype, copy=False), plain(diagonal), root_diagonal, scale, rho, tau)
+        scale = values.output_variance.root().plain()
+        placed = parameters.placed(rows.values.dtype, program.counts, program.tabulated)
+        planes = np.ascontiguousarray(placed.parameters, dtype=dtype)
+    return Rows(
+        rows.values,
+        rows.inverse_norm.astype(dtype, copy=False),
+        diagonal.plain(),
+        root_diagonal,
+        scale,
+        planes,
+    )

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from ntk_fast.profile import Entry
-    from ntk_fast.recursion import Recursion
+    from ntk_fast.lower.program import Program
     from ntk_fast.rows import Rows
 
 
@@ -44,8 +43,7 @@ PADDING = 16
 class TileTask:
     """One Gram matrix. Symmetric (`y` is None): tiles compute the diagonal and above, once for both halves."""
 
-    recursion: Recursion
-    entry: Entry | None  # compiled for this backend's tables; None if it evaluates the recursion itself
+    program: Program
     x: Rows
     y: Rows | None
 
@@ -93,9 +91,12 @@ class Backend(Protocol):
         """Return the squared norms of rows, right to about the last bit."""
 
     def pieces(self, dtype: np.dtype) -> int:
-        """Return how many pieces a coefficient table has; 0 for a backend that evaluates the recursion itself."""
+        """Return how many pieces a coefficient table has; 0 for a backend that evaluates functions themselves."""
 
-    def block_shape(self, n_features: int, dtype: np.dtype) -> tuple[int, int]:
+    def parameter_dtype(self, dtype: np.dtype) -> np.dtype:
+        """Return the dtype in which rows of a dtype bring their parameters."""
+
+    def block_shape(self, n_features: int, dtype: np.dtype, n_parameters: int) -> tuple[int, int]:
         """Return the rows and columns of a tile."""
 
     def fill_tile(self, task: GramTask) -> FillTile:

@@ -20,7 +20,7 @@ def multiply_with_blas(backend: Backend, task: ProductTask) -> MultiplyTile:
         if scratch.size < tile.n_entries:
             scratch = np.empty(tile.n_entries, dtype=task.dtype)
         block = scratch[: tile.n_entries].reshape(shape)
-        fill = backend.fill_tile(GramTask(task.recursion, task.entry, x.part(rows), y.part(columns), block))
+        fill = backend.fill_tile(GramTask(task.program, x.part(rows), y.part(columns), block))
         fill(Tile(0, shape[0], 0, shape[1]))
         if task.y is None:
             if tile.column_start < tile.row_stop:

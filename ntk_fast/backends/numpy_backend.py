@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from ntk_fast.backends.base import FillTile, GramTask, MultiplyTile, ProductTask, Tile
 from ntk_fast.backends.blas_products import multiply_with_blas
 from ntk_fast.compensated import Reals, square_norms, two_product
-from ntk_fast.duals import Truths
-from ntk_fast.profile import near_thresholds
-from ntk_fast.recursion import Recursion, RowParameters
+from ntk_fast.lower.evaluate import PlacedMap, evaluate
+from ntk_fast.lower.pair_state import pair_of_chord
+from ntk_fast.lower.tables import Truths
 from ntk_fast.rows import Rows
 
 #: Nearly parallel pairs are gathered this many numbers at a time.
@@ -34,9 +34,8 @@ def square_chords_of_rows(x: Reals, y: Reals, a: Reals, b: Reals, opposite: Trut
     return square_sine / (2 + 2 * np.sqrt(1 - square_sine))
 
 
-def tile_chords(recursion: Recursion, x: Rows, y: Rows, rows: slice, columns: slice) -> tuple[Reals, Truths]:
-    """Return the chords of a tile's pairs, nearly parallel ones from the rows themselves, and which are opposite."""
-    near, _ = near_thresholds(recursion, np.dtype(np.float64))
+def tile_chords(near: float, x: Rows, y: Rows, rows: slice, columns: slice) -> tuple[Reals, Truths]:
+    """Return the chords of a tile's pairs and which are opposite; squares below `near` are from the rows themselves."""
     x_values, y_values = x.values[rows].astype(np.float64), y.values[columns].astype(np.float64)
     cosine = (x_values @ y_values.T) * (x.inverse_norm[rows, None] * y.inverse_norm[columns])
     opposite = cosine < 0
@@ -65,18 +64,22 @@ class NumpyBackend:
     def pieces(self, dtype: np.dtype) -> int:
         return 0
 
-    def block_shape(self, n_features: int, dtype: np.dtype) -> tuple[int, int]:
+    def parameter_dtype(self, dtype: np.dtype) -> np.dtype:
+        return np.dtype(np.float64)
+
+    def block_shape(self, n_features: int, dtype: np.dtype, n_parameters: int) -> tuple[int, int]:
         return 256, 512
 
     def fill_tile(self, task: GramTask) -> FillTile:
-        x, y = task.x, task.y or task.x
+        x, y, program = task.x, task.y or task.x, task.program
+        maps = [PlacedMap(part.activation, part.first_parameter, part.n_parameters) for part in program.maps]
 
         def fill(tile: Tile) -> None:
             rows, columns = slice(tile.row_start, tile.row_stop), slice(tile.column_start, tile.column_stop)
-            chord, opposite = tile_chords(task.recursion, x, y, rows, columns)
-            x_parameters = RowParameters(x.rho[:, rows], x.tau[:, rows])
-            y_parameters = RowParameters(y.rho[:, columns], y.tau[:, columns])
-            values = task.recursion.value(chord, opposite, x_parameters, y_parameters)
+            chord, opposite = tile_chords(program.near, x, y, rows, columns)
+            m, p = pair_of_chord(chord, opposite)
+            x_parameters, y_parameters = x.parameters[:, rows, None], y.parameters[:, None, columns]
+            values = evaluate(program.instructions, maps, m, p, x_parameters, y_parameters, program.has_tangent)
             values *= x.scale[rows, None] * y.scale[columns]
             store(task, tile, values)
 

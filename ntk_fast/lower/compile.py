@@ -17,7 +17,7 @@ import numpy as np
 from ntk_fast.compensated import Reals
 from ntk_fast.duals import sine_minus_angle_cosine
 from ntk_fast.lower.evaluate import PlacedMap, evaluate
-from ntk_fast.lower.instructions import Instructions, instructions_of
+from ntk_fast.lower.instructions import Instructions, MapSlot, MeanPlanes, instructions_of
 from ntk_fast.lower.pair_state import pair_of_chord
 from ntk_fast.lower.plan import Plan
 from ntk_fast.lower.program import PairMap, Program, Table, UnivariateMap
@@ -49,14 +49,17 @@ ACCURACY = {
 def promised(plan_instructions: Instructions, dtype: np.dtype) -> float:
     """Return the error that is promised of an entry."""
     accuracy = ACCURACY[dtype]
-    if any(slot.step.activation.degree is None for slot in plan_instructions.maps):
+    if any(slot.step.activation.homogeneity is None for slot in plan_instructions.maps):
         return accuracy.other
     depth = max(1.0, float(np.log2(max(1, len(plan_instructions.maps)))))
     return accuracy.relu * (depth if dtype == np.float64 else 1.0)
 
 
 def norm_range(*square_norms: Scaled) -> Scaled:
-    """Return the squared norms that programs are compiled for: the least, the largest and, if there is one, 0."""
+    """Return the squared norms that programs are compiled for: the least, the largest and, if there is one, 0.
+
+    Of such ranges it returns their union.
+    """
     high, low, exponent = (
         np.concatenate([getattr(part, name) for part in square_norms]) for name in ("high", "low", "exponent")
     )
@@ -66,28 +69,61 @@ def norm_range(*square_norms: Scaled) -> Scaled:
     return Scaled(high[chosen], low[chosen], exponent[chosen])
 
 
+@dataclass(frozen=True, eq=False)
+class Placed:
+    """Row parameters of some rows in one array, and where the maps' own are in it."""
+
+    maps: tuple[PlacedMap, ...]
+    parameters: Reals  # (n_parameters, n): shares first
+
+
 class RowParameters:
-    """What a plan's instructions take from rows: shares, and the parameters of maps."""
+    """What a plan's instructions take from rows of given squared norms: shares, and the parameters of maps."""
 
     def __init__(self, plan: Plan, square_norm: Scaled) -> None:
         self.instructions = instructions_of(plan)
         self.values = RowValues(plan, square_norm)
-        self._unit = RowValues(plan, Scaled.of(np.ones(1)))
+        self._plan = plan
 
     def shares(self) -> Reals:
         """Return all shares, (n_shares, n). Where a variance is 0 they do not matter, and are those of unit rows."""
-        result = [np.empty((0, len(self.values.variance(0).high)))]
+        result = [np.empty((0, len(self.values.square_norm.high)))]
+        unit = RowValues(self._plan, Scaled.of(np.ones(1))) if self.values.square_norm.is_zero.any() else None
         for planes in self.instructions.planes:
+            if isinstance(planes, MeanPlanes):
+                result.append(self.values.mean_shares(planes.node, planes.step.activation))
+                continue
             shares = self.values.shares(planes.node, planes.step)
-            if self.values.variance(planes.node).is_zero.any():
-                unit = self._unit.shares(planes.node, planes.step)
-                shares = np.where(self.values.variance(planes.node).is_zero, unit, shares)
+            if unit is not None:
+                zero = self.values.variance(planes.node).is_zero
+                shares = np.where(zero, unit.shares(planes.node, planes.step), shares)
             result.append(shares)
         return np.concatenate(result)
 
     def variance(self, index: int) -> Reals:
         """Return the variances before a map."""
         return self.values.variance(self.instructions.maps[index].node).plain()
+
+    def placed(
+        self, dtype: np.dtype, counts: tuple[int, ...] | None = None, tabulated: frozenset[int] = frozenset()
+    ) -> Placed:
+        """Return all row parameters.
+
+        `counts`: how many each map has, where they must agree with others'; `tabulated`: maps that need none.
+        """
+        shares = self.shares()
+        parts, maps, first = [shares], [], len(shares)
+        for index, slot in enumerate(self.instructions.maps):
+            activation = slot.step.activation
+            own = np.empty((0, shares.shape[1]))
+            if activation.homogeneity is None and index not in tabulated:
+                own = activation.row_parameters(self.variance(index), row_tolerance(dtype))
+            if counts is not None and len(own) < counts[index]:
+                own = np.concatenate([own, np.zeros((counts[index] - len(own), own.shape[1]))])
+            maps.append(PlacedMap(activation, first, len(own)))
+            parts.append(own)
+            first += len(own)
+        return Placed(tuple(maps), np.concatenate(parts))
 
 
 def _is_constant(values: Reals, tolerance: float) -> bool:
@@ -126,35 +162,8 @@ def fold_tables(pieces: int, dtype: np.dtype) -> tuple[Table, Table]:
     return tables[0], tables[1]
 
 
-@dataclass(frozen=True)
-class _Placed:
-    """Maps with their parameters in one array behind the shares, for `evaluate` on chosen rows."""
-
-    maps: tuple[PlacedMap, ...]
-    parameters: Reals  # (n_parameters, n)
-
-
-def placed_parameters(
-    rows: RowParameters, tolerance: float, counts: tuple[int, ...] | None = None, skipped: frozenset[int] = frozenset()
-) -> _Placed:
-    """Return all row parameters, maps' behind shares; `counts`: how many each map has, where that is given."""
-    shares = rows.shares()
-    parts, maps, first = [shares], [], len(shares)
-    for index, slot in enumerate(rows.instructions.maps):
-        activation = slot.step.activation
-        own = np.empty((0, shares.shape[1]))
-        if activation.degree is None and index not in skipped:
-            own = activation.row_parameters(rows.variance(index), tolerance)
-        if counts is not None and len(own) < counts[index]:
-            own = np.concatenate([own, np.zeros((counts[index] - len(own), own.shape[1]))])
-        maps.append(PlacedMap(activation, first, len(own)))
-        parts.append(own)
-        first += len(own)
-    return _Placed(tuple(maps), np.concatenate(parts))
-
-
 def profile_of(
-    instructions: Instructions, placed: _Placed, row: int, has_tangent: bool
+    instructions: Instructions, placed: Placed, row: int, has_tangent: bool
 ) -> Callable[[Reals, Truths], Reals]:
     """Return the kernel over sqrt(q q') as a function of the chord, for rows all like one."""
     parameters = placed.parameters[:, row].reshape(-1, 1)
@@ -195,16 +204,15 @@ def compile_program(plan: Plan, has_tangent: bool, dtype: np.dtype, pieces: int,
     if not len(norms.high):
         norms = Scaled.of(np.ones(1))
         rows = RowParameters(plan, norms)
-    tolerance = row_tolerance(dtype)
     same = SAME[dtype]
     constant_maps = frozenset(
         index
         for index, slot in enumerate(instructions.maps)
-        if slot.step.activation.degree is None and _is_constant(rows.variance(index)[None], same)
+        if slot.step.activation.homogeneity is None and _is_constant(rows.variance(index)[None], same)
     )
-    placed = placed_parameters(rows, tolerance)
+    placed = rows.placed(dtype)
     is_profile = _is_constant(rows.shares(), same) and all(
-        index in constant_maps or slot.step.activation.degree is not None
+        index in constant_maps or slot.step.activation.homogeneity is not None
         for index, slot in enumerate(instructions.maps)
     )
     key = (instructions, has_tangent, dtype, pieces)
@@ -214,20 +222,20 @@ def compile_program(plan: Plan, has_tangent: bool, dtype: np.dtype, pieces: int,
         near = _near_of(*key[:3], _Bytes(placed, column))
         if profile is not None:
             return Program(
-                (), (), 1, 0, has_tangent, len(instructions.maps), profile, None, *near, counts=(), skipped=frozenset()
+                (), (), 1, 0, has_tangent, len(instructions.maps), profile, None, *near, counts=(), tabulated=frozenset()
             )
     else:
         near = _near_of(*key[:3], _Bytes(placed, placed.parameters))
     # tables instead of row parameters where all rows have the same variance
-    skipped = constant_maps if pieces else frozenset()
+    tabulated = constant_maps if pieces else frozenset()
     maps, first, counts = [], instructions.n_shares, []
     for index, slot in enumerate(instructions.maps):
         activation = slot.step.activation
-        if not pieces or (activation.degree is None and index not in skipped):
+        if not pieces or (activation.homogeneity is None and index not in tabulated):
             count = (
                 0
-                if activation.degree is not None
-                else activation.n_parameters(_largest_variance(plan, slot.node, norms), tolerance)
+                if activation.homogeneity is not None
+                else _n_parameters(plan, slot, norms, dtype)
             )
             maps.append(PairMap(activation, activation.map_kind, first, count))
         elif activation.map_kind == "fold":
@@ -255,24 +263,26 @@ def compile_program(plan: Plan, has_tangent: bool, dtype: np.dtype, pieces: int,
         fold,
         *near,
         counts=tuple(counts),
-        skipped=skipped,
+        tabulated=tabulated,
     )
 
 
-def _largest_variance(plan: Plan, node: int, norms: Scaled) -> float:
-    """Return a bound on the variance at a node of rows in a range of norms, by looking at 400 of them."""
+def _n_parameters(plan: Plan, slot: MapSlot, norms: Scaled, dtype: np.dtype) -> int:
+    """Return how many parameters an activation may take of rows in a range of norms, by looking at 400 of them."""
     exponents = norms.exponent + np.log2(np.where(norms.is_zero, 1.0, norms.high))
     grid = np.linspace(exponents.min(), exponents.max(), 400)
     whole = np.floor(grid)
-    values = RowValues(plan, Scaled.of(2.0 ** (grid - whole), 0.0, whole.astype(np.int64))).variance(node).plain()
-    return float(max(values.max(), RowValues(plan, norms).variance(node).plain().max()))
+    between = Scaled.of(2.0 ** (grid - whole), 0.0, whole.astype(np.int64))
+    variances = [RowValues(plan, part).variance(slot.node).plain() for part in (between, norms)]
+    largest = np.max(np.concatenate(variances), keepdims=True)
+    return len(slot.step.activation.row_parameters(1.01 * largest, row_tolerance(dtype)))
 
 
 class _Bytes:
     """Placed parameters of a few rows, compared by their numbers: the key of what is compiled for them."""
 
-    def __init__(self, placed: _Placed, columns: Reals) -> None:
-        self.placed = _Placed(placed.maps, columns)
+    def __init__(self, placed: Placed, columns: Reals) -> None:
+        self.placed = Placed(placed.maps, columns)
         self._key = (
             columns.tobytes(),
             columns.shape,
@@ -313,7 +323,7 @@ def _compiled_profile(
 def _compiled_map(activation, parameters: bytes, count: int, pieces: int, dtype: np.dtype) -> UnivariateMap | None:  # type: ignore[no-untyped-def]
     """Return the tables of an activation between rows that all have these parameters."""
     own = np.frombuffer(parameters).reshape(count, 1)
-    power = 1 if activation.degree == 0 else 2
+    power = 1 if activation.homogeneity == 0 else 2
     two_sided = activation.parity == 0
 
     def mapped(chord: Reals, opposite: Truths) -> tuple[Reals, Reals, Reals]:

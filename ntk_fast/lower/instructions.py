@@ -24,6 +24,16 @@ class SharePlanes:
 
 
 @dataclass(frozen=True)
+class MeanPlanes:
+    """Planes of an activation's spread and mean, where its map leaves the mean to a mix; `node` is its input."""
+
+    node: int
+    step: Map
+    first: int
+    count: int = 2
+
+
+@dataclass(frozen=True)
 class MapSlot:
     """An activation where it stands: the variance at `node` is what its parameters depend on."""
 
@@ -36,7 +46,7 @@ class Instructions:
     """A plan's instructions. `planes` come first among the row parameters, the maps' own follow."""
 
     instructions: tuple[Instruction, ...]
-    planes: tuple[SharePlanes, ...]
+    planes: tuple[SharePlanes | MeanPlanes, ...]
     maps: tuple[MapSlot, ...]
     n_registers: int
 
@@ -86,13 +96,14 @@ def instructions_of(plan: Plan) -> Instructions:
     for step in plan.steps:
         if isinstance(step, Mix) and len(step.sources) == 1:
             source = alias[step.sources[0]]
-            if source and uses[source] == 1 and isinstance(plan.steps[source - 1], Map):
+            before = plan.steps[source - 1] if source else None
+            if isinstance(before, Map) and uses[source] == 1 and not before.activation.separates_mean:
                 fused.add(source)
     output = alias[len(plan.steps)]
     uses[output] += 1
     registers = _Registers(uses)
     instructions: list[Instruction] = []
-    planes: list[SharePlanes] = []
+    planes: list[SharePlanes | MeanPlanes] = []
     maps: list[MapSlot] = []
     n_shares = 0
 
@@ -108,7 +119,12 @@ def instructions_of(plan: Plan) -> Instructions:
                 if node in fused:
                     continue
                 maps.append(MapSlot(source, step))
-                emit(node, (alias[source],), (WHOLE,), map=len(maps) - 1)
+                if not step.activation.separates_mean:
+                    emit(node, (alias[source],), (WHOLE,), map=len(maps) - 1)
+                    continue
+                planes.append(MeanPlanes(source, step, n_shares))
+                emit(node, (alias[source],), (n_shares,), bias=n_shares + 1, map=len(maps) - 1)
+                n_shares += 2
             case Multiply(sources):
                 emit(node, tuple(alias[k] for k in sources), (), is_product=True)
             case Mix(sources, _, bias, adds_own):

@@ -92,4 +92,4 @@ class Program:
     near: float  # squared chords below this are computed from the rows themselves ...
     near_exact: float  # ... and below this to full relative accuracy
     counts: tuple[int, ...]  # row parameters of each map
-    skipped: frozenset[int]  # maps that are tables here, and take no row parameters
+    tabulated: frozenset[int]  # maps that are tables here, and take no row parameters

@@ -112,7 +112,7 @@ def row_forms(plan: Plan) -> RowForms:
 
 
 def _mapped(q: Form, tangent: Form, activation: ActivationLayer, place: str, base) -> tuple[Form, Form]:  # type: ignore[no-untyped-def]
-    degree = activation.degree
+    degree = activation.homogeneity
     if degree is None:
         moments = [base(Moment(q, activation, of_derivative, place)) for of_derivative in (False, True)]
         return moments[0], base(ProductOf(((tangent, 1), (moments[1], 1)))) if tangent else {}
@@ -131,6 +131,7 @@ class RowValues:
     """The forms of a plan on rows of given squared norms."""
 
     def __init__(self, plan: Plan, square_norm: Scaled) -> None:
+        self.square_norm = square_norm
         self._forms = row_forms(plan)
         one = Scaled.of(np.ones_like(square_norm.high))
         self._bases = [one, square_norm]
@@ -165,13 +166,18 @@ class RowValues:
             total = total + Scaled.of_fraction(coefficient) * self._bases[base]
         return total
 
+    @property
+    def output_variance(self) -> Scaled:
+        """S(x, x) at the output."""
+        return self._evaluate(self._forms.variances[-1])
+
+    def diagonal(self, has_tangent: bool) -> Scaled:
+        """K(x, x): T at the output, or S."""
+        return self._evaluate((self._forms.tangents if has_tangent else self._forms.variances)[-1])
+
     def variance(self, node: int) -> Scaled:
         """Return q of each row at a node."""
         return self._evaluate(self._forms.variances[node])
-
-    def tangent(self, node: int) -> Scaled:
-        """Return T(x, x) of each row at a node."""
-        return self._evaluate(self._forms.tangents[node])
 
     def shares(self, node: int, step: Mix) -> Reals:
         """Return the roots of what each source, and last the bias, contributes to q: (n_sources + 1, n)."""
@@ -181,3 +187,12 @@ class RowValues:
             {ONE: step.bias} if step.bias else {},
         ]
         return np.stack([(self._evaluate(part) / q).root().plain() for part in parts])
+
+    def mean_shares(self, node: int, activation: ActivationLayer) -> Reals:
+        """Return the roots of what an activation's spread, and its mean, contribute to its second moment: (2, n)."""
+        variance = self.variance(node).plain()
+        moment = activation.second_moment(variance)
+        positive = np.where(moment > 0, moment, 1.0)
+        return np.stack(
+            [np.sqrt(activation.centred_moment(variance) / positive), activation.mean(variance) / np.sqrt(positive)]
+        )

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ntk_fast.backends.base import Backend, GramTask, Tile
-from ntk_fast.gram import compile_for, fill_gram
+from ntk_fast.gram import check_kernel, compile_for, fill_gram
 from ntk_fast.out_of_core.row_blocks import RowBlocks
 from ntk_fast.rows import Rows
 from ntk_fast.validation import refuse_overflow
@@ -23,10 +23,13 @@ class BlockMatrix:
     def __init__(self, kernel: Kernel, x_rows: Any, y_rows: Any, dtype: np.dtype, backend: Backend) -> None:
         self.dtype = dtype
         self.backend = backend
-        self._entry = compile_for(kernel, dtype, backend)
-        self._recursion = kernel.recursion
-        self._x = RowBlocks(x_rows, "X", dtype, self._recursion, self._entry, backend)
-        self._y = None if y_rows is None else RowBlocks(y_rows, "Y", dtype, self._recursion, self._entry, backend)
+        check_kernel(kernel)
+        self._x = RowBlocks(x_rows, "X", dtype, kernel.plan, backend)
+        self._y = None if y_rows is None else RowBlocks(y_rows, "Y", dtype, kernel.plan, backend)
+        both = [rows for rows in (self._x, self._y) if rows is not None]
+        self._program = compile_for(kernel, dtype, backend, *(rows.square_norms for rows in both))
+        for rows in both:
+            rows.compile(self._program)
         refuse_overflow(self._x.largest_root, (self._x if self._y is None else self._y).largest_root, dtype)
 
     @property
@@ -41,7 +44,7 @@ class BlockMatrix:
         if self._y is None and tile.column_start <= tile.row_start < tile.column_stop:
             self._fill_beside(left, start, tile.row_start, out)
             inside = slice(tile.row_start - start, tile.row_stop - start)
-            fill_gram(GramTask(self._recursion, self._entry, left, None, out[:, inside]), self.backend, 1)
+            fill_gram(GramTask(self._program, left, None, out[:, inside]), self.backend, 1)
             self._fill_beside(left, tile.row_stop, tile.column_stop, out[:, inside.stop :])
         else:
             self._fill_beside(left, start, tile.column_stop, out)
@@ -51,7 +54,7 @@ class BlockMatrix:
         rows = self._x if self._y is None else self._y
         for part_start, part_stop, right in rows.parts(start, stop):
             columns = slice(part_start - start, part_stop - start)
-            fill_gram(GramTask(self._recursion, self._entry, left, right, out[:, columns]), self.backend, 1)
+            fill_gram(GramTask(self._program, left, right, out[:, columns]), self.backend, 1)
 
     def block(self, tile: Tile) -> NDArray[np.floating[Any]]:
         """Return a block."""

@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 
 from ntk_fast.backends.base import Backend
-from ntk_fast.profile import Entry
-from ntk_fast.recursion import Recursion
-from ntk_fast.rows import Rows, prepare_rows
+from ntk_fast.lower.compile import norm_range
+from ntk_fast.lower.plan import Plan
+from ntk_fast.lower.program import Program
+from ntk_fast.lower.scaled import Scaled
+from ntk_fast.rows import MeasuredRows, Rows, measure, prepare_rows
 from ntk_fast.validation import check_rows
 
 #: Of rows in a block.
@@ -42,55 +44,69 @@ class RowBlocks:
     ----------
     fingerprint : str
         A BLAKE2b digest of all rows, as converted.
+    square_norms : Scaled
+        The least and the largest squared norm: what a program is compiled for.
     largest_root : float
-        The largest square root of K(x, x).
+        The largest square root of K(x, x), once there is a program.
     """
 
-    def __init__(
-        self, rows: Any, name: str, dtype: np.dtype, recursion: Recursion, entry: Entry | None, backend: Backend
-    ) -> None:
+    def __init__(self, rows: Any, name: str, dtype: np.dtype, plan: Plan, backend: Backend) -> None:
         self._rows = rows
         self._name = name
         self._dtype = dtype
-        self._recursion = recursion
-        self._entry = entry
+        self._plan = plan
         self._backend = backend
         self._n_rows, self.n_features = rows.shape
         self._block = max(64, BLOCK_BYTES // (self.n_features * dtype.itemsize) // 64 * 64)
         self._converted = lru_cache(maxsize=KEPT_BLOCKS)(self._convert)
         self._in_place: Rows | None = None
+        self._program: Program | None = None
         self._scan()
 
     def __len__(self) -> int:
         return self._n_rows
 
+    def _measured(self, start: int, stop: int) -> tuple[Any, MeasuredRows]:
+        name = f"{self._name}[{start}:{stop}]"
+        values = check_rows(self._rows[start:stop], name, self._dtype)
+        return values, measure(values, name, self._plan, self._backend)
+
     def _convert(self, start: int, stop: int) -> Rows:
-        values = check_rows(self._rows[start:stop], f"{self._name}[{start}:{stop}]", self._dtype)
-        return prepare_rows(values, f"{self._name}[{start}:{stop}]", self._recursion, self._entry, self._backend)
+        assert self._program is not None
+        _, measured = self._measured(start, stop)
+        return prepare_rows(measured, self._plan, self._program, self._backend.parameter_dtype(self._dtype))
+
+    def _blocks(self) -> Iterator[tuple[int, int]]:
+        for start in range(0, self._n_rows, self._block):
+            yield start, min(start + self._block, self._n_rows)
 
     def _scan(self) -> None:
-        """Look at all rows once: are they finite, what do they hash to, how large is K, and can they stay in place?"""
+        """Look at all rows once: are they finite, what do they hash to, how long are they, can they stay in place?"""
         digest = hashlib.blake2b(f"{self._rows.shape} {self._dtype.str}".encode(), digest_size=32)
-        self.largest_root = 0.0
-        in_place = isinstance(self._rows, np.ndarray)
-        parts = []
-        for start in range(0, self._n_rows, self._block):
-            stop = min(start + self._block, self._n_rows)
-            source = self._rows[start:stop]
-            values = check_rows(source, f"{self._name}[{start}:{stop}]", self._dtype)
+        self._stays = isinstance(self._rows, np.ndarray)
+        norms = [Scaled.of(np.empty(0))]
+        for start, stop in self._blocks():
+            values, measured = self._measured(start, stop)
             digest.update(np.ascontiguousarray(values).data.cast("B"))
-            prepared = prepare_rows(
-                values, f"{self._name}[{start}:{stop}]", self._recursion, self._entry, self._backend
-            )
-            self.largest_root = max(self.largest_root, float(prepared.root_diagonal.max(initial=0.0)))
-            in_place = in_place and prepared.values is values and np.may_share_memory(values, source)
-            if in_place:
-                parts.append(prepared)
+            norms.append(norm_range(measured.square_norm))
+            self._stays &= measured.values is values and np.may_share_memory(values, self._rows)
         self.fingerprint = digest.hexdigest()
-        if in_place and parts:
+        self.square_norms = norm_range(*norms)
+
+    def compile(self, program: Program) -> None:
+        """Prepare rows for a program from now on."""
+        self._program = program
+        self.largest_root = 0.0
+        parts = []
+        for start, stop in self._blocks():
+            prepared = self._convert(start, stop)
+            self.largest_root = max(self.largest_root, float(prepared.root_diagonal.max(initial=0.0)))
+            if self._stays:
+                parts.append(prepared)
+        if parts:
             joined = {
                 field: np.concatenate([getattr(part, field) for part in parts], axis=-1)
-                for field in ("inverse_norm", "diagonal", "root_diagonal", "scale", "rho", "tau")
+                for field in ("inverse_norm", "diagonal", "root_diagonal", "scale", "parameters")
             }
             self._in_place = Rows(values=np.asarray(self._rows), **joined)
 

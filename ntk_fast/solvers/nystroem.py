@@ -24,7 +24,9 @@ from scipy.linalg import solve_triangular
 from ntk_fast import lapack
 from ntk_fast.backends import choose_backend
 from ntk_fast.backends.base import FillTile, GramTask, Tile
-from ntk_fast.gram import choose_tiles, prepare
+from ntk_fast.gram import choose_tiles, compile_for, prepare_for
+from ntk_fast.lower.compile import norm_range
+from ntk_fast.rows import MeasuredRows, measure
 from ntk_fast.kernels import Kernel
 from ntk_fast.solvers.base import Report, Solution, power_of_two, silent, without_iterations
 from ntk_fast.solvers.cholesky import gram_matrix
@@ -49,7 +51,16 @@ class StreamedMatrix:
         self._rows = rows
         self._backend = choose_backend(None)
         self._n_threads = choose_n_threads(n_threads)
-        self._centres, _, self._entry = prepare(kernel, centres, None, self._backend)
+        measured = measure(centres, "X", kernel.plan, self._backend)
+        norms = [measured.square_norm]
+        for start in range(0, len(rows), ROWS_AT_A_TIME):
+            norms.append(norm_range(self._measured(start, start + ROWS_AT_A_TIME).square_norm))
+        self._program = compile_for(kernel, np.dtype(np.float64), self._backend, *norms)
+        self._centres = prepare_for(self._program, kernel, measured, self._backend)
+
+    def _measured(self, start: int, stop: int) -> MeasuredRows:
+        values = np.ascontiguousarray(self._rows[start:stop], dtype=np.float64)
+        return measure(values, "X", self._kernel.plan, self._backend)
 
     def normal_product(self, vectors: Reals) -> Reals:
         """Return K_nm^T K_nm vectors."""
@@ -89,13 +100,13 @@ class StreamedMatrix:
         return total
 
     def _part_sum(self, tile: Tile, cache: Reals, product: Callable[[Reals, int], Reals], n_columns: int) -> Reals:
-        values = np.ascontiguousarray(self._rows[tile.row_start : tile.row_stop], dtype=np.float64)
-        rows, _, _ = prepare(self._kernel, values, None, self._backend)
+        measured = self._measured(tile.row_start, tile.row_stop)
+        rows = prepare_for(self._program, self._kernel, measured, self._backend)
         total = np.zeros((len(self._centres), n_columns))
-        for start in range(0, len(values), len(cache)):
-            block = cache[: len(values) - start]
+        for start in range(0, len(rows), len(cache)):
+            block = cache[: len(rows) - start]
             part = rows.part(slice(start, start + len(block)))
-            task = GramTask(self._kernel.recursion, self._entry, part, self._centres, block)
+            task = GramTask(self._program, part, self._centres, block)
             fill = self._backend.fill_tile(task)
             for inner in choose_tiles(task, self._backend):
                 fill(inner)
