@@ -1,0 +1,1 @@
+"""Networks, described as data: layers as frozen dataclasses in a tree."""

@@ -1,0 +1,78 @@
+"""What an activation is: a function of numbers, its moments, and what it does to a pair of Gaussians (its dual)."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, ClassVar
+
+from ntk_fast.compensated import Reals
+from ntk_fast.layers.layer import Layer
+
+if TYPE_CHECKING:
+    from ntk_fast.lower.plan import Builder, Node
+
+
+@dataclass(frozen=True, repr=False)
+class ActivationLayer(Layer):
+    """An activation sigma, applied to every unit: S = E[sigma(u) sigma(v)], T = T E[sigma'(u) sigma'(v)].
+
+    u and v are Gaussian with variances q, q' and covariance S = sqrt(q q') cosine. Tiles keep a pair's state normalised,
+    as m = 1 - cosine and p = 1 + cosine, both with relative accuracy. A *map* takes them, and row parameters of the two
+    rows, to m, p of the output and to D, the derivative of the output's cosine by the input's: T over sqrt(q q') is
+    multiplied with D, whatever the activation.
+    """
+
+    #: The tiles' code for this map: "fold", "table", "exponential", "erf", "gelu", "sine", "gaussian", "polynomial".
+    map_kind: ClassVar[str]
+
+    @property
+    def parity(self) -> int:
+        """1: even, -1: odd, 0: neither."""
+        return 0
+
+    @property
+    def degree(self) -> int | None:
+        """Of homogeneity: sigma(a z) = a^degree sigma(z) for a > 0, so q becomes gain * q**degree; None: of none."""
+        return None
+
+    @property
+    def gain(self) -> Fraction | float:
+        """E[sigma(z)^2] for a standard normal z, exactly where the activation is homogeneous."""
+        return float(self.second_moment(1.0))
+
+    @property
+    def derivative_gain(self) -> Fraction | float:
+        """E[sigma'(z)^2] for a standard normal z."""
+        return float(self.derivative_second_moment(1.0))
+
+    @abstractmethod
+    def __call__(self, z: Reals) -> Reals:
+        """Return sigma(z)."""
+
+    @abstractmethod
+    def derivative(self, z: Reals) -> Reals:
+        """Return sigma'(z), that of one side at a kink."""
+
+    @abstractmethod
+    def second_moment(self, variance: Reals | float) -> Reals:
+        """Return E[sigma(z)^2] for z of these variances, to relative accuracy."""
+
+    @abstractmethod
+    def derivative_second_moment(self, variance: Reals | float) -> Reals:
+        """Return E[sigma'(z)^2] for z of these variances, to relative accuracy."""
+
+    def row_parameters(self, variance: Reals, tolerance: float) -> Reals:
+        """Return what the map needs of rows of these variances, (n_parameters, n), to a tolerance of the cosine.
+
+        A row's numbers depend on its own variance alone; where rows need different numbers of them, zeros follow.
+        """
+        raise NotImplementedError
+
+    @abstractmethod
+    def map_pairs(self, m: Reals, p: Reals, x: Reals, y: Reals) -> tuple[Reals, Reals, Reals]:
+        """Return m, p and D of pairs: the reference. Arrays broadcast: ``x[k]``, ``y[k]`` are row parameters."""
+
+    def lower(self, builder: Builder, node: Node) -> Node:
+        return builder.map(node, self)

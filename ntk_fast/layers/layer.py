@@ -1,0 +1,43 @@
+"""What a layer is: a frozen description, and how it is lowered to the few steps that everything is computed with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from ntk_fast.lower.plan import Builder, Node
+
+
+@dataclass(frozen=True, repr=False)
+class Layer:
+    """A layer of a network, as data: comparable, hashable, picklable, with a repr that is the call which makes it.
+
+    A kind of layer is one file: a frozen dataclass whose fields are numbers, strings or layers; `lower`, its rule for
+    the covariance S and the tangent T; and its counterpart of finite width.
+    """
+
+    #: Kinds of layers by name, as in JSON.
+    kinds: ClassVar[dict[str, type[Layer]]] = {}
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if not cls.__name__.startswith("_"):
+            Layer.kinds[cls.__name__] = cls
+
+    @property
+    def name(self) -> str:
+        """What the layer is called in tables and sentences."""
+        return type(self).__name__
+
+    def lower(self, builder: Builder, node: Node) -> Node:
+        """Add the layer's steps to a plan, and return the node that holds its output."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        shown = [
+            f"{field.name}={value!r}"
+            for field in fields(self)
+            if (value := getattr(self, field.name)) != field.default
+        ]
+        return f"{self.name}({', '.join(shown)})"

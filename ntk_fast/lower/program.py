@@ -1,0 +1,74 @@
+"""What tiles execute on every pair of rows: a handful of instructions on the pair's normalised state (`pair_state`).
+
+Register 0 holds the rows' own state. An instruction takes one register through a map (an activation) or none, mixes it
+with others and with a bias, in shares that each row has of its own, and stores the state in a register:
+
+    m' = sum_k r_k r_k' m_k + gap        gap = sum_k (r_k - r_k')^2 / 2 + (tau - tau')^2 / 2
+    p' = sum_k r_k r_k' p_k + 2 tau tau' + gap
+    t' = sum_k r_k r_k' D_k t_k + (the cosine, if the layer's own parameters are trained)
+
+with sum_k r_k^2 + tau^2 = 1 for each row, so that gap = 1 - sum_k r_k r_k' - tau tau', and every term is positive:
+nothing cancels. An entry of the matrix is scale scale' t (or scale scale' cosine) of the last instruction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ntk_fast.layers.activation import ActivationLayer
+
+#: A share that is 1 for every row.
+WHOLE = -1
+#: No plane, no map.
+ABSENT = -1
+#: The sources that an instruction can have at most; longer sums are cut.
+MOST_SOURCES = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """A univariate function of the chord as piecewise polynomials; position = chord * scale / (1 + stretch * chord)."""
+
+    coefficients: NDArray[np.floating]  # (terms, pieces), lowest power of the offset from a piece's centre first
+    stretch: float
+    scale: float
+
+
+@dataclass(frozen=True, eq=False)
+class UnivariateMap:
+    """Tables of a map that needs no row parameters: 1 - cosine' = chord**power * value(chord), D = derivative(chord).
+
+    Parity 0: the second half of the pieces is cosine < 0. Otherwise the function of the nearer side serves both.
+    """
+
+    parity: int
+    power: int
+    value: Table
+    derivative: Table
+
+
+@dataclass(frozen=True, eq=False)
+class PairMap:
+    """An activation where it stands: its parameters' planes, and what else its kind needs."""
+
+    activation: ActivationLayer
+    kind: str  # the activation's map_kind, or "table" where its variance is the same for all rows
+    first_parameter: int = ABSENT
+    n_parameters: int = 0
+    table: UnivariateMap | None = None
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """See the module. A product multiplies its sources' cosines instead, and has no shares, bias or map."""
+
+    destination: int
+    sources: tuple[int, ...]
+    shares: tuple[int, ...]  # planes, or WHOLE
+    bias: int = ABSENT  # plane of tau
+    map: int = ABSENT  # index of a PairMap, applied first; only with one source
+    adds_own: bool = False
+    is_product: bool = False
