@@ -20,9 +20,9 @@ class Layer:
     #: Kinds of layers by name, as in JSON.
     kinds: ClassVar[dict[str, type[Layer]]] = {}
 
-    def __init_subclass__(cls, **options: Any) -> None:
+    def __init_subclass__(cls, *, abstract: bool = False, **options: Any) -> None:
         super().__init_subclass__(**options)
-        if not cls.__name__.startswith("_"):
+        if not abstract:
             Layer.kinds[cls.__name__] = cls
 
     @property
