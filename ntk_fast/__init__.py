@@ -27,7 +27,7 @@ The map, in the order in which to read it:
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ntk_fast.activations import leaky_relu
+from ntk_fast.layers.relu import LeakyRelu as leaky_relu
 from ntk_fast.backends import available_backends
 from ntk_fast.gram import gram
 from ntk_fast.kernels import NNGP, NTK, ArcCosine

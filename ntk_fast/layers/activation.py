@@ -5,7 +5,9 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
 
 from ntk_fast.compensated import Reals
 from ntk_fast.layers.layer import Layer
@@ -15,17 +17,26 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, repr=False)
-class ActivationLayer(Layer):
+class ActivationLayer(Layer, abstract=True):
     """An activation sigma, applied to every unit: S = E[sigma(u) sigma(v)], T = T E[sigma'(u) sigma'(v)].
 
     u and v are Gaussian with variances q, q' and covariance S = sqrt(q q') cosine. Tiles keep a pair's state normalised,
     as m = 1 - cosine and p = 1 + cosine, both with relative accuracy. A *map* takes them, and row parameters of the two
     rows, to m, p of the output and to D, the derivative of the output's cosine by the input's: T over sqrt(q q') is
     multiplied with D, whatever the activation.
+
+    Where `separates_mean`, the map is that of sigma - E[sigma], and what the mean adds is a mix with row shares, as a
+    bias is one: with r = sqrt(centred_moment / second_moment), tau = mean / sqrt(second_moment) of a row,
+
+        m' = r r' m + gap,   p' = r r' p + 2 tau tau' + gap,   D' = r r' D,   gap = ((r - r')^2 + (tau - tau')^2) / 2.
+
+    So an activation that is nearly constant, as a sigmoid of small numbers, loses no digits.
     """
 
     #: The tiles' code for this map: "fold", "table", "exponential", "erf", "gelu", "sine", "gaussian", "polynomial".
     map_kind: ClassVar[str]
+    #: The rule for S, in one line.
+    formula: ClassVar[str]
 
     @property
     def parity(self) -> int:
@@ -33,8 +44,8 @@ class ActivationLayer(Layer):
         return 0
 
     @property
-    def degree(self) -> int | None:
-        """Of homogeneity: sigma(a z) = a^degree sigma(z) for a > 0, so q becomes gain * q**degree; None: of none."""
+    def homogeneity(self) -> int | None:
+        """The d with sigma(a z) = a^d sigma(z) for a > 0, so that q becomes gain * q**d; None if there is none."""
         return None
 
     @property
@@ -47,28 +58,45 @@ class ActivationLayer(Layer):
         """E[sigma'(z)^2] for a standard normal z."""
         return float(self.derivative_second_moment(1.0))
 
+    @property
+    def separates_mean(self) -> bool:
+        """Whether the map leaves the mean to a mix: see the class."""
+        return False
+
     @abstractmethod
     def __call__(self, z: Reals) -> Reals:
         """Return sigma(z)."""
 
     @abstractmethod
     def derivative(self, z: Reals) -> Reals:
-        """Return sigma'(z), that of one side at a kink."""
+        """Return sigma'(z), at a kink that of the left side."""
 
     @abstractmethod
     def second_moment(self, variance: Reals | float) -> Reals:
-        """Return E[sigma(z)^2] for z of these variances, to relative accuracy."""
+        """Return E[sigma(z)^2] for z of these variances, to relative accuracy; infinite where it overflows."""
 
     @abstractmethod
     def derivative_second_moment(self, variance: Reals | float) -> Reals:
         """Return E[sigma'(z)^2] for z of these variances, to relative accuracy."""
+
+    def rise(self, z: Reals) -> Reals:
+        """Return sigma(z) - sigma(0), with relative accuracy where that can be had."""
+        return self(z) - self(np.zeros(1))
+
+    def mean(self, variance: Reals | float) -> Reals:
+        """Return E[sigma(z)]; asked for only where `separates_mean`."""
+        raise NotImplementedError
+
+    def centred_moment(self, variance: Reals | float) -> Reals:
+        """Return the variance of sigma(z), to relative accuracy; asked for only where `separates_mean`."""
+        raise NotImplementedError
 
     def row_parameters(self, variance: Reals, tolerance: float) -> Reals:
         """Return what the map needs of rows of these variances, (n_parameters, n), to a tolerance of the cosine.
 
         A row's numbers depend on its own variance alone; where rows need different numbers of them, zeros follow.
         """
-        raise NotImplementedError
+        return np.zeros((0, len(variance)))
 
     @abstractmethod
     def map_pairs(self, m: Reals, p: Reals, x: Reals, y: Reals) -> tuple[Reals, Reals, Reals]:
@@ -80,3 +108,8 @@ class ActivationLayer(Layer):
 
     def lower(self, builder: Builder, node: Node) -> Node:
         return builder.map(node, self)
+
+
+def reals(values: Any) -> Reals:
+    """Return float64 numbers, of any shape."""
+    return np.asarray(values, dtype=np.float64)

@@ -20,9 +20,9 @@ class Layer:
     #: Kinds of layers by name, as in JSON.
     kinds: ClassVar[dict[str, type[Layer]]] = {}
 
-    def __init_subclass__(cls, **options: Any) -> None:
+    def __init_subclass__(cls, *, abstract: bool = False, **options: Any) -> None:
         super().__init_subclass__(**options)
-        if not cls.__name__.startswith("_"):
+        if not abstract:
             Layer.kinds[cls.__name__] = cls
 
     @property
@@ -36,6 +36,8 @@ class Layer:
 
     def __repr__(self) -> str:
         shown = [
-            f"{field.name}={value!r}" for field in fields(self) if (value := getattr(self, field.name)) != field.default
+            f"{field.name}={value!r}"
+            for field in fields(self)
+            if (value := getattr(self, field.name)) != field.default
         ]
         return f"{self.name}({', '.join(shown)})"

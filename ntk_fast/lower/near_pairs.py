@@ -18,9 +18,8 @@ import numpy as np
 
 from ntk_fast.compensated import Reals
 
-#: m below which 1 - cosine is not taken by subtraction, and the |L| up to which the series above holds.
+#: The 1 - cosine of an output below which it is not taken by subtraction; its input's is no larger, nor L^2 / 2.
 NEAR = 1e-5
-NEAR_LENGTH = 5e-3
 
 GAUSS_NODES = 0.5 + np.array([-0.5, 0.0, 0.5]) * np.sqrt(0.6)
 GAUSS_WEIGHTS = np.array([5, 8, 5]) / 18
@@ -32,16 +31,37 @@ def near_complement(
     ell: tuple[Reals, Reals],
     bend: tuple[Reals, Reals],
     derivative: Callable[[Reals], Reals],
+    rounding: Reals | None = None,
 ) -> Reals:
     """Return 1 - cosine of the output: as above where the pair is near, else by subtraction.
 
-    `cosine`: of the output; `derivative`: D as a function of the input's m. All broadcast.
+    Parameters
+    ----------
+    m, cosine : arrays
+        1 - cosine of the input, and the cosine of the output.
+    ell, bend : pairs of arrays
+        Those of the two rows.
+    derivative : callable
+        D as a function of the input's m.
+    rounding : array, optional
+        Where D is a function of sqrt(m + rounding), as that of an activation which large variances make steep at 0:
+        then this root is the variable of integration.
     """
-    length = ell[0] - ell[1]
-    near = (m < NEAR) & (np.abs(length) < NEAR_LENGTH)
+    m, cosine = np.broadcast_arrays(m, cosine)
+    near = 1 - cosine < NEAR
     if not near.any():
         return 1 - cosine
+    length = ell[0] - ell[1]
     square = length * length
     gap = 0.5 * square * (1 - (bend[0] + bend[1]) / 24 * square)
-    lost = sum(weight * derivative(m * node) for weight, node in zip(GAUSS_WEIGHTS, GAUSS_NODES, strict=True))
+    lost = np.zeros_like(m)
+    if rounding is None:
+        for node, weight in zip(GAUSS_NODES, GAUSS_WEIGHTS, strict=True):
+            lost += weight * derivative(m * node)
+    else:
+        start, stop = np.sqrt(rounding), np.sqrt(m + rounding)
+        whole = np.maximum(start + stop, np.finfo(np.float64).tiny)
+        for node, weight in zip(GAUSS_NODES, GAUSS_WEIGHTS, strict=True):
+            root = start + node * (m / whole)  # m / (start + stop) = stop - start
+            lost += weight * (2 * root / whole) * derivative(m * node * ((start + root) / whole))
     return np.where(near, gap + m * lost, 1 - cosine)

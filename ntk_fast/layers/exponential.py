@@ -1,0 +1,129 @@
+"""Exponentials, and the activation whose kernel is the Gaussian RBF: both have one and the same map.
+
+For exp(b z), S = exp(b^2 ((q + q')/2 + S)); for sqrt(2) sin(sqrt(2 g) z + pi/4), S = exp(-g (q + q' - 2 S)). With
+u = |b| sqrt(q), or sqrt(2 g q), both are, normalised,
+
+    cosine' = exp(-E),    E = (u - u')^2 / 2 + u u' m,    D = u u' exp(-E).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from ntk_fast.compensated import Reals
+from ntk_fast.layers.activation import ActivationLayer, reals
+from ntk_fast.validation import check_finite_number, check_positive
+
+
+@dataclass(frozen=True, repr=False)
+class Exponential(ActivationLayer, abstract=True):
+    """See the module. The one row parameter is u."""
+
+    map_kind: ClassVar[str] = "exponential"
+
+    @property
+    def squared_rate(self) -> float:
+        """u^2 / q."""
+        raise NotImplementedError
+
+    def row_parameters(self, variance: Reals, tolerance: float) -> Reals:
+        return np.sqrt(self.squared_rate * variance)[None]
+
+    def map_pairs(self, m: Reals, p: Reals, x: Reals, y: Reals) -> tuple[Reals, Reals, Reals]:
+        rates = x[0] * y[0]
+        exponent = 0.5 * (x[0] - y[0]) ** 2 + rates * m
+        shortfall = -np.expm1(-exponent)
+        return shortfall, 2 - shortfall, rates * np.exp(-exponent)
+
+
+@dataclass(frozen=True, repr=False)
+class Exp(Exponential):
+    """``amplitude * exp(rate * z)``.
+
+    Parameters
+    ----------
+    amplitude : float, default 1
+        Not 0.
+    rate : float, default 1
+        Not 0.
+
+    Examples
+    --------
+    >>> Exp(rate=0.5).second_moment(1.0)  # exp(2 rate^2)
+    np.float64(1.6487212707001282)
+    """
+
+    formula: ClassVar[str] = "amplitude^2 exp(rate^2 ((q + q')/2 + S))"
+    amplitude: float = 1.0
+    rate: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("amplitude", "rate"):
+            object.__setattr__(self, name, check_nonzero(getattr(self, name), name))
+
+    @property
+    def squared_rate(self) -> float:
+        return self.rate * self.rate
+
+    def __call__(self, z: Reals) -> Reals:
+        return self.amplitude * np.exp(self.rate * z)
+
+    def derivative(self, z: Reals) -> Reals:
+        return self.rate * self(z)
+
+    def second_moment(self, variance: Reals | float) -> Reals:
+        with np.errstate(over="ignore"):
+            return self.amplitude**2 * np.exp(2 * self.squared_rate * reals(variance))
+
+    def derivative_second_moment(self, variance: Reals | float) -> Reals:
+        return self.squared_rate * self.second_moment(variance)
+
+
+@dataclass(frozen=True, repr=False)
+class Rbf(Exponential):
+    """sqrt(2) sin(sqrt(2 gamma) z + pi/4): its kernel is exp(-gamma |u - v|^2) of what the units see.
+
+    Parameters
+    ----------
+    gamma : float > 0, default 1
+
+    Examples
+    --------
+    >>> Rbf(gamma=0.7).gain
+    1.0
+    """
+
+    formula: ClassVar[str] = "exp(-gamma (q + q' - 2 S))"
+    gamma: float = 1.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "gamma", check_positive(self.gamma, "gamma"))
+
+    @property
+    def squared_rate(self) -> float:
+        return 2 * self.gamma
+
+    def __call__(self, z: Reals) -> Reals:
+        turned = np.sqrt(2 * self.gamma) * z
+        return np.sin(turned) + np.cos(turned)
+
+    def derivative(self, z: Reals) -> Reals:
+        turned = np.sqrt(2 * self.gamma) * z
+        return np.sqrt(2 * self.gamma) * (np.cos(turned) - np.sin(turned))
+
+    def second_moment(self, variance: Reals | float) -> Reals:
+        return np.ones(np.shape(variance))
+
+    def derivative_second_moment(self, variance: Reals | float) -> Reals:
+        return np.full(np.shape(variance), 2 * self.gamma)
+
+
+def check_nonzero(value: object, name: str) -> float:
+    """Return a finite number that is not 0."""
+    number = check_finite_number(value, name)
+    if number == 0:
+        raise ValueError(f"{name} must not be 0: the activation would be constant.")
+    return number

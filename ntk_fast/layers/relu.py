@@ -1,0 +1,138 @@
+"""ReLU, leaky ReLU and the absolute value: linear on either side of zero.
+
+Such an activation is alpha z + beta |z|, a mix of the identity and of the absolute value in the shares
+linear = alpha^2 / (alpha^2 + beta^2) and fold = beta^2 / (alpha^2 + beta^2). Normalised,
+
+    cosine' = linear cosine + fold kappa(cosine),      kappa = (2/pi) (sin f + (pi/2 - f) cos f)    (Cho & Saul 2009)
+    D = linear + fold (1 - 2 f / pi), less where the pair is opposite: linear - fold (1 - 2 f / pi)
+
+with the angle f to the nearer of y and -y.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import ClassVar
+
+import numpy as np
+
+from ntk_fast.compensated import Reals
+from ntk_fast.duals import sine_minus_angle_cosine
+from ntk_fast.layers.activation import ActivationLayer, reals
+from ntk_fast.lower.pair_state import chord_of
+from ntk_fast.validation import check_finite_number
+
+
+@dataclass(frozen=True, repr=False)
+class PiecewiseLinear(ActivationLayer, abstract=True):
+    """z where z > 0, slope * z elsewhere."""
+
+    map_kind: ClassVar[str] = "fold"
+    formula: ClassVar[str] = "gain sqrt(q q') (linear cosine + fold (2/pi) (sin f + (pi/2 - f) cos f))"
+
+    @property
+    def negative_slope(self) -> float:
+        """The slope for negative arguments: 0 for ReLU, -1 for the absolute value."""
+        raise NotImplementedError
+
+    @property
+    def parity(self) -> int:
+        return {-1.0: 1, 1.0: -1}.get(self.negative_slope, 0)
+
+    @property
+    def homogeneity(self) -> int:
+        return 1
+
+    @property
+    def gain(self) -> Fraction:
+        return (1 + Fraction(self.negative_slope) ** 2) / 2
+
+    @property
+    def derivative_gain(self) -> Fraction:
+        return self.gain
+
+    @property
+    def fold(self) -> float:
+        """The share beta^2 / (alpha^2 + beta^2) of the absolute value, 0 to 1."""
+        return float((1 - Fraction(self.negative_slope)) ** 2 / (4 * self.gain))
+
+    @property
+    def linear(self) -> float:
+        """The share alpha^2 / (alpha^2 + beta^2) of the identity: 1 - fold, with its own digits."""
+        return float((1 + Fraction(self.negative_slope)) ** 2 / (4 * self.gain))
+
+    def __call__(self, z: Reals) -> Reals:
+        return np.where(z > 0, z, self.negative_slope * z)
+
+    def derivative(self, z: Reals) -> Reals:
+        return np.where(z > 0, 1.0, self.negative_slope)
+
+    def second_moment(self, variance: Reals | float) -> Reals:
+        return float(self.gain) * reals(variance)
+
+    def derivative_second_moment(self, variance: Reals | float) -> Reals:
+        return np.full(np.shape(variance), float(self.gain))
+
+    def map_pairs(self, m: Reals, p: Reals, x: Reals, y: Reals) -> tuple[Reals, Reals, Reals]:
+        chord, opposite = chord_of(m, p), p < m
+        angle = 2 * np.arcsin(chord)
+        folded = 2 * chord * chord - 2 * sine_minus_angle_cosine(angle)  # 1 - kappa
+        turned = (2 / np.pi) * angle
+        slope = np.where(opposite, 1 - 2 * self.fold + self.fold * turned, 1 - self.fold * turned)
+        return self.linear * m + self.fold * folded, self.linear * p + self.fold * (2 - folded), slope
+
+
+@dataclass(frozen=True, repr=False)
+class Relu(PiecewiseLinear):
+    """max(0, z).
+
+    Examples
+    --------
+    >>> Relu().gain, Relu()
+    (Fraction(1, 2), Relu())
+    """
+
+    @property
+    def negative_slope(self) -> float:
+        return 0.0
+
+
+@dataclass(frozen=True, repr=False)
+class LeakyRelu(PiecewiseLinear):
+    """z where z > 0, ``slope * z`` elsewhere.
+
+    Parameters
+    ----------
+    slope : float, default 0.01
+        Any finite number.
+
+    Examples
+    --------
+    >>> LeakyRelu(slope=0.2)
+    LeakyRelu(slope=0.2)
+    """
+
+    slope: float = 0.01
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "slope", check_finite_number(self.slope, "slope"))
+
+    @property
+    def negative_slope(self) -> float:
+        return self.slope
+
+
+@dataclass(frozen=True, repr=False)
+class Abs(PiecewiseLinear):
+    """|z|.
+
+    Examples
+    --------
+    >>> Abs().gain, Abs().fold
+    (Fraction(1, 1), 1.0)
+    """
+
+    @property
+    def negative_slope(self) -> float:
+        return -1.0
