@@ -20,7 +20,6 @@ import numpy as np
 from ntk_fast.compensated import Reals
 from ntk_fast.duals import sine_minus_angle_cosine
 from ntk_fast.layers.activation import ActivationLayer, reals
-from ntk_fast.lower.pair_state import chord_of
 from ntk_fast.validation import check_finite_number
 
 
@@ -75,12 +74,15 @@ class PiecewiseLinear(ActivationLayer, abstract=True):
         return np.full(np.shape(variance), float(self.gain))
 
     def map_pairs(self, m: Reals, p: Reals, x: Reals, y: Reals) -> tuple[Reals, Reals, Reals]:
-        chord, opposite = chord_of(m, p), p < m
-        angle = 2 * np.arcsin(chord)
-        folded = 2 * chord * chord - 2 * sine_minus_angle_cosine(angle)  # 1 - kappa
-        turned = (2 / np.pi) * angle
-        slope = np.where(opposite, 1 - 2 * self.fold + self.fold * turned, 1 - self.fold * turned)
-        return self.linear * m + self.fold * folded, self.linear * p + self.fold * (2 - folded), slope
+        return self.map_with_loss(m, p, x, y)[:3]
+
+    def map_with_loss(self, m: Reals, p: Reals, x: Reals, y: Reals) -> tuple[Reals, Reals, Reals, Reals]:
+        nearer, opposite = np.minimum(m, p), p < m
+        angle = 2 * np.arcsin(np.sqrt(0.5 * nearer))
+        folded = nearer - 2 * sine_minus_angle_cosine(angle)  # 1 - kappa
+        turned = self.fold * (2 / np.pi) * angle
+        loss = np.where(opposite, 2 * self.fold - turned, turned)
+        return self.linear * m + self.fold * folded, self.linear * p + self.fold * (2 - folded), 1 - loss, loss
 
 
 @dataclass(frozen=True, repr=False)
