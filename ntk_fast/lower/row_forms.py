@@ -180,11 +180,11 @@ class RowValues:
         return self._evaluate(self._forms.variances[node])
 
     def shares(self, node: int, step: Mix) -> Reals:
-        """Return the roots of what each source, and last the bias, contributes to q: (n_sources + 1, n)."""
+        """Return the roots of what each source and then the bias, if there is one, contribute to q, a row each."""
         q = self.variance(node)
         parts = [
             *(_combined([(self._forms.variances[k], w)]) for k, w in zip(step.sources, step.weights, strict=True)),
-            {ONE: step.bias} if step.bias else {},
+            *([{ONE: step.bias}] if step.bias else []),
         ]
         return np.stack([(self._evaluate(part) / q).root().plain() for part in parts])
 
