@@ -1,1 +1,49 @@
-"""Networks, described as data: layers as frozen dataclasses in a tree."""
+"""Networks, described as data: layers as frozen dataclasses in a tree, comparable, hashable, picklable, and JSON.
+
+    layer, activation     what a layer is, and what an activation is
+    dense, sequential     Dense; Sequential, Identity
+    branches              Sum, Residual, Product, Concatenate
+    layer_norm            LayerNorm
+    relu, erf, gelu, ...  activations, a family a file; `names`: those that kernels take by name
+    json_text             to_json, from_json
+
+One file says all of a layer: what it is, its rule for S and T (`lower`, in terms of the few steps of
+`ntk_fast.lower.plan`), and its counterpart of finite width.
+"""
+
+from ntk_fast.layers.arc_cosine import RectifiedMonomial, Sign, Step
+from ntk_fast.layers.branches import Concatenate, Product, Residual, Sum
+from ntk_fast.layers.dense import Dense
+from ntk_fast.layers.erf import Erf, SigmoidLike
+from ntk_fast.layers.exponential import Exp, Rbf
+from ntk_fast.layers.gelu import Gelu
+from ntk_fast.layers.json_text import from_json, to_json
+from ntk_fast.layers.layer import Layer
+from ntk_fast.layers.layer_norm import LayerNorm
+from ntk_fast.layers.relu import Abs, LeakyRelu, Relu
+from ntk_fast.layers.sequential import Identity, Sequential
+
+__all__ = [
+    "Abs",
+    "Concatenate",
+    "Dense",
+    "Erf",
+    "Exp",
+    "Gelu",
+    "Identity",
+    "Layer",
+    "LayerNorm",
+    "LeakyRelu",
+    "Product",
+    "Rbf",
+    "RectifiedMonomial",
+    "Relu",
+    "Residual",
+    "Sequential",
+    "SigmoidLike",
+    "Sign",
+    "Step",
+    "Sum",
+    "from_json",
+    "to_json",
+]

@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from ntk_fast.layers.layer import Layer
-from ntk_fast.layers.sequential import check_layers
+from ntk_fast.layers.sequential import check_fields, check_layers
 from ntk_fast.validation import check_finite_number
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, repr=False, init=False)
-class _Branches(Layer):
+class _Branches(Layer, abstract=True):
     """Layers that all take the same input, each with parameters of its own."""
 
     branches: tuple[Layer, ...]
@@ -26,6 +26,11 @@ class _Branches(Layer):
             raise ValueError(f"{self.name} needs at least one branch.")
         check_layers(branches, f"{self.name}: branch")
         object.__setattr__(self, "branches", branches)
+
+    @classmethod
+    def of_fields(cls, values: dict[str, Any]) -> Layer:
+        others = {name: value for name, value in values.items() if name != "branches"}
+        return cls(*check_fields(values, "branches"), **others)
 
     def _lower_branches(self, builder: Builder, node: Node) -> list[Node]:
         nodes = []
@@ -103,6 +108,10 @@ class Residual(Layer):
     def __init__(self, *layers: Layer) -> None:
         check_layers(layers, f"{self.name}: layer")
         object.__setattr__(self, "layers", layers)
+
+    @classmethod
+    def of_fields(cls, values: dict[str, Any]) -> Residual:
+        return cls(*check_fields(values, "layers"))
 
     def lower(self, builder: Builder, node: Node) -> Node:
         end = node

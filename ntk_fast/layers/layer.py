@@ -34,6 +34,20 @@ class Layer:
         """Add the layer's steps to a plan, and return the node that holds its output."""
         raise NotImplementedError
 
+    @classmethod
+    def of_fields(cls, values: dict[str, Any]) -> Layer:
+        """Return a layer with these values of its fields; those that have defaults may be missing."""
+        return cls(**values)
+
+    def field_to_plain(self, name: str, value: Any) -> Any:
+        """Return a field's value as JSON holds it: numbers, strings, sequences and layers are held as they are."""
+        return value
+
+    @classmethod
+    def field_from_plain(cls, name: str, value: Any) -> Any:
+        """Undo `field_to_plain`."""
+        return value
+
     def __repr__(self) -> str:
         shown = [
             f"{field.name}={value!r}"

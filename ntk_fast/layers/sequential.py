@@ -20,6 +20,14 @@ def check_layers(layers: tuple[Any, ...], name: str) -> None:
             raise TypeError(f"{name} {position} must be a layer of ntk_fast.layers{hint}; got {got}.")
 
 
+def check_fields(values: dict[str, Any], name: str) -> tuple[Layer, ...]:
+    """Return the sequence of layers among the values of fields."""
+    layers = values.get(name)
+    if not isinstance(layers, tuple):
+        raise ValueError(f"{name} must be a list of layers.")
+    return layers
+
+
 @dataclass(frozen=True, repr=False, init=False)
 class Sequential(Layer):
     """Layers one after the other, each with parameters of its own, even where one object stands twice.
@@ -44,6 +52,10 @@ class Sequential(Layer):
     def __init__(self, *layers: Layer) -> None:
         check_layers(layers, f"{self.name}: layer")
         object.__setattr__(self, "layers", layers)
+
+    @classmethod
+    def of_fields(cls, values: dict[str, Any]) -> Sequential:
+        return cls(*check_fields(values, "layers"))
 
     def lower(self, builder: Builder, node: Node) -> Node:
         for position, layer in enumerate(self.layers, start=1):
