@@ -1,23 +1,38 @@
 """The kernels to many digits, with mpmath: what every faster computation is compared with.
 
-The definitions themselves, one pair of rows at a time, on the very floats given. No mathematics is shared with
-`recursion`, `duals` or `profile`: layers are written with angles and with two half-lines per activation, and digits
-that a subtraction loses are made up for by carrying more of them. Needs mpmath, which the package itself does not.
+The definitions themselves, one pair of rows at a time, on the very floats given. No mathematics is shared with `lower`
+or with the maps of `layers`: networks are walked as trees on plain covariances, expectations are textbook forms or
+two-dimensional quadrature, and digits that a subtraction loses are made up for by carrying more of them. Needs mpmath,
+which the package itself does not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 import mpmath
+from mpmath import mpf
 
-from ntk_fast.activations import activation_of
-from ntk_fast.kernels import NNGP, NTK, ArcCosine, Kernel
+from ntk_fast import layers
+from ntk_fast.kernels import Kernel
+from ntk_fast.layers.activation import ActivationLayer
+from ntk_fast.layers.relu import PiecewiseLinear
 
 #: Digits carried beyond those asked for.
-GUARD_DIGITS = 20
+GUARD_DIGITS = 30
+
+
+class Pair(NamedTuple):
+    """S and T of a pair of rows, and S of each row with itself, at some layer."""
+
+    q: Any
+    q_other: Any
+    covariance: Any
+    tangent: Any
+    tangent_own: Any  # T of each row with itself, which products and normalisations do not need, but the pair of rows does
+    tangent_other: Any
 
 
 def exact_value(kernel: Kernel, x: Iterable[Any], y: Iterable[Any], digits: int = 50) -> Any:
@@ -30,11 +45,16 @@ def exact_value(kernel: Kernel, x: Iterable[Any], y: Iterable[Any], digits: int 
         Taken as the exact numbers that they are.
     digits : int, default 50
         Decimal digits of the arithmetic. The result has nearly all of them right, for equal rows about half: there the
-        cosine's last digit is the square of the angle's.
+        cosine's last digit is the square of the angle's. Activations without a closed form are integrated to 30.
 
     Returns
     -------
     mpmath.mpf
+
+    Raises
+    ------
+    TypeError
+        If `kernel` is none.
 
     Examples
     --------
@@ -42,69 +62,188 @@ def exact_value(kernel: Kernel, x: Iterable[Any], y: Iterable[Any], digits: int 
     >>> mpmath.nstr(exact_value(ntk.NTK(depth=1), [1.0, 0.0], [0.0, 1.0]), 30)  # Eq. 6: 1 / (2 pi)
     '0.159154943091895335768883763373'
     """
+    if not isinstance(kernel, Kernel):
+        raise TypeError(f"kernel must be an ntk_fast.ArcCosine, NNGP or NTK; got a {type(kernel).__name__}.")
     x, y = ([Fraction(float(number)) for number in row] for row in (x, y))
-    x_square, y_square, product = _dot(x, x), _dot(y, y), _dot(x, y)
+    squares = [_number(_dot(a, b)) for a, b in ((x, x), (y, y), (x, y))]
     with mpmath.workdps(digits + GUARD_DIGITS):
-        if isinstance(kernel, ArcCosine):
-            return _arc_cosine(kernel, x_square, y_square, product)
-        assert isinstance(kernel, NNGP | NTK)
-        return _network(kernel, x_square, y_square, product)
+        squares = [_number(_dot(a, b)) for a, b in ((x, x), (y, y), (x, y))]
+        pair = _walk(kernel.network, Pair(*squares, mpf(0), mpf(0), mpf(0)), [mpf(1)])
+        return pair.tangent if kernel.has_tangent else pair.covariance
 
 
 def _dot(x: list[Fraction], y: list[Fraction]) -> Fraction:
     return sum((a * b for a, b in zip(x, y, strict=True)), Fraction(0))
 
 
-def _number(value: Any) -> Any:
-    return mpmath.mpf(value.numerator) / value.denominator if isinstance(value, Fraction) else value
+def _number(value: Fraction) -> Any:
+    return mpf(value.numerator) / value.denominator
+
+
+def _scaled(pair: Pair, factor: Any) -> Pair:
+    return Pair(*(factor * part for part in pair))
+
+
+def _added(pairs: list[Pair]) -> Pair:
+    return Pair(*(mpmath.fsum(parts) for parts in zip(*pairs, strict=True)))
+
+
+def _walk(layer: layers.Layer, pair: Pair, gain: list[Any]) -> Pair:
+    """Return a layer's output. `gain[0]`: E[sigma^2] of the activation just before, for He scaling."""
+    if isinstance(layer, ActivationLayer):
+        result = _activated(layer, pair)
+        gain[0] = _expectations(layer, mpf(1), mpf(1), mpf(1))[0]
+        return result
+    if isinstance(layer, layers.Sequential):
+        for part in layer.layers:
+            pair = _walk(part, pair, gain)
+        return pair
+    if isinstance(layer, layers.Identity):
+        return pair
+    before, gain[0] = gain[0], mpf(1)
+    if isinstance(layer, layers.Dense):
+        weight = 1 / before if layer.weight_variance == "he" else mpf(layer.weight_variance)
+        bias = mpf(layer.bias_variance)
+        q, q_other, covariance = (weight * part + bias for part in pair[:3])
+        own = (covariance, q, q_other) if layer.trained else (mpf(0),) * 3
+        tangents = (weight * tangent + part for tangent, part in zip(pair[3:], own, strict=True))
+        return Pair(q, q_other, covariance, *tangents)
+    if isinstance(layer, layers.LayerNorm):
+        roots = [mpmath.sqrt(part) for part in (pair.q, pair.q_other)]
+        inverse = [1 / root if root else mpf(0) for root in roots]
+        x, y = inverse
+        factors = (x * x, y * y, x * y, x * y, x * x, y * y)
+        return Pair(*(factor * part for factor, part in zip(factors, pair, strict=True)))
+    if isinstance(layer, layers.Residual):
+        return _added([pair, _walk(layers.Sequential(*layer.layers), pair, [before])])
+    branches = [_walk(branch, pair, [before]) for branch in layer.branches]  # type: ignore[attr-defined]
+    if isinstance(layer, layers.Sum):
+        return _added(branches)
+    if isinstance(layer, layers.Concatenate):
+        shares = [mpf(share) for share in layer.shares or (1,) * len(branches)]
+        return _added([_scaled(branch, share / sum(shares)) for branch, share in zip(branches, shares, strict=True)])
+    assert isinstance(layer, layers.Product)
+    first, *others = branches
+    for other in others:
+        first = Pair(
+            first.q * other.q,
+            first.q_other * other.q_other,
+            first.covariance * other.covariance,
+            first.tangent * other.covariance + other.tangent * first.covariance,
+            first.tangent_own * other.q + other.tangent_own * first.q,
+            first.tangent_other * other.q_other + other.tangent_other * first.q_other,
+        )
+    return first
+
+
+def _activated(layer: ActivationLayer, pair: Pair) -> Pair:
+    value, slope = _expectations(layer, pair.q, pair.q_other, pair.covariance)
+    own, own_slope = _expectations(layer, pair.q, pair.q, pair.q)
+    other, other_slope = _expectations(layer, pair.q_other, pair.q_other, pair.q_other)
+    tangents = (slope * pair.tangent, own_slope * pair.tangent_own, other_slope * pair.tangent_other)
+    return Pair(own, other, value, *tangents)
+
+
+def _expectations(layer: ActivationLayer, q: Any, q_other: Any, covariance: Any) -> tuple[Any, Any]:
+    """Return E[sigma(u) sigma(v)] and E[sigma'(u) sigma'(v)] for Gaussians of these variances and covariance."""
+    for kind, closed_form in CLOSED_FORMS.items():
+        if isinstance(layer, kind):
+            return closed_form(layer, q, q_other, covariance)
+    return (
+        _quadrature(layer, "high_precision", q, q_other, covariance),
+        _quadrature(layer, "high_precision_derivative", q, q_other, covariance),
+    )
 
 
 def _angle(q: Any, q_other: Any, covariance: Any) -> Any:
-    """Angle of two vectors, a right one for a zero vector. In fractions the sine is exact, and 0 for parallel ones."""
+    """Angle of two vectors, a right one for a zero vector."""
     if not q or not q_other:
         return mpmath.pi / 2
-    square_sine = _number(max(q * q_other - covariance**2, 0))  # an int: mpmath 1.3 compares no fractions
-    return mpmath.atan2(mpmath.sqrt(square_sine), _number(covariance))
+    return mpmath.atan2(mpmath.sqrt(max(q * q_other - covariance**2, 0)), covariance)
 
 
-def _kappa(order: int, angle: Any) -> Any:
-    """The arc-cosine functions, J_n of Cho & Saul (2009), Eqs. 4 to 6, over J_n(0)."""
+def _half_lines(order: int, angle: Any) -> Any:
+    """The arc-cosine functions, J_n of Cho & Saul (2009), Eqs. 4 to 6, over 2 pi."""
     sine, cosine, rest = mpmath.sin(angle), mpmath.cos(angle), mpmath.pi - angle
     if order == 0:
-        return rest / mpmath.pi
+        return rest / (2 * mpmath.pi)
     if order == 1:
-        return (sine + rest * cosine) / mpmath.pi
-    return (3 * sine * cosine + rest * (1 + 2 * cosine**2)) / (3 * mpmath.pi)
+        return (sine + rest * cosine) / (2 * mpmath.pi)
+    if order == 2:
+        return (3 * sine * cosine + rest * (1 + 2 * cosine**2)) / (2 * mpmath.pi)
+    if order == 3:
+        return (4 * sine + 11 * sine * cosine**2 + rest * (9 * cosine + 6 * cosine**3)) / (2 * mpmath.pi)
+    raise NotImplementedError(f"J_{order} is not written down here")
 
 
-def _arc_cosine(kernel: ArcCosine, q: Any, q_other: Any, covariance: Any) -> Any:
-    # E[max(0, z)^(2 order)] of a standard normal z
-    gain = mpmath.mpf((1, 1, 3)[kernel.order]) / 2
-    for _ in range(kernel.depth):
+def _piecewise_linear(layer: PiecewiseLinear, q: Any, q_other: Any, covariance: Any) -> tuple[Any, Any]:
+    """With r(z) = max(0, z) the activation is r(z) - slope r(-z): four pairs of half-lines."""
+    slope = mpf(layer.negative_slope)
+    angle = _angle(q, q_other, covariance)
+    supplement = mpmath.pi - angle
+    value = (1 + slope**2) * _half_lines(1, angle) - 2 * slope * _half_lines(1, supplement)
+    derivative = (1 + slope**2) * _half_lines(0, angle) + 2 * slope * _half_lines(0, supplement)
+    return mpmath.sqrt(q * q_other) * value, derivative
+
+
+def _rectified(order: int) -> Callable[[Any, Any, Any, Any], tuple[Any, Any]]:
+    def expectations(layer: Any, q: Any, q_other: Any, covariance: Any) -> tuple[Any, Any]:
+        n = layer.homogeneity if order < 0 else order
         angle = _angle(q, q_other, covariance)
-        # max(0, z)^n is 0 for a row of zeros, also where n is 0
-        q, q_other = (_number(part) ** kernel.order if part else mpmath.mpf(0) for part in (q, q_other))
-        covariance = gain * mpmath.sqrt(q * q_other) * _kappa(kernel.order, angle)
-        q, q_other = gain * q, gain * q_other
-    return covariance
+        root = mpmath.sqrt(q * q_other)
+        if not root:  # max(0, z)^n is 0 for a row of zeros, also where n is 0
+            return mpf(0), mpf(0)
+        value = root**n * _half_lines(n, angle)
+        return value, n * n * root ** (n - 1) * _half_lines(n - 1, angle) if n else mpf(0)
+
+    return expectations
 
 
-def _network(kernel: NNGP | NTK, q: Any, q_other: Any, covariance: Any) -> Any:
-    """Sigma_L or Theta_L. With r(z) = max(0, z) an activation is r(z) - slope r(-z): four pairs of half-lines."""
-    slope = mpmath.mpf(activation_of(kernel.activation).slope)
-    (v, *weights), (b, *biases) = (
-        [Fraction(value) for value in values]
-        for values in (kernel.recursion.weight_variances, kernel.recursion.bias_variances)
-    )
-    q, q_other, covariance = (v * part + b for part in (q, q_other, covariance))
-    tangent = covariance
-    for v, b in zip(weights, biases, strict=True):
-        angle = _angle(q, q_other, covariance)
-        supplement = mpmath.pi - angle
-        q, q_other = _number(q), _number(q_other)
-        activated = ((1 + slope**2) * _kappa(1, angle) - 2 * slope * _kappa(1, supplement)) / 2
-        derivative = ((1 + slope**2) * _kappa(0, angle) + 2 * slope * _kappa(0, supplement)) / 2
-        covariance = _number(v) * mpmath.sqrt(q * q_other) * activated + _number(b)
-        tangent = covariance + _number(v) * derivative * _number(tangent)
-        q, q_other = (_number(v) * (1 + slope**2) / 2 * part + _number(b) for part in (q, q_other))
-    return tangent if isinstance(kernel, NTK) else _number(covariance)
+def _sign(layer: Any, q: Any, q_other: Any, covariance: Any) -> tuple[Any, Any]:
+    value = 1 - 2 * _angle(q, q_other, covariance) / mpmath.pi if q and q_other else mpf(0)
+    return value, mpf(0)
+
+
+def _erf(layer: Any, a: Any, b: Any, c: Any) -> tuple[Any, Any]:
+    """DESIGN: (2/pi) asin(2c / sqrt((1 + 2a)(1 + 2b))) (Williams 1997)."""
+    root = mpmath.sqrt((1 + 2 * a) * (1 + 2 * b) - 4 * c * c)
+    return 2 / mpmath.pi * mpmath.atan2(2 * c, root), 4 / (mpmath.pi * root)
+
+
+def _gelu(layer: Any, a: Any, b: Any, c: Any) -> tuple[Any, Any]:
+    product = (1 + a) * (1 + b)
+    root = mpmath.sqrt(product - c * c)
+    angle = mpmath.atan2(c, root)
+    value = c / 4 + (c * angle + (c * c + a * b * root**2) / (product * root)) / (2 * mpmath.pi)
+    slope = mpf(1) / 4 + angle / (2 * mpmath.pi)
+    slope += c / (2 * mpmath.pi * root) * (1 / root**2 + (1 - a * b) / product + 1)
+    return value, slope
+
+
+def _exp(layer: Any, a: Any, b: Any, c: Any) -> tuple[Any, Any]:
+    rate, amplitude = mpf(layer.rate), mpf(layer.amplitude)
+    value = amplitude**2 * mpmath.exp(rate**2 * ((a + b) / 2 + c))
+    return value, rate**2 * value
+
+
+def _rbf(layer: Any, a: Any, b: Any, c: Any) -> tuple[Any, Any]:
+    gamma = mpf(layer.gamma)
+    value = mpmath.exp(-gamma * (a + b - 2 * c))
+    return value, 2 * gamma * value
+
+
+#: Expectations in closed form by kind of activation.
+CLOSED_FORMS: dict[type, Callable[[Any, Any, Any, Any], tuple[Any, Any]]] = {
+    PiecewiseLinear: _piecewise_linear,
+    layers.Step: _rectified(0),
+    layers.RectifiedMonomial: _rectified(-1),
+    layers.Sign: _sign,
+    layers.Erf: _erf,
+    layers.Gelu: _gelu,
+    layers.Exp: _exp,
+    layers.Rbf: _rbf,
+}
+
+
+def _quadrature(layer: Any, name: str, q: Any, q_other: Any, covariance: Any) -> Any:
+    raise NotImplementedError(f"{layer!r} has no high-precision form yet")
