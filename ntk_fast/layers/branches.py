@@ -33,11 +33,8 @@ class _Branches(Layer, abstract=True):
         return cls(*check_fields(values, "branches"), **others)
 
     def _lower_branches(self, builder: Builder, node: Node) -> list[Node]:
-        nodes = []
-        for position, branch in enumerate(self.branches, start=1):
-            with builder.at(f"branch {position} of {len(self.branches)}, {branch.name}"):
-                nodes.append(branch.lower(builder, node))
-        return nodes
+        n = len(self.branches)
+        return [builder.lower(branch, node, f"branch {k} of {n}") for k, branch in enumerate(self.branches, start=1)]
 
     def __repr__(self) -> str:
         return f"{self.name}({', '.join(map(repr, self.branches))})"
@@ -116,8 +113,7 @@ class Residual(Layer):
     def lower(self, builder: Builder, node: Node) -> Node:
         end = node
         for position, layer in enumerate(self.layers, start=1):
-            with builder.at(f"layer {position} of {len(self.layers)}, {layer.name}"):
-                end = layer.lower(builder, end)
+            end = builder.lower(layer, end, f"layer {position} of {len(self.layers)}")
         nodes = [node, end]
         _refuse_means(builder, nodes, "residual connection")
         return builder.mix(

@@ -59,8 +59,7 @@ class Sequential(Layer):
 
     def lower(self, builder: Builder, node: Node) -> Node:
         for position, layer in enumerate(self.layers, start=1):
-            with builder.at(f"layer {position} of {len(self.layers)}, {layer.name}"):
-                node = layer.lower(builder, node)
+            node = builder.lower(layer, node, f"layer {position} of {len(self.layers)}")
         return node
 
     def __repr__(self) -> str:

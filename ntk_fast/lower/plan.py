@@ -14,8 +14,7 @@ of the layer, before any work.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
@@ -76,6 +75,15 @@ class Plan:
 
 
 @dataclass(frozen=True)
+class LoweredLayer:
+    """A layer and the node that holds its output, for tables."""
+
+    layer: Layer
+    level: int  # how many layers it lies in
+    node: int
+
+
+@dataclass(frozen=True)
 class Node:
     """Where a layer's output is, and what the next layer must know of it."""
 
@@ -85,6 +93,10 @@ class Node:
     gain: Fraction | float  # E[sigma(z)^2] of the activation whose output this is, else 1: for He scaling
 
 
+#: The rows themselves: numbers, and no Gaussians.
+ROWS = Node(0, is_gaussian=False, is_centred=False, gain=1)
+
+
 class Builder:
     """Collects the steps of a network while its layers are lowered; knows at which layer it is."""
 
@@ -92,17 +104,18 @@ class Builder:
         self._steps: list[Step] = []
         self._places: list[str] = []
         self.has_parameters = False
+        self.lowered: list[LoweredLayer] = []
 
-    @contextmanager
-    def at(self, place: str) -> Iterator[None]:
-        """Name the place of what is lowered meanwhile."""
-        self._places.append(place)
-        if len(self._places) > MOST_NESTED:
+    def lower(self, layer: Layer, node: Node, place: str) -> Node:
+        """Lower a layer within another, named by its place: "layer 2 of 5"."""
+        if len(self._places) == MOST_NESTED:
             raise ValueError(f"network must not nest layers deeper than {MOST_NESTED}.")
-        try:
-            yield
-        finally:
-            self._places.pop()
+        self._places.append(f"{place}, {layer.name}")
+        entry = len(self.lowered)
+        node = layer.lower(self, node)
+        self.lowered.insert(entry, LoweredLayer(layer, len(self._places), node.index))
+        self._places.pop()
+        return node
 
     def refuse(self, reason: str) -> ValueError:
         """Return the error that names the layer being lowered."""
@@ -149,6 +162,11 @@ class Builder:
     def plan(self, output: Node) -> Plan:
         """Return the plan, in which sums of sums are one."""
         return Plan(_joined(self._steps, output.index))
+
+    @property
+    def steps(self) -> Plan:
+        """All steps so far, one by one, as `lowered` counts them."""
+        return Plan(tuple(self._steps))
 
 
 def _joined(steps: list[Step], output: int) -> tuple[Step, ...]:
@@ -201,8 +219,7 @@ def plan_of(network: Layer) -> Plan:
         If the network is none, naming the layer and its place.
     """
     builder = Builder()
-    output = network.lower(builder, Node(0, is_gaussian=False, is_centred=False, gain=1))
-    plan = builder.plan(output)
+    plan = builder.plan(network.lower(builder, ROWS))
     if not builder.has_parameters:
         raise ValueError("network must have a Dense: without parameters it has no kernel.")
     return plan
