@@ -7,7 +7,8 @@ its squared curvature `bend`, for near rows
     1 - b.b' = |b - b'|^2 / 2 = L^2 / 2 (1 - bend L^2 / 12 + ...),    L = ell(q) - ell(q'),
 
 and what a cosine below 1 takes away is the integral of D, the derivative of the map, all of whose values are positive
-here: three Gauss-Legendre nodes give it to the last digit. Far pairs are 1 minus the cosine.
+here: three Gauss-Legendre nodes give it to the last digit. Far pairs are 1 minus the cosine, and so are those whose
+curve bends too much between them for the series.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from ntk_fast.compensated import Reals
 
 #: The 1 - cosine of an output below which it is not taken by subtraction; its input's is no larger, nor L^2 / 2.
 NEAR = 1e-5
+#: The L^3 bend up to which the series above is better than a subtraction: its next term is about (L^3 bend)^2 / 720.
+BENDING = 3e-7
 
 GAUSS_NODES = 0.5 + np.array([-0.5, 0.0, 0.5]) * np.sqrt(0.6)
 GAUSS_WEIGHTS = np.array([5, 8, 5]) / 18
@@ -51,9 +54,10 @@ def near_complement(
     near = 1 - cosine < NEAR
     if not near.any():
         return 1 - cosine
-    length = ell[0] - ell[1]
+    length, mean_bend = ell[0] - ell[1], 0.5 * (bend[0] + bend[1])
     square = length * length
-    gap = 0.5 * square * (1 - (bend[0] + bend[1]) / 24 * square)
+    near &= np.abs(length * square * mean_bend) < BENDING
+    gap = 0.5 * square * (1 - mean_bend / 12 * square)
     lost = np.zeros_like(m)
     if rounding is None:
         for node, weight in zip(GAUSS_NODES, GAUSS_WEIGHTS, strict=True):

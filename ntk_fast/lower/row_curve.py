@@ -4,56 +4,82 @@ b(q) = sigma(sqrt(q) z) / N(q) is a unit vector in the space of functions of a s
 derivatives by lambda = ln q come from one-dimensional Gaussian expectations. With u = sqrt(q) z, s = sigma(u),
 L = (u/2) d/du, and kappa = E[s Ls] / N^2,
 
-    b'  = (Ls - kappa s) / N                                            |b'| is the speed: `ell` is its integral
-    b'' = (L^2 s - 2 kappa Ls + (kappa^2 - kappa') s) / N               kappa' = (E[(Ls)^2] + E[s L^2 s]) / N^2 - 2 kappa^2
-    bend = (|b''|^2 - (b''.b' / |b'|)^2) / |b'|^4
+    b' = (Ls - kappa s) / N                            |b'| is the speed: `ell` is its integral
+    bend = 1 + |the part of L^2 s / N that is orthogonal to b and b'|^2 / |b'|^4
 
-Differences are taken pointwise, so that nothing cancels where sigma is nearly a power of z. Speed and bend are held as
-Chebyshev series on pieces of lambda of length one, and `ell` is measured from lambda = 0: a row's numbers depend on its
-own variance alone.
+because b''.b = -|b'|^2, and what else b'' has is a multiple of b, b' and L^2 s. Differences are taken pointwise, so that
+nothing cancels where sigma is nearly a power of z; what the bend of small rows cannot be measured from, because
+rounding hides it, is continued as a polynomial in sqrt(q). Speed and bend are held as Chebyshev series on pieces of
+lambda of length one, and `ell` is measured from lambda = 0: a row's numbers depend on its own variance alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.polynomial import chebyshev
+from numpy.polynomial import chebyshev, polynomial
 
 from ntk_fast.compensated import Reals
 
 if TYPE_CHECKING:
     from ntk_fast.layers.activation import ActivationLayer
 
-#: |b'| and bend as functions of lambda.
-SpeedAndBend = Callable[[Reals], tuple[Reals, Reals]]
+#: |b'|, bend, and the size of what bend was measured from (infinite: it is exact), as functions of lambda.
+Motion = Callable[[Reals], tuple[Reals, Reals, Reals]]
 
 #: Chebyshev terms of a piece: the functions are analytic for |imaginary part| < pi/2, where 16 give 1e-13 or better.
 TERMS = 18
 NODES = np.cos(np.pi * (np.arange(TERMS) + 0.5) / TERMS)
 TO_COEFFICIENTS = np.linalg.inv(chebyshev.chebvander(NODES, TERMS - 1))
 
-#: Below this speed a curve stands still, and its bend is rounding noise.
-STANDSTILL = 1e-11
-LARGEST_BEND = 1e6
+#: Parts of unit vectors that may be rounding noise of the differences below, and that give a bend to some 7 digits.
+NOISE, CLEAR = 1e-12, 1e-7
+LARGEST_BEND = 1e30
+#: Pieces, and the degree in sqrt(q), from which the bend of small rows is continued.
+CONTINUED_FROM, CONTINUED_DEGREE = 5, 9
 
 
 class RowCurve:
     """Arc length and squared curvature of a curve, for rows of any variance."""
 
-    def __init__(self, speed_and_bend: SpeedAndBend) -> None:
-        self._speed_and_bend = speed_and_bend
+    def __init__(self, motion: Motion) -> None:
+        self._motion = motion
         self._pieces: dict[int, tuple[Reals, Reals]] = {}
 
     def _piece(self, piece: int) -> tuple[Reals, Reals]:
         """Chebyshev coefficients of ell from the piece's start, and of bend."""
         if piece not in self._pieces:
-            speed, bend = self._speed_and_bend(piece + 0.5 + 0.5 * NODES)
+            position = piece + 0.5 + 0.5 * NODES
+            speed, bend, size = self._motion(position)
             ell = chebyshev.chebint(TO_COEFFICIENTS @ speed, lbnd=-1, scl=0.5)
+            if piece < 0 and size.min() < CLEAR:
+                bend = self._continued_bend(np.exp(position / 2))
             self._pieces[piece] = ell, TO_COEFFICIENTS @ bend
         return self._pieces[piece]
+
+    def _continued_bend(self, root: Reals) -> Reals:
+        series, scale = self._bend_of_small_rows
+        return np.maximum(polynomial.polyval(root / scale, series), 1.0)
+
+    @cached_property
+    def _bend_of_small_rows(self) -> tuple[Reals, float]:
+        """A polynomial in sqrt(q) / scale, fitted where the bend of small rows is clear; 1 if it is so nowhere."""
+        points = []
+        for piece in range(-1, -40, -1):
+            position = piece + 0.5 + 0.5 * NODES
+            _, bend, size = self._motion(position)
+            if size.min() < CLEAR:
+                break
+            points.append((np.exp(position / 2), bend, size))
+        if len(points) < CONTINUED_FROM:
+            return np.ones(1), 1.0
+        root, bend, size = (np.concatenate(part) for part in zip(*points[-CONTINUED_FROM:], strict=True))
+        scale = float(root.max())
+        weight = np.minimum(size, 1e-2)
+        return polynomial.polyfit(root / scale, bend, CONTINUED_DEGREE, w=weight), scale
 
     def _start(self, piece: int) -> float:
         """Return ell where the piece starts."""
@@ -98,11 +124,12 @@ def gaussian_panels(octaves: int) -> tuple[Reals, Reals]:
 
 #: Octaves below min(1, 1 / sqrt(q)) at which an activation may still have structure.
 FINEST = 6
-#: Steps in ln u of the central differences that give L of (u/2) sigma'.
-STEP = 2e-3
+#: Central differences in ln u, of order 8: half the derivative, which is L.
+STEP = 0.02
+DIFFERENCES = 0.5 / STEP * np.array([4 / 5, -1 / 5, 4 / 105, -1 / 280])
 
 
-def _by_quadrature(activation: ActivationLayer, position: Reals) -> tuple[Reals, Reals]:
+def _by_quadrature(activation: ActivationLayer, position: Reals) -> tuple[Reals, Reals, Reals]:
     octaves = FINEST + max(0, int(np.ceil(position.max() / np.log(4))))
     z, weight = gaussian_panels(octaves)
     u = np.exp(position / 2)[:, None] * z
@@ -111,23 +138,25 @@ def _by_quadrature(activation: ActivationLayer, position: Reals) -> tuple[Reals,
         return 0.5 * u * activation.derivative(u)
 
     value = activation.rise(u) if activation.separates_mean else activation(u)
-    first = advance(u)
-    near, far = (advance(u * np.exp(step)) - advance(u * np.exp(-step)) for step in (STEP, 2 * STEP))
-    second = (8 * near - far) / (24 * STEP)  # half the derivative by ln u
+    first, second = advance(u), np.zeros_like(u)
+    for k, factor in enumerate(DIFFERENCES, 1):
+        second += factor * (advance(u * np.exp(k * STEP)) - advance(u * np.exp(-k * STEP)))
     if activation.separates_mean:
         value, first, second = (part - (part @ weight)[:, None] for part in (value, first, second))
     with np.errstate(divide="ignore", invalid="ignore"):
-        return _speed_and_bend(value, first, second, weight)
+        return motion_of(value, first, second, weight)
 
 
-def _speed_and_bend(value: Reals, first: Reals, second: Reals, weight: Reals) -> tuple[Reals, Reals]:
+def motion_of(value: Reals, first: Reals, second: Reals, weight: Reals) -> tuple[Reals, Reals, Reals]:
+    """Return what a `Motion` does, given s, Ls and L^2 s as rows of values in which `weight` gives scalar products."""
     value, first, second = (part / np.sqrt((value * value) @ weight)[:, None] for part in (value, first, second))
-    kappa = ((value * first) @ weight)[:, None]
-    forward = first - kappa * value
-    kappa_slope = (((first * first) + value * second) @ weight)[:, None] - 2 * kappa**2
-    turning = second - 2 * kappa * first + (kappa**2 - kappa_slope) * value
+    forward = first - ((value * first) @ weight)[:, None] * value
     speed = np.sqrt((forward * forward) @ weight)
-    sideways = turning - ((turning * forward) @ weight / speed**2)[:, None] * forward
-    bend = (sideways * sideways) @ weight / speed**4
-    moves = speed > STANDSTILL
-    return np.where(np.isfinite(speed), speed, 0.0), np.where(moves, np.minimum(bend, LARGEST_BEND), 0.0)
+    direction = forward / speed[:, None]
+    for unit in (value, direction, value, direction):
+        second = second - ((second * unit) @ weight)[:, None] * unit
+    size = np.sqrt((second * second) @ weight)
+    sideways = np.where(size > NOISE, size, 0.0) / speed**2
+    still = ~(speed > 0)  # NaN, too: a row whose features all vanish
+    bend = np.where(still, 1.0, np.minimum(1 + sideways * sideways, LARGEST_BEND))
+    return np.where(still, 0.0, speed), bend, np.where(still, 0.0, size)

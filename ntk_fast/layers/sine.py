@@ -1,0 +1,193 @@
+"""Sine and cosine.
+
+sin(b z + f) = o sin(b z) + e cos(b z), with o = cos f and e = sin f; the mean is e exp(-v/2), v = b^2 q. Without it, with
+u = |b| sqrt(q), y = u u' |cosine|, h = 1 - exp(-y) and the exponential's G = exp(-(u - u')^2 / 2 - u u' (1 - |cosine|)),
+
+    S = amplitude^2 G / 2 [+- o^2 h (2 - h) + e^2 h^2],     dS/dy = amplitude^2 G / 2 [o^2 (1 + (1 - h)^2) +- e^2 h (2 - h)]
+
+for positive and negative cosines: an odd and an even part. Over amplitude^2, the variance is
+1/g^2 = [o^2 (1 - exp(-2v)) + e^2 (1 - exp(-v))^2] / 2. The row parameters after `ell` and `bend` are u and g.
+
+The curve of such an activation has coordinates sqrt(w_k), with probabilities w_k proportional to v^k / k! times o^2 or
+e^2: an exponential family in ln v. So |b'|^2 = Var(k) / 4, and `bend` is the kurtosis less the squared skewness.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import ClassVar
+
+import numpy as np
+import scipy.special
+
+from ntk_fast.compensated import Reals
+from ntk_fast.layers.activation import reals
+from ntk_fast.layers.curved import CurvedActivation, Parts
+from ntk_fast.layers.exponential import check_nonzero
+from ntk_fast.lower.row_curve import RowCurve
+from ntk_fast.validation import check_finite_number
+
+
+@dataclass(frozen=True, repr=False)
+class Sinusoid(CurvedActivation, abstract=True):
+    """``amplitude * (odd_share * sin(frequency * z) + even_share * cos(frequency * z))``: see the module."""
+
+    map_kind: ClassVar[str] = "sine"
+    formula: ClassVar[str] = "amplitude^2/2 (r(m) - cos(2 phase) r(p)), r = exp(-frequency^2 (q + q' -+ 2 S)/2)"
+
+    amplitude: float = 1.0
+    frequency: float = 1.0
+    phase: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("amplitude", "frequency"):
+            object.__setattr__(self, name, check_nonzero(getattr(self, name), name))
+        object.__setattr__(self, "phase", check_finite_number(self.phase, "phase"))
+
+    @property
+    def shares(self) -> tuple[float, float]:
+        """o and e; one of them is 0 exactly where the activation is even or odd."""
+        raise NotImplementedError
+
+    @property
+    def parity(self) -> int:
+        odd, even = self.shares
+        return 1 if odd == 0 else -1 if even == 0 else 0
+
+    @property
+    def separates_mean(self) -> bool:
+        return self.shares[1] != 0
+
+    def __call__(self, z: Reals) -> Reals:
+        odd, even = self.shares
+        turned = self.frequency * z
+        return self.amplitude * (odd * np.sin(turned) + even * np.cos(turned))
+
+    def derivative(self, z: Reals) -> Reals:
+        odd, even = self.shares
+        turned = self.frequency * z
+        return self.amplitude * self.frequency * (odd * np.cos(turned) - even * np.sin(turned))
+
+    def _turn(self, variance: Reals | float) -> Reals:
+        """v."""
+        return self.frequency**2 * reals(variance)
+
+    def mean(self, variance: Reals | float) -> Reals:
+        return self.amplitude * self.shares[1] * np.exp(-0.5 * self._turn(variance))
+
+    def centred_moment(self, variance: Reals | float) -> Reals:
+        return self.amplitude**2 * self._spread(self._turn(variance))
+
+    def second_moment(self, variance: Reals | float) -> Reals:
+        return self._moment(variance, *self.shares)
+
+    def derivative_second_moment(self, variance: Reals | float) -> Reals:
+        odd, even = self.shares
+        return self.frequency**2 * self._moment(variance, even, odd)
+
+    def _moment(self, variance: Reals | float, odd: float, even: float) -> Reals:
+        decay = np.expm1(-2 * self._turn(variance))
+        return 0.5 * self.amplitude**2 * (even**2 * (2 + decay) - odd**2 * decay)
+
+    def _spread(self, turn: Reals) -> Reals:
+        odd, even = self.shares
+        return 0.5 * (even**2 * np.expm1(-turn) ** 2 - odd**2 * np.expm1(-2 * turn))
+
+    def own_parameters(self, variance: Reals, tolerance: float) -> Reals:
+        turn = self._turn(variance)
+        return np.stack([np.sqrt(turn), 1 / np.sqrt(self._spread(turn))])
+
+    def parts(self, m: Reals, x: Reals, y: Reals) -> Parts:
+        odd, even = self.shares
+        turn = x[0] * y[0]
+        half = 0.5 * np.exp(-0.5 * (x[0] - y[0]) ** 2 - turn * m)
+        rise = -np.expm1(-turn * (1 - m))
+        # in this order nothing overflows in float32: the normalisations g of tiny rows are up to 1e34
+        scaled, slope = half * (rise * x[1]), half * (turn * x[1])
+        return Parts(
+            odd**2 * (scaled * ((2 - rise) * y[1])),
+            even**2 * (scaled * (rise * y[1])),
+            odd**2 * (slope * ((1 + (1 - rise) ** 2) * y[1])) if odd else np.zeros_like(half),
+            even**2 * (slope * (rise * (2 - rise) * y[1])),
+        )
+
+    def curve(self) -> RowCurve:
+        return _sine_curve(self)
+
+
+@dataclass(frozen=True, repr=False)
+class Sin(Sinusoid):
+    """``amplitude * sin(frequency * z + phase)``.
+
+    Parameters
+    ----------
+    amplitude, frequency : float, default 1
+        Not 0.
+    phase : float, default 0
+
+    Examples
+    --------
+    >>> round(Sin().gain, 12)  # (1 - exp(-2)) / 2
+    0.432332358382
+    """
+
+    @property
+    def shares(self) -> tuple[float, float]:
+        return float(np.cos(self.phase)), float(np.sin(self.phase))
+
+
+@dataclass(frozen=True, repr=False)
+class Cos(Sinusoid):
+    """``amplitude * cos(frequency * z + phase)``.
+
+    Parameters
+    ----------
+    amplitude, frequency : float, default 1
+        Not 0.
+    phase : float, default 0
+
+    Examples
+    --------
+    >>> Cos().parity
+    1
+    """
+
+    @property
+    def shares(self) -> tuple[float, float]:
+        return float(-np.sin(self.phase)), float(np.cos(self.phase))
+
+
+#: v beyond which the probabilities w_k are Poisson's to the last digit, and terms that they need up to there.
+POISSON, N_TERMS = 50.0, 160
+#: v below which `bend` has its limit.
+LEAST_TURN = 1e-8
+
+
+@lru_cache(maxsize=256)
+def _sine_curve(activation: Sinusoid) -> RowCurve:
+    odd, even = activation.shares
+    k = np.arange(1.0, N_TERMS)
+    shares = np.where(k % 2 == 1, odd**2, even**2)
+    k, shares = k[shares > 0], shares[shares > 0]
+
+    def moments(turn: Reals) -> tuple[Reals, Reals]:
+        """Return the variance of k, and its kurtosis less its squared skewness."""
+        log = np.log(shares) + k * np.log(turn)[:, None] - scipy.special.gammaln(k + 1)
+        weight = np.exp(log - log.max(axis=1, keepdims=True))
+        weight /= weight.sum(axis=1, keepdims=True)
+        offset = k - k[0] - (weight @ (k - k[0]))[:, None]
+        square = (weight * offset**2).sum(axis=1, keepdims=True)
+        skewness = (weight * offset**3).sum(axis=1, keepdims=True) / square
+        rest = offset**2 - square - skewness * offset
+        return square[:, 0], 1 + (weight * rest**2).sum(axis=1) / square[:, 0] ** 2
+
+    def motion(position: Reals) -> tuple[Reals, Reals, Reals]:
+        turn = activation.frequency**2 * np.exp(position)
+        speed_square, _ = moments(np.minimum(turn, POISSON))
+        _, bend = moments(np.clip(turn, LEAST_TURN, POISSON))
+        large = turn >= POISSON
+        speed = 0.5 * np.sqrt(np.where(large, turn, speed_square))
+        return speed, np.where(large, 3 + 0 * turn, bend), np.full(turn.shape, np.inf)
+
+    return RowCurve(motion)
