@@ -41,7 +41,8 @@ class Table:
 class UnivariateMap:
     """Tables of a map that needs no row parameters: 1 - cosine' = chord**power * value(chord), D = derivative(chord).
 
-    Parity 0: the second half of the pieces is cosine < 0. Otherwise the function of the nearer side serves both.
+    Parity 0: the second half of the pieces is cosine < 0, where the power is left out: 1 - cosine' = value(chord) does
+    not vanish there. Otherwise all pieces are the nearer side's, which serves both.
     """
 
     parity: int
@@ -58,6 +59,8 @@ class PairMap:
     kind: str  # the activation's map_kind, or "table" where its variance is the same for all rows
     first_parameter: int = ABSENT
     n_parameters: int = 0
+    parity: int = 0  # of the activation
+    constants: tuple[float, ...] = ()  # what the kind needs besides; "fold": the shares (linear, fold)
     table: UnivariateMap | None = None
 
 
@@ -72,3 +75,19 @@ class Instruction:
     map: int = ABSENT  # index of a PairMap, applied first; only with one source
     adds_own: bool = False
     is_product: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """A kernel, compiled for one dtype and one number of pieces of its tables."""
+
+    instructions: tuple[Instruction, ...]  # none: `profile` is the kernel
+    maps: tuple[PairMap, ...]
+    n_registers: int
+    n_parameters: int  # planes of a row
+    has_tangent: bool  # an entry is scale scale' t, else scale scale' cosine
+    profile: Table | None  # second half of the pieces: cosine < 0
+    fold_value: Table | None  # of every "fold", on all pieces: R with 2 chord^2 - chord^3 R = 1 - kappa of |z| ...
+    fold_angle: Table | None  # ... and A with chord A = angle
+    near: float  # squared chords of the rows below this are computed from the rows themselves ...
+    near_exact: float  # ... and below this to full relative accuracy
