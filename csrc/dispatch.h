@@ -8,9 +8,9 @@ typedef struct {
     const char *instruction_set;
     int is_float;
     int (*pieces)(void);
-    ptrdiff_t (*block_columns)(ptrdiff_t n_features);
-    size_t (*scratch_bytes)(ptrdiff_t n_features, ptrdiff_t block_columns, int n_layers);
-    void (*tile)(const ntk_entry *, const ntk_rows *, const ntk_rows *, const ntk_block *, void *);
+    ptrdiff_t (*block_columns)(ptrdiff_t n_features, ptrdiff_t n_parameters);
+    size_t (*scratch_bytes)(const ntk_program *, ptrdiff_t n_features, ptrdiff_t block_columns);
+    void (*tile)(const ntk_program *, const ntk_rows *, const ntk_rows *, const ntk_block *, void *);
     void (*square_norms)(const void *, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, double *);
 } ntk_functions;
 

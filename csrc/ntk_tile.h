@@ -14,27 +14,63 @@
 typedef struct {
     const void *coefficients; /* (n_terms, pieces) reals, lowest power first, 64-byte aligned */
     int n_terms;
+    double stretch, scale; /* position in the table: chord * scale / (1 + stretch * chord) */
 } ntk_table;
 
+/* What a pair's state goes through: an activation, where it stands. See lower/program.py and layers/. */
+enum ntk_map_kind {
+    NTK_FOLD,
+    NTK_TABLE,
+    NTK_EXPONENTIAL,
+    NTK_ERF,
+    NTK_GELU,
+    NTK_SINE,
+    NTK_GAUSSIAN,
+    NTK_POLYNOMIAL,
+};
+
+#define NTK_CONSTANTS 4 /* the most numbers that a kind needs besides the rows' */
+
 typedef struct {
-    int n_layers;           /* 0: `value` is the whole profile; L: it is one layer's map, applied L times */
-    int has_tangent;        /* L layers: also carry Theta, with `slope` the layer's dual of the derivative */
-    int value_power;        /* a layer's map: 1 - kappa = lead chord^2 + chord^value_power * value (power 1, 3 or 4) */
-    double value_leads[2];  /* ... with one lead for cosine >= 0 and one for cosine < 0 ... */
-    double value_offset;    /* ... and this added if cosine < 0 */
-    double slope_offset;    /* 1 - kappa' = chord * slope (+ slope_offset if cosine < 0) */
-    ntk_table value, slope;
-    double stretch, scale;  /* position in the table: chord * scale / (1 + stretch * chord) */
-    double near, near_exact; /* squared chords below these come from the rows themselves (exactly) */
-} ntk_entry;
+    int kind;
+    int parity;           /* of the activation: 1 even, -1 odd, 0 neither */
+    int first_parameter;  /* plane of the rows' parameters, of which the kind uses n_parameters */
+    int n_parameters;
+    double constants[NTK_CONSTANTS];
+    int power;               /* table: 1 - cosine' = chord^power value(chord); the power only where cosine >= 0 if parity 0 */
+    ntk_table value, derivative;
+} ntk_map;
+
+#define NTK_MOST_SOURCES 8
+
+/* One step: see program.h. Planes n_parameters and n_parameters + 1 hold ones and zeros. */
+typedef struct {
+    int destination;
+    int map; /* -1: none */
+    int n_sources;
+    int sources[NTK_MOST_SOURCES], shares[NTK_MOST_SOURCES]; /* registers, planes */
+    int bias;                                                /* plane */
+    int adds_own, is_product;
+} ntk_instruction;
+
+typedef struct {
+    int n_instructions; /* 0: `profile` is the kernel */
+    int n_registers, n_parameters;
+    int has_tangent; /* an entry is scale scale' t of the last instruction, else scale scale' cosine */
+    const ntk_instruction *instructions;
+    const ntk_map *maps;
+    ntk_table profile;
+    ntk_table fold_value, fold_angle; /* of every NTK_FOLD, in the same positions */
+    double near, near_exact;          /* squared chords below these come from the rows themselves (exactly) */
+} ntk_program;
 
 typedef struct {
     const void *values;       /* (n, n_features) reals */
     const void *inverse_norm; /* (n,) reals; 0 for a zero row */
     const double *scale;      /* (n,): what an entry is multiplied with, for its row and for its column */
-    const void *rho, *tau;    /* L layers: (L + 1, n) reals with rho^2 + tau^2 = 1, weights' and bias' share */
+    const void *parameters;   /* (n_parameters, n) reals */
     ptrdiff_t row_stride;     /* of values, in reals */
-    ptrdiff_t n_rows;         /* layer stride of rho and tau */
+    ptrdiff_t n_rows;         /* stride of the parameters' planes */
 } ntk_rows;
 
 /* Products of a tile with vectors, each a contiguous run of reals; vectors are readable, and sums writeable, up to
@@ -66,9 +102,9 @@ typedef struct {
 
 #define NTK_DECLARE(suffix) \
     int ntk_pieces_##suffix(void); \
-    ptrdiff_t ntk_block_columns_##suffix(ptrdiff_t n_features); \
-    size_t ntk_scratch_bytes_##suffix(ptrdiff_t n_features, ptrdiff_t block_columns, int n_layers); \
-    void ntk_tile_##suffix(const ntk_entry *entry, const ntk_rows *x, const ntk_rows *y, const ntk_block *block, \
+    ptrdiff_t ntk_block_columns_##suffix(ptrdiff_t n_features, ptrdiff_t n_parameters); \
+    size_t ntk_scratch_bytes_##suffix(const ntk_program *program, ptrdiff_t n_features, ptrdiff_t block_columns); \
+    void ntk_tile_##suffix(const ntk_program *program, const ntk_rows *x, const ntk_rows *y, const ntk_block *block, \
                            void *scratch); \
     void ntk_square_norms_##suffix(const void *values, ptrdiff_t row_stride, ptrdiff_t n_features, \
                                    ptrdiff_t row_start, ptrdiff_t row_stop, double *square_norms);

@@ -1,7 +1,7 @@
 /* The tile loop of one real type and one instruction set. See ntk_tile.h for what a tile is.
  *
  * Columns are packed once. Then, BAND rows at a time: dot products of a strip of rows (product.h), kernel entries in
- * place (entry.h), the row stored; and, in a symmetric matrix, the band stored again transposed. The matrix is written
+ * place (entries.h), the rows stored; and, in a symmetric matrix, the band stored again transposed. The matrix is written
  * once and never read. Or the band is multiplied with vectors (multiply.h), and there is no matrix.
  */
 
@@ -11,172 +11,43 @@
 #include "simd.h"
 #include "transpose.h"
 #include "product.h"
-#include "entry.h"
+#include "table.h"
+#include "pair_state.h"
+#include "map_fold.h"
+#include "map_table.h"
+#include "program.h"
 
 #define BAND (512 / (int)sizeof(real))           /* rows: a transposed run is 8 cache lines */
 #define FEATURE_BLOCK 256                       /* features whose packed columns stay in the second-level cache */
-#define PACKED_BYTES (384 * 1024)                /* of packed columns: they and a band share 1 MB of that cache */
+#define PACKED_BYTES (384 * 1024)                /* of packed columns: they and a band share 1 MB of that cache, */
+#define PARAMETER_BYTES (384 * 1024)             /* also with the columns' parameters */
 #define LARGEST_COLUMNS (3072 / (int)sizeof(real))
 #define PADDED(n, m) (((n) + (m) - 1) / (m) * (m))
-#define COLUMN_UNIT (3 * GROUP * LANES)          /* columns are padded to whole panels and whole groups */
 #if LANES == 1
-#undef COLUMN_UNIT
-#define COLUMN_UNIT PANEL
+#define COLUMN_UNIT PANEL                        /* columns are padded to whole panels and whole groups */
+#else
+#define COLUMN_UNIT (3 * GROUP_REALS)
 #endif
 
+#include "workspace.h"
+#include "entries.h"
 #include "multiply.h"
 
 int NAME(ntk_pieces)(void) { return PIECES; }
 
-ptrdiff_t NAME(ntk_block_columns)(ptrdiff_t n_features)
+ptrdiff_t NAME(ntk_block_columns)(ptrdiff_t n_features, ptrdiff_t n_parameters)
 {
     const ptrdiff_t depth = n_features < FEATURE_BLOCK ? n_features : FEATURE_BLOCK;
-    const ptrdiff_t fit = PACKED_BYTES / (ptrdiff_t)sizeof(real) / (depth > 0 ? depth : 1);
+    ptrdiff_t fit = PACKED_BYTES / (ptrdiff_t)sizeof(real) / (depth > 0 ? depth : 1);
+    if (n_parameters && fit > PARAMETER_BYTES / (ptrdiff_t)sizeof(real) / n_parameters)
+        fit = PARAMETER_BYTES / (ptrdiff_t)sizeof(real) / n_parameters;
     const ptrdiff_t columns = fit / (2 * PANEL) * (2 * PANEL);
     return columns < 2 * PANEL ? 2 * PANEL : columns > LARGEST_COLUMNS ? LARGEST_COLUMNS : columns;
 }
 
-typedef struct {
-    real *packed;       /* (panels, n_features, PANEL) */
-    real *strip_rows;   /* (STRIP, features_stride) */
-    real *band;         /* (BAND, columns) */
-    real *turned;       /* (LANES, BAND) */
-    real *inverse_norm; /* (columns,) */
-    real *rho, *tau;    /* (layers + 1, columns) */
-    double *scale;      /* (columns,) */
-    ptrdiff_t columns, features_stride;
-    size_t bytes;
-} NAME(workspace);
-
-static void *NAME(carve)(char *base, size_t *used, size_t bytes)
+size_t NAME(ntk_scratch_bytes)(const ntk_program *program, ptrdiff_t n_features, ptrdiff_t block_columns)
 {
-    void *piece = base ? base + *used : NULL;
-    *used += PADDED(bytes, 64);
-    return piece;
-}
-
-static NAME(workspace) NAME(lay_out)(void *scratch, ptrdiff_t n_features, ptrdiff_t block_columns, int n_layers)
-{
-    char *base = scratch ? (char *)PADDED((size_t)scratch, 64) : NULL;
-    const size_t layers = n_layers ? (size_t)n_layers + 1 : 0;
-    NAME(workspace) w;
-    size_t used = 0;
-    w.columns = PADDED(block_columns, COLUMN_UNIT);
-    /* an odd number of cache lines: rows of a power-of-two length would fall on the same few cache sets */
-    w.features_stride = PADDED(n_features, 64 / sizeof(real));
-    if (w.features_stride / (64 / sizeof(real)) % 2 == 0)
-        w.features_stride += 64 / sizeof(real);
-    const size_t columns = (size_t)w.columns;
-    w.packed = NAME(carve)(base, &used, (columns + PANEL) * (size_t)n_features * sizeof(real));
-    w.strip_rows = NAME(carve)(base, &used, (size_t)STRIP * (size_t)w.features_stride * sizeof(real));
-    w.band = NAME(carve)(base, &used, BAND * columns * sizeof(real));
-    w.turned = NAME(carve)(base, &used, (size_t)LANES * BAND * sizeof(real));
-    w.inverse_norm = NAME(carve)(base, &used, columns * sizeof(real));
-    w.rho = NAME(carve)(base, &used, layers * columns * sizeof(real));
-    w.tau = NAME(carve)(base, &used, layers * columns * sizeof(real));
-    w.scale = NAME(carve)(base, &used, columns * sizeof(double));
-    w.bytes = used + 64;
-    return w;
-}
-
-size_t NAME(ntk_scratch_bytes)(ptrdiff_t n_features, ptrdiff_t block_columns, int n_layers)
-{
-    return NAME(lay_out)(NULL, n_features, block_columns, n_layers).bytes;
-}
-
-static void NAME(pack_columns)(const ntk_rows *y, const ntk_block *block, int n_layers, NAME(workspace) *w)
-{
-    const ptrdiff_t first = block->column_start, n = block->column_stop - first;
-    const real *inverse_norm = (const real *)y->inverse_norm + first;
-    NAME(pack)((const real *)y->values + first * y->row_stride, y->row_stride, block->n_features, n, w->packed);
-    for (ptrdiff_t c = 0; c < w->columns; c++) {
-        w->inverse_norm[c] = c < n ? inverse_norm[c] : 0;
-        w->scale[c] = c < n ? y->scale[first + c] : 0;
-    }
-    for (int layer = 0; n_layers && layer <= n_layers; layer++) {
-        const real *rho = (const real *)y->rho + layer * y->n_rows + first;
-        const real *tau = (const real *)y->tau + layer * y->n_rows + first;
-        for (ptrdiff_t c = 0; c < w->columns; c++) {
-            w->rho[layer * w->columns + c] = c < n ? rho[c] : 0;
-            w->tau[layer * w->columns + c] = c < n ? tau[c] : 0;
-        }
-    }
-}
-
-/* Where rows are nearly parallel, their squared chords from the rows themselves. */
-static __attribute__((noinline)) vreal NAME(near_square_chord)(const ntk_entry *entry, const real *row,
-                                                               const real *packed, ptrdiff_t n_features, vreal a,
-                                                               vreal b, vmask opposite, vreal square)
-{
-    const vreal near = vreal_set((real)entry->near), near_exact = vreal_set((real)entry->near_exact);
-    const vmask is_near = vreal_less(square, near);
-    const vreal precise = NAME(square_chord_of_rows)(row, packed, n_features, a, b, opposite);
-    const vmask is_nearer = vreal_less(vreal_select(is_near, precise, near), near_exact);
-    square = vreal_select(is_near, precise, square);
-    if (!vmask_any(is_nearer))
-        return square;
-    /* each pair by itself: which pairs share a vector must not show */
-    return vreal_select(is_nearer, NAME(square_chord_of_rows_exact)(row, packed, n_features, a, b, opposite), square);
-}
-
-/* Kernel entries of row i, in place of its dot products with columns [first, stop) of the block. */
-static inline __attribute__((always_inline)) void
-NAME(row_entries)(const ntk_entry *entry, const ntk_rows *x, ptrdiff_t i, const NAME(workspace) *w,
-                  ptrdiff_t n_features, ptrdiff_t first, ptrdiff_t stop, real *values, const int n_layers,
-                  const real stretch)
-{
-    const real *row = (const real *)x->values + i * x->row_stride;
-    const vreal a = vreal_set(((const real *)x->inverse_norm)[i]), near = vreal_set((real)entry->near);
-    const vreal zero = vreal_set(0), half = vreal_set((real)0.5), minus_half = vreal_set((real)-0.5);
-    const real scale = (real)entry->scale;
-    for (ptrdiff_t j = first; j < stop; j += GROUP * LANES) {
-        chords c;
-        vreal nearest = half, kappa[GROUP];
-#pragma GCC unroll 8
-        for (int g = 0; g < GROUP; g++) {
-            const ptrdiff_t column = j + g * LANES;
-            const vreal ab = vreal_mul(a, vreal_load(w->inverse_norm + column));
-            const vreal cosine = vreal_mul(vreal_load(values + column), ab);
-            c.opposite[g] = vreal_less(cosine, zero);
-            c.square[g] = vreal_max(vreal_fma(vreal_abs(cosine), minus_half, half), zero); /* (1 - |cosine|) / 2 */
-            nearest = vreal_min(nearest, c.square[g]);
-        }
-        if (__builtin_expect(vmask_any(vreal_less(nearest, near)), 0))
-            for (int g = 0; g < GROUP; g++) {
-                const ptrdiff_t column = j + g * LANES;
-                const real *packed = w->packed + column / PANEL * PANEL * n_features + column % PANEL;
-                if (vmask_any(vreal_less(c.square[g], near)))
-                    c.square[g] =
-                        NAME(near_square_chord)(entry, row, packed, n_features, a, vreal_load(w->inverse_norm + column),
-                                                c.opposite[g], c.square[g]);
-            }
-#pragma GCC unroll 8
-        for (int g = 0; g < GROUP; g++)
-            c.chord[g] = vreal_sqrt(c.square[g]);
-        if (n_layers)
-            NAME(recursion)(entry, c, (const real *)x->rho + i, (const real *)x->tau + i, x->n_rows, w->rho + j,
-                            w->tau + j, w->columns, kappa);
-        else {
-            const positions at = NAME(locate)(c, stretch, scale);
-            NAME(evaluate)(&entry->value, &at, kappa);
-        }
-#pragma GCC unroll 8
-        for (int g = 0; g < GROUP; g++)
-            vreal_store(values + j + g * LANES,
-                        vreal_mul(kappa[g], vreal_scale_product(x->scale[i], w->scale + j + g * LANES)));
-    }
-}
-
-/* One loop for each kind of entry: no branch on the kind inside. */
-static void NAME(entries)(const ntk_entry *entry, const ntk_rows *x, ptrdiff_t i, const NAME(workspace) *w,
-                          ptrdiff_t n_features, ptrdiff_t first, ptrdiff_t stop, real *values)
-{
-    if (entry->n_layers)
-        NAME(row_entries)(entry, x, i, w, n_features, first, stop, values, entry->n_layers, 0);
-    else if (entry->stretch == 0)
-        NAME(row_entries)(entry, x, i, w, n_features, first, stop, values, 0, 0);
-    else
-        NAME(row_entries)(entry, x, i, w, n_features, first, stop, values, 0, (real)entry->stretch);
+    return NAME(lay_out)(NULL, program, n_features, block_columns).bytes;
 }
 
 /* out[0], out[stride], ... = values[0:n] */
@@ -219,12 +90,13 @@ static void NAME(store_mirrored)(const ntk_block *block, const NAME(workspace) *
     }
 }
 
-void NAME(ntk_tile)(const ntk_entry *entry, const ntk_rows *x, const ntk_rows *y, const ntk_block *block, void *scratch)
+void NAME(ntk_tile)(const ntk_program *program, const ntk_rows *x, const ntk_rows *y, const ntk_block *block,
+                    void *scratch)
 {
     const ptrdiff_t p = block->n_features, n_columns = block->column_stop - block->column_start;
-    NAME(workspace) w = NAME(lay_out)(scratch, p, n_columns, entry->n_layers);
+    NAME(workspace) w = NAME(lay_out)(scratch, program, p, n_columns);
     real *out = (real *)block->out;
-    NAME(pack_columns)(y, block, entry->n_layers, &w);
+    NAME(pack_columns)(program, y, block, &w);
     for (ptrdiff_t band_start = block->row_start; band_start < block->row_stop; band_start += BAND) {
         const ptrdiff_t band_stop = band_start + BAND < block->row_stop ? band_start + BAND : block->row_stop;
         /* the panels and groups that reach the diagonal, in a symmetric matrix */
@@ -246,12 +118,12 @@ void NAME(ntk_tile)(const ntk_entry *entry, const ntk_rows *x, const ntk_rows *y
                                         w.columns);
                 if (k_stop < p)
                     continue;
+                NAME(entries)(program, x, i, n_rows, &w, p, first, n_columns, strip);
                 for (ptrdiff_t r = 0; r < n_rows; r++) {
                     const ptrdiff_t row = i + r;
                     ptrdiff_t column = block->column_start;
                     if (block->diagonal && row > column)
                         column = row;
-                    NAME(entries)(entry, x, row, &w, p, first, n_columns, strip + r * w.columns);
                     if (block->vectors) {
                         if (block->diagonal && row >= block->column_start) /* what is not above the diagonal */
                             memset(strip + r * w.columns, 0,

@@ -3,24 +3,58 @@
 
 from libc.stddef cimport ptrdiff_t, size_t
 from libc.stdint cimport uintptr_t
+from libc.stdlib cimport calloc, free
 
 
 cdef extern from "ntk_tile.h" nogil:
     ctypedef struct ntk_table:
         const void *coefficients
         int n_terms
-
-    ctypedef struct ntk_entry:
-        int n_layers
-        int has_tangent
-        int value_power
-        double value_leads[2]
-        double value_offset
-        double slope_offset
-        ntk_table value
-        ntk_table slope
         double stretch
         double scale
+
+    enum:
+        NTK_FOLD
+        NTK_TABLE
+        NTK_EXPONENTIAL
+        NTK_ERF
+        NTK_GELU
+        NTK_SINE
+        NTK_GAUSSIAN
+        NTK_POLYNOMIAL
+        NTK_CONSTANTS
+        NTK_MOST_SOURCES
+
+    ctypedef struct ntk_map:
+        int kind
+        int parity
+        int first_parameter
+        int n_parameters
+        double constants[4]
+        int power
+        ntk_table value
+        ntk_table derivative
+
+    ctypedef struct ntk_instruction:
+        int destination
+        int map
+        int n_sources
+        int sources[8]
+        int shares[8]
+        int bias
+        int adds_own
+        int is_product
+
+    ctypedef struct ntk_program:
+        int n_instructions
+        int n_registers
+        int n_parameters
+        int has_tangent
+        const ntk_instruction *instructions
+        const ntk_map *maps
+        ntk_table profile
+        ntk_table fold_value
+        ntk_table fold_angle
         double near
         double near_exact
 
@@ -28,8 +62,7 @@ cdef extern from "ntk_tile.h" nogil:
         const void *values
         const void *inverse_norm
         const double *scale
-        const void *rho
-        const void *tau
+        const void *parameters
         ptrdiff_t row_stride
         ptrdiff_t n_rows
 
@@ -59,9 +92,9 @@ cdef extern from "ntk_tile.h" nogil:
 cdef extern from "dispatch.h" nogil:
     ctypedef struct ntk_functions:
         int (*pieces)() noexcept nogil
-        ptrdiff_t (*block_columns)(ptrdiff_t) noexcept nogil
-        size_t (*scratch_bytes)(ptrdiff_t, ptrdiff_t, int) noexcept nogil
-        void (*tile)(const ntk_entry *, const ntk_rows *, const ntk_rows *, const ntk_block *, void *) noexcept nogil
+        ptrdiff_t (*block_columns)(ptrdiff_t, ptrdiff_t) noexcept nogil
+        size_t (*scratch_bytes)(const ntk_program *, ptrdiff_t, ptrdiff_t) noexcept nogil
+        void (*tile)(const ntk_program *, const ntk_rows *, const ntk_rows *, const ntk_block *, void *) noexcept nogil
         void (*square_norms)(const void *, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, double *) noexcept nogil
 
     const ntk_functions *ntk_find_functions(const char *instruction_set, int is_float)
@@ -84,11 +117,8 @@ cdef class Functions:
     def pieces(self):
         return self.functions.pieces()
 
-    def block_columns(self, ptrdiff_t n_features):
-        return self.functions.block_columns(n_features)
-
-    def scratch_bytes(self, ptrdiff_t n_features, ptrdiff_t block_columns, int n_layers):
-        return self.functions.scratch_bytes(n_features, block_columns, n_layers)
+    def block_columns(self, ptrdiff_t n_features, ptrdiff_t n_parameters):
+        return self.functions.block_columns(n_features, n_parameters)
 
     def square_norms(self, values, ptrdiff_t row_start, ptrdiff_t row_stop, result):
         cdef const void *data = address(values)
@@ -98,36 +128,113 @@ cdef class Functions:
             self.functions.square_norms(data, row_stride, n_features, row_start, row_stop, out)
 
 
+KINDS = {
+    "fold": NTK_FOLD,
+    "table": NTK_TABLE,
+    "exponential": NTK_EXPONENTIAL,
+    "erf": NTK_ERF,
+    "gelu": NTK_GELU,
+    "sine": NTK_SINE,
+    "gaussian": NTK_GAUSSIAN,
+    "polynomial": NTK_POLYNOMIAL,
+}
+
+
+cdef class CompiledProgram:
+    """A `Program` as C takes it; immutable, and shared between threads."""
+
+    cdef ntk_program program
+    cdef ntk_instruction *instructions
+    cdef ntk_map *maps
+    cdef object kept
+
+    def __cinit__(self, program):
+        cdef int k
+        self.kept = program
+        self.instructions = <ntk_instruction *>calloc(max(1, len(program.instructions)), sizeof(ntk_instruction))
+        self.maps = <ntk_map *>calloc(max(1, len(program.maps)), sizeof(ntk_map))
+        if self.instructions is NULL or self.maps is NULL:
+            raise MemoryError
+        for k, instruction in enumerate(program.instructions):
+            fill_instruction(&self.instructions[k], instruction, program.n_parameters)
+        for k, pair_map in enumerate(program.maps):
+            fill_map(&self.maps[k], pair_map)
+        self.program.n_instructions = len(program.instructions)
+        self.program.n_registers = program.n_registers
+        self.program.n_parameters = program.n_parameters
+        self.program.has_tangent = program.has_tangent
+        self.program.instructions = self.instructions
+        self.program.maps = self.maps
+        fill_table(&self.program.profile, program.profile)
+        fill_table(&self.program.fold_value, program.fold_value)
+        fill_table(&self.program.fold_angle, program.fold_angle)
+        self.program.near = program.near
+        self.program.near_exact = program.near_exact
+
+    def __dealloc__(self):
+        free(self.instructions)
+        free(self.maps)
+
+    def scratch_bytes(self, Functions functions, ptrdiff_t n_features, ptrdiff_t block_columns):
+        return functions.functions.scratch_bytes(&self.program, n_features, block_columns)
+
+
+cdef fill_instruction(ntk_instruction *result, instruction, int n_parameters):
+    cdef int k
+    result.destination = instruction.destination
+    result.map = instruction.map
+    result.n_sources = len(instruction.sources)
+    for k in range(result.n_sources):
+        result.sources[k] = instruction.sources[k]
+        result.shares[k] = n_parameters  # the plane of ones, unless it says otherwise
+    for k in range(len(instruction.shares)):
+        if instruction.shares[k] >= 0:
+            result.shares[k] = instruction.shares[k]
+    result.bias = instruction.bias if instruction.bias >= 0 else n_parameters + 1  # the plane of zeros
+    result.adds_own = instruction.adds_own
+    result.is_product = instruction.is_product
+
+
+cdef fill_map(ntk_map *result, pair_map):
+    cdef int k
+    result.kind = KINDS[pair_map.kind]
+    result.parity = pair_map.parity
+    result.first_parameter = pair_map.first_parameter
+    result.n_parameters = pair_map.n_parameters
+    for k in range(len(pair_map.constants)):
+        result.constants[k] = pair_map.constants[k]
+    if pair_map.table is not None:
+        result.parity = pair_map.table.parity
+        result.power = pair_map.table.power
+        fill_table(&result.value, pair_map.table.value)
+        fill_table(&result.derivative, pair_map.table.derivative)
+
+
+cdef fill_table(ntk_table *result, table):
+    if table is not None:
+        result.coefficients = address(table.coefficients)
+        result.n_terms = len(table.coefficients)
+        result.stretch = table.stretch
+        result.scale = table.scale
+
+
 cdef class TileRunner:
     """Tiles of one task: everything that does not change from tile to tile, and scratch memory."""
 
     cdef const ntk_functions *functions
-    cdef ntk_entry entry
+    cdef CompiledProgram program
     cdef ntk_rows x, y
     cdef ntk_block block
     cdef object kept
     cdef void *scratch
 
-    def __init__(self, Functions functions, task, scratch):
-        entry, x = task.entry, task.x
+    def __init__(self, Functions functions, CompiledProgram program, task, scratch):
+        x = task.x
         y = x if task.y is None else task.y
         self.functions = functions.functions
+        self.program = program
         self.kept = (task, scratch)
         self.scratch = <void *>address(scratch)
-        self.entry.n_layers = entry.n_layers
-        self.entry.has_tangent = entry.has_tangent
-        self.entry.value_power = entry.value_power
-        self.entry.value_leads = entry.value_leads
-        self.entry.value_offset = entry.value_offset
-        self.entry.slope_offset = entry.slope_offset
-        self.entry.value.coefficients = address(entry.value)
-        self.entry.value.n_terms = len(entry.value)
-        self.entry.slope.coefficients = address(entry.slope)
-        self.entry.slope.n_terms = len(entry.slope)
-        self.entry.stretch = entry.stretch
-        self.entry.scale = entry.scale
-        self.entry.near = entry.near
-        self.entry.near_exact = entry.near_exact
         fill_rows(&self.x, x)
         fill_rows(&self.y, y)
         self.block.n_features = x.values.shape[1]
@@ -140,14 +247,14 @@ cdef class TileRunner:
         block.column_start = tile.column_start
         block.column_stop = tile.column_stop
         with nogil:
-            self.functions.tile(&self.entry, &self.x, &self.y, &block, self.scratch)
+            self.functions.tile(&self.program.program, &self.x, &self.y, &block, self.scratch)
 
 
 cdef class TileFiller(TileRunner):
     """Stores tiles in a matrix."""
 
-    def __init__(self, Functions functions, task, bint streaming, scratch):
-        super().__init__(functions, task, scratch)
+    def __init__(self, Functions functions, CompiledProgram program, task, bint streaming, scratch):
+        super().__init__(functions, program, task, scratch)
         out = task.out
         self.block.out = <void *>address(out)
         self.block.out_row_stride = out.strides[0] // out.itemsize
@@ -163,8 +270,8 @@ cdef class TileMultiplier(TileRunner):
 
     cdef ntk_vectors vectors
 
-    def __init__(self, Functions functions, task, scratch):
-        super().__init__(functions, task, scratch)
+    def __init__(self, Functions functions, CompiledProgram program, task, scratch):
+        super().__init__(functions, program, task, scratch)
         vectors = task.vectors
         self.vectors.right = address(vectors)
         self.vectors.left = address(vectors) if task.y is None else NULL
@@ -183,7 +290,6 @@ cdef fill_rows(ntk_rows *result, rows):
     result.values = address(rows.values)
     result.inverse_norm = address(rows.inverse_norm)
     result.scale = <const double *>address(rows.scale)
-    result.rho = address(rows.rho)
-    result.tau = address(rows.tau)
+    result.parameters = address(rows.parameters)
     result.row_stride = rows.values.strides[0] // rows.values.itemsize
     result.n_rows = rows.values.shape[0]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ntk_fast.backends._tile import Functions, TileFiller, TileMultiplier
+from ntk_fast.backends._tile import CompiledProgram, Functions, TileFiller, TileMultiplier
 from ntk_fast.backends.base import FillTile, GramTask, MultiplyTile, ProductTask, TileTask
+from ntk_fast.backends.interim_programs import bridged
+from ntk_fast.lower.program import Program
 
 ISA_VARIABLE = "NTK_FAST_ISA"
 
@@ -47,6 +49,11 @@ def _functions(instruction_set: str, dtype: np.dtype) -> Functions:
     return Functions(instruction_set, dtype == np.float32)
 
 
+@lru_cache(maxsize=256)
+def _compiled(program: Program) -> CompiledProgram:
+    return CompiledProgram(program)
+
+
 class CythonBackend:
     """See the module. One instruction set for its life."""
 
@@ -69,19 +76,21 @@ class CythonBackend:
     def pieces(self, dtype: np.dtype) -> int:
         return self._functions(dtype).pieces()
 
-    def block_shape(self, n_features: int, dtype: np.dtype) -> tuple[int, int]:
-        return 1024, self._functions(dtype).block_columns(n_features)
+    def block_shape(self, n_features: int, dtype: np.dtype, n_parameters: int = 0) -> tuple[int, int]:
+        return 1024, self._functions(dtype).block_columns(n_features, n_parameters)
 
-    def _scratch(self, task: TileTask) -> NDArray[np.uint8]:
+    def _prepare(self, task: TileTask) -> tuple[Functions, CompiledProgram, TileTask, NDArray[np.uint8]]:
         functions = self._functions(task.dtype)
-        assert task.entry is not None
+        program, rows = bridged(task, functions.pieces())
+        compiled = _compiled(program)
         n_features = task.x.values.shape[1]
-        columns = min(functions.block_columns(n_features), task.shape[1])
-        return np.empty(functions.scratch_bytes(n_features, columns, task.entry.n_layers), dtype=np.uint8)
+        columns = min(functions.block_columns(n_features, program.n_parameters), task.shape[1])
+        scratch = np.empty(compiled.scratch_bytes(functions, n_features, columns), dtype=np.uint8)
+        return functions, compiled, rows, scratch
 
     def fill_tile(self, task: GramTask) -> FillTile:
-        streaming = task.out.nbytes > STREAMING_BYTES
-        return TileFiller(self._functions(task.dtype), task, streaming, self._scratch(task))
+        functions, program, rows, scratch = self._prepare(task)
+        return TileFiller(functions, program, rows, task.out.nbytes > STREAMING_BYTES, scratch)
 
     def multiply_tile(self, task: ProductTask) -> MultiplyTile:
-        return TileMultiplier(self._functions(task.dtype), task, self._scratch(task))
+        return TileMultiplier(*self._prepare(task))

@@ -83,6 +83,11 @@ class ActivationLayer(Layer, abstract=True):
         """Return sigma(z) - sigma(0), with relative accuracy where that can be had."""
         return self(z) - self(np.zeros(1))
 
+    @property
+    def map_constants(self) -> tuple[float, ...]:
+        """What tiles of this kind of map need to know besides row parameters."""
+        return ()
+
     def mean(self, variance: Reals | float) -> Reals:
         """Return E[sigma(z)]; asked for only where `separates_mean`."""
         raise NotImplementedError

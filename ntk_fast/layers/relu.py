@@ -61,6 +61,10 @@ class PiecewiseLinear(ActivationLayer, abstract=True):
         """The share alpha^2 / (alpha^2 + beta^2) of the identity: 1 - fold, with its own digits."""
         return float((1 + Fraction(self.negative_slope)) ** 2 / (4 * self.gain))
 
+    @property
+    def map_constants(self) -> tuple[float, ...]:
+        return self.linear, self.fold
+
     def __call__(self, z: Reals) -> Reals:
         return np.where(z > 0, z, self.negative_slope * z)
 

@@ -221,9 +221,7 @@ def compile_program(plan: Plan, has_tangent: bool, dtype: np.dtype, pieces: int,
         profile = _compiled_profile(*key, _Bytes(placed, column)) if pieces else None
         near = _near_of(*key[:3], _Bytes(placed, column))
         if profile is not None:
-            return Program(
-                (), (), 1, 0, has_tangent, len(instructions.maps), profile, None, *near, counts=(), tabulated=frozenset()
-            )
+            return Program((), (), 1, 0, has_tangent, profile, None, None, *near, cost=0, counts=(), tabulated=frozenset())
     else:
         near = _near_of(*key[:3], _Bytes(placed, placed.parameters))
     # tables instead of row parameters where all rows have the same variance
@@ -237,9 +235,9 @@ def compile_program(plan: Plan, has_tangent: bool, dtype: np.dtype, pieces: int,
                 if activation.homogeneity is not None
                 else _n_parameters(plan, slot, norms, dtype)
             )
-            maps.append(PairMap(activation, activation.map_kind, first, count))
+            maps.append(PairMap(activation, activation.map_kind, first, count, activation.parity, activation.map_constants))
         elif activation.map_kind == "fold":
-            maps.append(PairMap(activation, "fold"))
+            maps.append(PairMap(activation, "fold", parity=activation.parity, constants=activation.map_constants))
             count = 0
         else:
             count = 0
@@ -248,20 +246,21 @@ def compile_program(plan: Plan, has_tangent: bool, dtype: np.dtype, pieces: int,
             table = _compiled_map(activation, parameters.tobytes(), parameters.shape[0], pieces, dtype)
             if table is None:
                 raise NotImplementedError(f"{activation!r} has no table")
-            maps.append(PairMap(activation, "table", table=table))
+            maps.append(PairMap(activation, "table", parity=activation.parity, table=table))
         counts.append(count)
         first += count
-    fold = fold_tables(pieces, dtype) if pieces else None
+    fold_value, fold_angle = fold_tables(pieces, dtype) if pieces else (None, None)
     return Program(
         instructions.instructions,
         tuple(maps),
         instructions.n_registers,
         first,
         has_tangent,
-        len(instructions.instructions),
         None,
-        fold,
+        fold_value,
+        fold_angle,
         *near,
+        cost=len(instructions.instructions),
         counts=tuple(counts),
         tabulated=tabulated,
     )

@@ -61,6 +61,8 @@ class PairMap:
     kind: str  # the activation's map_kind, or "table" where its variance is the same for all rows
     first_parameter: int = ABSENT
     n_parameters: int = 0
+    parity: int = 0  # of the activation
+    constants: tuple[float, ...] = ()  # what the kind needs besides; "fold": the shares (linear, fold)
     table: UnivariateMap | None = None
 
 
@@ -79,17 +81,18 @@ class Instruction:
 
 @dataclass(frozen=True, eq=False)
 class Program:
-    """A kernel compiled for one dtype and for rows of some norms: the arguments that every executor's tile takes."""
+    """A kernel, compiled for one dtype and one number of pieces of its tables."""
 
-    instructions: tuple[Instruction, ...]  # none: `profile` is the kernel over its value at cosine 1
+    instructions: tuple[Instruction, ...]  # none: `profile` is the kernel
     maps: tuple[PairMap, ...]
     n_registers: int
-    n_parameters: int  # planes of row parameters
-    has_tangent: bool
-    cost: int  # instructions that an entry takes; 0 for a profile
-    profile: Table | None
-    fold: tuple[Table, Table] | None  # one-sided tables of the ReLU family: see `compile.fold_tables`
-    near: float  # squared chords below this are computed from the rows themselves ...
+    n_parameters: int  # planes of a row
+    has_tangent: bool  # an entry is scale scale' t, else scale scale' cosine
+    profile: Table | None  # second half of the pieces: cosine < 0
+    fold_value: Table | None  # of every "fold", on all pieces: R with 2 chord^2 - chord^3 R = 1 - kappa of |z| ...
+    fold_angle: Table | None  # ... and A with chord A = angle
+    near: float  # squared chords of the rows below this are computed from the rows themselves ...
     near_exact: float  # ... and below this to full relative accuracy
+    cost: int  # instructions that an entry takes; 0 for a profile
     counts: tuple[int, ...]  # row parameters of each map
     tabulated: frozenset[int]  # maps that are tables here, and take no row parameters

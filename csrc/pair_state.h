@@ -1,0 +1,164 @@
+/* The state of GROUP vectors of pairs at a node of a network, and how nodes are mixed and multiplied.
+ *
+ * Everything is normalised by sqrt(q q') of the node. Both m and p keep relative accuracy: near 0 they hold the digits that
+ * a cosine has lost.
+ */
+
+typedef struct {
+    vreal m[GROUP], p[GROUP]; /* 1 - cosine, 1 + cosine */
+    vreal t[GROUP];           /* the tangent kernel ... */
+    vreal rest[GROUP];        /* ... and what rounding took from it */
+} pairs;
+
+/* One vector of them. */
+typedef struct {
+    vreal m, p, t, rest;
+} pair;
+
+/* Parameters of one row, a real a plane, and of a group of columns, GROUP_REALS a plane. */
+typedef struct {
+    const real *row, *columns;
+} parameters;
+
+ALWAYS_INLINE vreal NAME(of_row)(parameters at, ptrdiff_t plane) { return vreal_set(at.row[plane]); }
+
+ALWAYS_INLINE vreal NAME(of_columns)(parameters at, ptrdiff_t plane, int g)
+{
+    return vreal_load(at.columns + plane * GROUP_REALS + g * LANES);
+}
+
+/* What one source keeps in a mix: rho = r r', and 1 - rho = tau tau' + gap with digits of its own, where
+ * gap = (r - r')^2 / 2 + (tau - tau')^2 / 2. */
+typedef struct {
+    vreal rho, tau, gap;
+} shares;
+
+ALWAYS_INLINE shares NAME(shares_of)(vreal r_i, vreal r_j, vreal tau_i, vreal tau_j)
+{
+    const vreal r_step = vreal_sub(r_i, r_j), tau_step = vreal_sub(tau_i, tau_j);
+    shares s;
+    s.rho = vreal_mul(r_i, r_j);
+    s.tau = vreal_mul(tau_i, tau_j);
+    s.gap = vreal_mul(vreal_set((real)0.5), vreal_fma(r_step, r_step, vreal_mul(tau_step, tau_step)));
+    return s;
+}
+
+/* m' = rho m + gap, p' = rho p + 2 tau tau' + gap, t' = rho (1 - turn) t + own cosine'.
+ *
+ * Where rho is near 1 it has few digits of its own: what is taken away, 1 - rho and turn, is rounded, not what is kept, and
+ * t keeps its rounding errors, or over a thousand layers they would add up. Where rho is near 0, it is 1 - rho that has no
+ * digits left. */
+ALWAYS_INLINE pair NAME(mixed)(pair from, shares s, vreal turn, vreal own, const int has_tangent, const int has_turn)
+{
+    const vreal zero = vreal_set(0), one = vreal_set(1), half = vreal_set((real)0.5);
+    const vreal lost = vreal_add(s.tau, s.gap);
+    const vmask keeps_most = vreal_less(lost, half);
+    const vreal kept_m =
+        vreal_select(keeps_most, vreal_fma(lost, vreal_sub(zero, from.m), from.m), vreal_mul(s.rho, from.m));
+    pair to = {vreal_add(kept_m, s.gap), vreal_fma(s.rho, from.p, vreal_add(s.tau, lost)), zero, zero};
+    if (!has_tangent)
+        return to;
+    const vreal cosine = vreal_mul(own, vreal_sub(one, to.m)), kept = vreal_mul(s.rho, from.t);
+    vreal less = vreal_mul(lost, from.t), direct = vreal_add(kept, cosine);
+    if (has_turn) {
+        less = vreal_fma(turn, kept, less);
+        direct = vreal_fma(turn, vreal_sub(zero, kept), direct);
+    }
+    const vreal step = vreal_add(vreal_sub(cosine, less), from.rest), sum = vreal_add(from.t, step);
+    to.t = vreal_select(keeps_most, sum, direct);
+    to.rest = vreal_select(keeps_most, vreal_sub(step, vreal_sub(sum, from.t)), zero);
+    return to;
+}
+
+/* The same with rho = 1 and no bias. */
+ALWAYS_INLINE pair NAME(passed_on)(pair from, vreal turn, vreal own, const int has_tangent, const int has_turn)
+{
+    if (!has_tangent)
+        return from;
+    vreal step = vreal_mul(own, vreal_sub(vreal_set(1), from.m));
+    if (has_turn)
+        step = vreal_fma(turn, vreal_sub(vreal_set(0), from.t), step);
+    step = vreal_add(step, from.rest);
+    const vreal sum = vreal_add(from.t, step);
+    from.rest = vreal_sub(step, vreal_sub(sum, from.t));
+    from.t = sum;
+    return from;
+}
+
+ALWAYS_INLINE pair NAME(pair_of)(const pairs *state, int g)
+{
+    const pair one = {state->m[g], state->p[g], state->t[g], state->rest[g]};
+    return one;
+}
+
+ALWAYS_INLINE void NAME(put_pair)(pairs *state, int g, pair one, const int has_tangent)
+{
+    state->m[g] = one.m;
+    state->p[g] = one.p;
+    if (has_tangent) {
+        state->t[g] = one.t;
+        state->rest[g] = one.rest;
+    }
+}
+
+NEVER_INLINE void NAME(mix_one)(const ntk_instruction *step, parameters at, const pairs *from, pairs *to)
+{
+    const vreal r_i = NAME(of_row)(at, step->shares[0]), tau_i = NAME(of_row)(at, step->bias);
+    const vreal zero = vreal_set(0), own = vreal_set((real)step->adds_own);
+#pragma GCC unroll 2
+    for (int g = 0; g < GROUP; g++) {
+        const shares s = NAME(shares_of)(r_i, NAME(of_columns)(at, step->shares[0], g), tau_i,
+                                         NAME(of_columns)(at, step->bias, g));
+        NAME(put_pair)(to, g, NAME(mixed)(NAME(pair_of)(from, g), s, zero, own, 1, 0), 1);
+    }
+}
+
+/* m' = sum_k r_k r_k' m_k + gap, gap = sum_k (r_k - r_k')^2 / 2 + (tau - tau')^2 / 2, and so on. */
+NEVER_INLINE void NAME(mix_many)(const ntk_instruction *step, parameters at, const pairs *registers, pairs *to)
+{
+    const vreal half = vreal_set((real)0.5), one = vreal_set(1), own = vreal_set((real)step->adds_own);
+    const vreal tau_i = NAME(of_row)(at, step->bias);
+    for (int g = 0; g < GROUP; g++) {
+        const vreal tau_j = NAME(of_columns)(at, step->bias, g), tau_step = vreal_sub(tau_i, tau_j);
+        const vreal tau = vreal_mul(tau_i, tau_j);
+        vreal m = vreal_set(0), p = vreal_add(tau, tau), t = m, rest = m, twice_gap = vreal_mul(tau_step, tau_step);
+        for (int k = 0; k < step->n_sources; k++) {
+            const pair from = NAME(pair_of)(registers + step->sources[k], g);
+            const vreal r_i = NAME(of_row)(at, step->shares[k]), r_j = NAME(of_columns)(at, step->shares[k], g);
+            const vreal r_step = vreal_sub(r_i, r_j), rho = vreal_mul(r_i, r_j);
+            twice_gap = vreal_fma(r_step, r_step, twice_gap);
+            m = vreal_fma(rho, from.m, m);
+            p = vreal_fma(rho, from.p, p);
+            t = vreal_fma(rho, from.t, t);
+            rest = vreal_fma(rho, from.rest, rest);
+        }
+        m = vreal_fma(half, twice_gap, m);
+        p = vreal_fma(half, twice_gap, p);
+        t = vreal_fma(own, vreal_sub(one, m), t);
+        const pair mixed = {m, p, t, rest};
+        NAME(put_pair)(to, g, mixed, 1);
+    }
+}
+
+/* Cosines multiply, and t = t_1 c_2 + t_2 c_1 (or n of them, one after the other). With u = 1 - |c_1|, v = 1 - |c_2|:
+ * 1 - |c_1 c_2| = u + (1 - u) v, in which nothing cancels. */
+NEVER_INLINE void NAME(multiply_nodes)(const ntk_instruction *step, const pairs *registers, pairs *to)
+{
+    const vreal zero = vreal_set(0), one = vreal_set(1), two = vreal_set(2);
+    for (int g = 0; g < GROUP; g++) {
+        pair product = NAME(pair_of)(registers + step->sources[0], g);
+        product.t = vreal_add(product.t, product.rest);
+        for (int k = 1; k < step->n_sources; k++) {
+            const pair factor = NAME(pair_of)(registers + step->sources[k], g);
+            const vreal cosine = vreal_sub(one, product.m), factor_cosine = vreal_sub(one, factor.m);
+            const vreal u = vreal_min(product.m, product.p), v = vreal_min(factor.m, factor.p);
+            const vreal nearer = vreal_fma(vreal_sub(one, u), v, u), farther = vreal_sub(two, nearer);
+            const vmask opposite = vreal_less(vreal_mul(cosine, factor_cosine), zero);
+            product.t = vreal_fma(product.t, factor_cosine, vreal_mul(factor.t, cosine));
+            product.m = vreal_select(opposite, farther, nearer);
+            product.p = vreal_select(opposite, nearer, farther);
+        }
+        product.rest = zero;
+        NAME(put_pair)(to, g, product, 1);
+    }
+}

@@ -1,0 +1,51 @@
+/* A program on GROUP vectors of pairs: pure arithmetic, with no index and no memory but its registers, which stay in the
+ * first-level cache. Kinds are told apart once an instruction and group, never in a loop over vectors. */
+
+static void NAME(apply_map)(const ntk_program *program, const ntk_map *map, parameters at, const pairs *from, pairs *to)
+{
+    (void)at;
+    switch (map->kind) {
+    case NTK_TABLE:
+        NAME(apply_table)(map, from, to, program->has_tangent);
+        break;
+    }
+}
+
+/* Register 0 holds the rows' own state. Returns the register that holds the result. */
+static const pairs *NAME(execute)(const ntk_program *program, parameters at, pairs *registers)
+{
+    const int ones = program->n_parameters, zeros = ones + 1;
+    pairs *to = registers;
+    for (int k = 0; k < program->n_instructions; k++) {
+        const ntk_instruction *step = program->instructions + k;
+        const pairs *from = registers + step->sources[0];
+        to = registers + step->destination;
+        if (step->is_product) {
+            NAME(multiply_nodes)(step, registers, to);
+            continue;
+        }
+        if (step->n_sources > 1) {
+            NAME(mix_many)(step, at, registers, to);
+            continue;
+        }
+        const int is_whole = step->shares[0] == ones && step->bias == zeros;
+        if (step->map >= 0 && program->maps[step->map].kind == NTK_FOLD) {
+            if (program->has_tangent && is_whole)
+                NAME(fold_ntk_whole)(program, step, at, from, to);
+            else if (program->has_tangent)
+                NAME(fold_ntk)(program, step, at, from, to);
+            else if (is_whole)
+                NAME(fold_nngp_whole)(program, step, at, from, to);
+            else
+                NAME(fold_nngp)(program, step, at, from, to);
+            continue;
+        }
+        if (step->map >= 0) {
+            NAME(apply_map)(program, program->maps + step->map, at, from, to);
+            from = to;
+        }
+        if (from != to || !is_whole || step->adds_own)
+            NAME(mix_one)(step, at, from, to);
+    }
+    return to;
+}

@@ -1,0 +1,60 @@
+/* Tables of the chord: piecewise polynomials whose coefficients are permuted within vectors, not gathered.
+ *
+ * GROUP vectors go through every step together: a polynomial is a chain of dependent operations, and several chains at
+ * once keep the multipliers busy (eight: 0.83 cycles a term and vector, four: 0.93), as far as there are registers.
+ */
+
+#if defined(NTK_AVX512)
+#define GROUP 8
+#else
+#define GROUP 4
+#endif
+#define GROUP_REALS (GROUP * LANES)
+
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+#define NEVER_INLINE static __attribute__((noinline))
+
+typedef struct {
+    vreal chord[GROUP];    /* half the distance of the unit vectors, to the nearer of y and -y: at most sqrt(1/2) */
+    vreal square[GROUP];   /* its square, which may be known better than by squaring */
+    vmask opposite[GROUP]; /* cosine < 0 */
+} chords;
+
+typedef struct {
+    vreal u[GROUP]; /* offset from the centre of the piece, -1/2 to 1/2 */
+    vindex piece[GROUP];
+} positions;
+
+/* Where chords are in a table. With halves, the second half of the pieces is for cosine < 0. */
+ALWAYS_INLINE positions NAME(locate)(const chords *c, const real stretch, const real scale, const int has_halves)
+{
+    const vreal low = vreal_set((real)ROUNDING_SHIFT), high = vreal_set((real)ROUNDING_SHIFT + OPPOSITE);
+    const vreal half = vreal_set((real)0.5), one = vreal_set(1), s = vreal_set(scale), a = vreal_set(stretch);
+    positions at;
+#pragma GCC unroll 8
+    for (int g = 0; g < GROUP; g++) {
+        vreal z = vreal_mul(c->chord[g], s);
+        if (stretch != 0)
+            z = vreal_div(z, vreal_fma(c->chord[g], a, one));
+        z = vreal_sub(z, half);
+        const vreal shift = has_halves ? vreal_select(c->opposite[g], high, low) : low;
+        const vreal shifted = vreal_add(z, shift); /* rounds z; its low bits are the piece */
+        at.piece[g] = vreal_index(shifted);
+        at.u[g] = vreal_sub(z, vreal_sub(shifted, shift));
+    }
+    return at;
+}
+
+ALWAYS_INLINE void NAME(evaluate)(const ntk_table *table, const positions *at, vreal *result)
+{
+    const real *row = (const real *)table->coefficients + (ptrdiff_t)PIECES * (table->n_terms - 1);
+#pragma GCC unroll 8
+    for (int g = 0; g < GROUP; g++)
+        result[g] = vreal_lookup(row, at->piece[g]);
+    for (int k = 1; k < table->n_terms; k++) {
+        row -= PIECES;
+#pragma GCC unroll 8
+        for (int g = 0; g < GROUP; g++)
+            result[g] = vreal_fma(result[g], at->u[g], vreal_lookup(row, at->piece[g]));
+    }
+}
