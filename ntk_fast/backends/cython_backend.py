@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from ntk_fast.backends._tile import CompiledProgram, Functions, TileFiller, TileMultiplier
 from ntk_fast.backends.base import FillTile, GramTask, MultiplyTile, ProductTask, TileTask
-from ntk_fast.backends.interim_programs import bridged
 from ntk_fast.lower.program import Program
 
 ISA_VARIABLE = "NTK_FAST_ISA"
@@ -76,21 +75,24 @@ class CythonBackend:
     def pieces(self, dtype: np.dtype) -> int:
         return self._functions(dtype).pieces()
 
-    def block_shape(self, n_features: int, dtype: np.dtype, n_parameters: int = 0) -> tuple[int, int]:
+    def block_shape(self, n_features: int, dtype: np.dtype, n_parameters: int) -> tuple[int, int]:
         return 1024, self._functions(dtype).block_columns(n_features, n_parameters)
+
+    def parameter_dtype(self, dtype: np.dtype) -> np.dtype:
+        return dtype
 
     def _prepare(self, task: TileTask) -> tuple[Functions, CompiledProgram, TileTask, NDArray[np.uint8]]:
         functions = self._functions(task.dtype)
-        program, rows = bridged(task, functions.pieces())
+        program = task.program
         compiled = _compiled(program)
         n_features = task.x.values.shape[1]
         columns = min(functions.block_columns(n_features, program.n_parameters), task.shape[1])
         scratch = np.empty(compiled.scratch_bytes(functions, n_features, columns), dtype=np.uint8)
-        return functions, compiled, rows, scratch
+        return functions, compiled, task, scratch
 
     def fill_tile(self, task: GramTask) -> FillTile:
-        functions, program, rows, scratch = self._prepare(task)
-        return TileFiller(functions, program, rows, task.out.nbytes > STREAMING_BYTES, scratch)
+        functions, program, task, scratch = self._prepare(task)
+        return TileFiller(functions, program, task, task.out.nbytes > STREAMING_BYTES, scratch)
 
     def multiply_tile(self, task: ProductTask) -> MultiplyTile:
         return TileMultiplier(*self._prepare(task))

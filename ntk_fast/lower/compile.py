@@ -224,29 +224,20 @@ def compile_program(plan: Plan, has_tangent: bool, dtype: np.dtype, pieces: int,
             return Program((), (), 1, 0, has_tangent, profile, None, None, *near, cost=0, counts=(), tabulated=frozenset())
     else:
         near = _near_of(*key[:3], _Bytes(placed, placed.parameters))
-    # tables instead of row parameters where all rows have the same variance
-    tabulated = constant_maps if pieces else frozenset()
-    maps, first, counts = [], instructions.n_shares, []
+    maps, first, counts, tabulated = [], instructions.n_shares, [], set()
     for index, slot in enumerate(instructions.maps):
-        activation = slot.step.activation
-        if not pieces or (activation.homogeneity is None and index not in tabulated):
-            count = (
-                0
-                if activation.homogeneity is not None
-                else _n_parameters(plan, slot, norms, dtype)
-            )
-            maps.append(PairMap(activation, activation.map_kind, first, count, activation.parity, activation.map_constants))
-        elif activation.map_kind == "fold":
-            maps.append(PairMap(activation, "fold", parity=activation.parity, constants=activation.map_constants))
-            count = 0
-        else:
-            count = 0
+        activation, count, table = slot.step.activation, 0, None
+        kind = activation.map_kind
+        if pieces and kind != "fold" and (activation.homogeneity is not None or index in constant_maps):
             own = placed.maps[index]
-            parameters = placed.parameters[own.first : own.first + own.count, :1]
-            table = _compiled_map(activation, parameters.tobytes(), parameters.shape[0], pieces, dtype)
-            if table is None:
-                raise NotImplementedError(f"{activation!r} has no table")
-            maps.append(PairMap(activation, "table", parity=activation.parity, table=table))
+            columns = np.ascontiguousarray(placed.parameters[own.first : own.first + own.count, :1])
+            table = _compiled_map(activation, columns.tobytes(), len(columns), pieces, dtype)
+            if table is not None:  # instead of row parameters
+                tabulated.add(index)
+                kind = "table"
+        if table is None and activation.homogeneity is None:
+            count = _n_parameters(plan, slot, norms, dtype)
+        maps.append(PairMap(activation, kind, first, count, activation.parity, activation.map_constants, table))
         counts.append(count)
         first += count
     fold_value, fold_angle = fold_tables(pieces, dtype) if pieces else (None, None)
@@ -262,7 +253,7 @@ def compile_program(plan: Plan, has_tangent: bool, dtype: np.dtype, pieces: int,
         *near,
         cost=len(instructions.instructions),
         counts=tuple(counts),
-        tabulated=tabulated,
+        tabulated=frozenset(tabulated),
     )
 
 
@@ -337,7 +328,8 @@ def _compiled_map(activation, parameters: bytes, count: int, pieces: int, dtype:
     def derivative(chord: Reals, opposite: Truths) -> Reals:
         return mapped(chord, opposite)[2]
 
-    error = 1e-15 if dtype == np.float64 else 5e-8
+    exact = 1e-15 if activation.homogeneity is not None else 2e-14
+    error = exact if dtype == np.float64 else 5e-8
     tables = []
     for function in (value, derivative):
         table = fit_table(function, pieces, dtype, two_sided=two_sided, error=error)
