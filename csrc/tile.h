@@ -12,6 +12,7 @@
 #include "transpose.h"
 #include "product.h"
 #include "entry.h"
+#include "adjoint.h"
 
 #define BAND (512 / (int)sizeof(real))           /* rows: a transposed run is 8 cache lines */
 #define FEATURE_BLOCK 256                       /* features whose packed columns stay in the second-level cache */
@@ -44,6 +45,9 @@ typedef struct {
     real *inverse_norm; /* (columns,) */
     real *rho, *tau;    /* (layers + 1, columns) */
     double *scale;      /* (columns,) */
+    real *adjoint;      /* (layers + 2, columns): sums of derivatives, the last for the scale */
+    real *weight;       /* (columns,) */
+    NAME(kept_layer) *kept; /* (layers + 1,) */
     ptrdiff_t columns, features_stride;
     size_t bytes;
 } NAME(workspace);
@@ -75,6 +79,9 @@ static NAME(workspace) NAME(lay_out)(void *scratch, ptrdiff_t n_features, ptrdif
     w.rho = NAME(carve)(base, &used, layers * columns * sizeof(real));
     w.tau = NAME(carve)(base, &used, layers * columns * sizeof(real));
     w.scale = NAME(carve)(base, &used, columns * sizeof(double));
+    w.adjoint = NAME(carve)(base, &used, (layers ? layers + 1 : 0) * columns * sizeof(real));
+    w.weight = NAME(carve)(base, &used, (layers ? columns : 0) * sizeof(real));
+    w.kept = NAME(carve)(base, &used, layers * sizeof(NAME(kept_layer)));
     w.bytes = used + 64;
     return w;
 }
@@ -119,6 +126,39 @@ static __attribute__((noinline)) vreal NAME(near_square_chord)(const ntk_entry *
     return vreal_select(is_nearer, NAME(square_chord_of_rows_exact)(row, packed, n_features, a, b, opposite), square);
 }
 
+/* The chords of row i and a group of columns, from the dot products in `values`. */
+static inline __attribute__((always_inline)) chords NAME(row_chords)(const ntk_entry *entry, const real *row, vreal a,
+                                                                     const NAME(workspace) *w, ptrdiff_t n_features,
+                                                                     ptrdiff_t j, const real *values)
+{
+    const vreal near = vreal_set((real)entry->near);
+    const vreal zero = vreal_set(0), half = vreal_set((real)0.5), minus_half = vreal_set((real)-0.5);
+    chords c;
+    vreal nearest = half;
+#pragma GCC unroll 8
+    for (int g = 0; g < GROUP; g++) {
+        const ptrdiff_t column = j + g * LANES;
+        const vreal ab = vreal_mul(a, vreal_load(w->inverse_norm + column));
+        const vreal cosine = vreal_mul(vreal_load(values + column), ab);
+        c.opposite[g] = vreal_less(cosine, zero);
+        c.square[g] = vreal_max(vreal_fma(vreal_abs(cosine), minus_half, half), zero); /* (1 - |cosine|) / 2 */
+        nearest = vreal_min(nearest, c.square[g]);
+    }
+    if (__builtin_expect(vmask_any(vreal_less(nearest, near)), 0))
+        for (int g = 0; g < GROUP; g++) {
+            const ptrdiff_t column = j + g * LANES;
+            const real *packed = w->packed + column / PANEL * PANEL * n_features + column % PANEL;
+            if (vmask_any(vreal_less(c.square[g], near)))
+                c.square[g] =
+                    NAME(near_square_chord)(entry, row, packed, n_features, a, vreal_load(w->inverse_norm + column),
+                                            c.opposite[g], c.square[g]);
+        }
+#pragma GCC unroll 8
+    for (int g = 0; g < GROUP; g++)
+        c.chord[g] = vreal_sqrt(c.square[g]);
+    return c;
+}
+
 /* Kernel entries of row i, in place of its dot products with columns [first, stop) of the block. */
 static inline __attribute__((always_inline)) void
 NAME(row_entries)(const ntk_entry *entry, const ntk_rows *x, ptrdiff_t i, const NAME(workspace) *w,
@@ -126,33 +166,11 @@ NAME(row_entries)(const ntk_entry *entry, const ntk_rows *x, ptrdiff_t i, const 
                   const real stretch)
 {
     const real *row = (const real *)x->values + i * x->row_stride;
-    const vreal a = vreal_set(((const real *)x->inverse_norm)[i]), near = vreal_set((real)entry->near);
-    const vreal zero = vreal_set(0), half = vreal_set((real)0.5), minus_half = vreal_set((real)-0.5);
+    const vreal a = vreal_set(((const real *)x->inverse_norm)[i]);
     const real scale = (real)entry->scale;
     for (ptrdiff_t j = first; j < stop; j += GROUP * LANES) {
-        chords c;
-        vreal nearest = half, kappa[GROUP];
-#pragma GCC unroll 8
-        for (int g = 0; g < GROUP; g++) {
-            const ptrdiff_t column = j + g * LANES;
-            const vreal ab = vreal_mul(a, vreal_load(w->inverse_norm + column));
-            const vreal cosine = vreal_mul(vreal_load(values + column), ab);
-            c.opposite[g] = vreal_less(cosine, zero);
-            c.square[g] = vreal_max(vreal_fma(vreal_abs(cosine), minus_half, half), zero); /* (1 - |cosine|) / 2 */
-            nearest = vreal_min(nearest, c.square[g]);
-        }
-        if (__builtin_expect(vmask_any(vreal_less(nearest, near)), 0))
-            for (int g = 0; g < GROUP; g++) {
-                const ptrdiff_t column = j + g * LANES;
-                const real *packed = w->packed + column / PANEL * PANEL * n_features + column % PANEL;
-                if (vmask_any(vreal_less(c.square[g], near)))
-                    c.square[g] =
-                        NAME(near_square_chord)(entry, row, packed, n_features, a, vreal_load(w->inverse_norm + column),
-                                                c.opposite[g], c.square[g]);
-            }
-#pragma GCC unroll 8
-        for (int g = 0; g < GROUP; g++)
-            c.chord[g] = vreal_sqrt(c.square[g]);
+        const chords c = NAME(row_chords)(entry, row, a, w, n_features, j, values);
+        vreal kappa[GROUP];
         if (n_layers)
             NAME(recursion)(entry, c, (const real *)x->rho + i, (const real *)x->tau + i, x->n_rows, w->rho + j,
                             w->tau + j, w->columns, kappa);
@@ -166,6 +184,44 @@ NAME(row_entries)(const ntk_entry *entry, const ntk_rows *x, ptrdiff_t i, const 
                         vreal_mul(kappa[g], vreal_scale_product(x->scale[i], w->scale + j + g * LANES)));
     }
 }
+
+#if !REAL_IS_FLOAT
+/* Row i's share of the derivatives, from its dot products with columns [first, n_columns) of the block. */
+static void NAME(row_adjoint)(const ntk_entry *entry, const ntk_rows *x, ptrdiff_t i, const ntk_block *block,
+                              const NAME(workspace) *w, ptrdiff_t first, ptrdiff_t n_columns, real *values)
+{
+    const int n_layers = entry->n_layers;
+    const ntk_adjoint *adjoint = block->adjoint;
+    const real *row = x->values, *given = adjoint->weights + i * adjoint->weight_stride + block->column_start;
+    const vreal a = vreal_set(((const real *)x->inverse_norm)[i]);
+    row += i * x->row_stride;
+    for (ptrdiff_t c = first; c < w->columns; c++) {
+        const ptrdiff_t above = block->diagonal ? block->column_start + c - i : 1;
+        if (c >= n_columns)
+            values[c] = 0; /* sums over lanes take in what is beyond the block, which must be finite */
+        w->weight[c] = c >= n_columns || above < 0 ? 0 : block->diagonal && above > 0 ? 2 * given[c] : given[c];
+    }
+    double *row_sums = adjoint->row_sums + (i - block->row_start);
+    const ptrdiff_t n_rows = block->row_stop - block->row_start;
+    for (ptrdiff_t j = first; j < n_columns; j += GROUP * LANES) {
+        const chords c = NAME(row_chords)(entry, row, a, w, block->n_features, j, values);
+        const NAME(pair_parameters) p = {(const real *)x->rho + i, (const real *)x->tau + i, x->n_rows,
+                                         w->rho + j,               w->tau + j,               w->columns};
+        vreal theta[GROUP], weight[GROUP], scale_sum = vreal_set(0);
+        NAME(forward)(entry, c, &p, w->kept, theta);
+        for (int g = 0; g < GROUP; g++) {
+            const ptrdiff_t column = j + g * LANES;
+            weight[g] = vreal_mul(vreal_load(w->weight + column), vreal_scale_product(x->scale[i], w->scale + column));
+            const vreal value = vreal_mul(weight[g], theta[g]);
+            real *cell = w->adjoint + (n_layers + 1) * w->columns + column;
+            vreal_store(cell, vreal_add(vreal_load(cell), value));
+            scale_sum = vreal_add(scale_sum, value);
+        }
+        NAME(backward)(entry, &p, w->kept, weight, w->adjoint + j, row_sums, n_rows);
+        row_sums[(n_layers + 1) * n_rows] += NAME(sum_of_lanes)(scale_sum);
+    }
+}
+#endif
 
 /* One loop for each kind of entry: no branch on the kind inside. */
 static void NAME(entries)(const ntk_entry *entry, const ntk_rows *x, ptrdiff_t i, const NAME(workspace) *w,
@@ -225,6 +281,13 @@ void NAME(ntk_tile)(const ntk_entry *entry, const ntk_rows *x, const ntk_rows *y
     NAME(workspace) w = NAME(lay_out)(scratch, p, n_columns, entry->n_layers);
     real *out = (real *)block->out;
     NAME(pack_columns)(y, block, entry->n_layers, &w);
+#if !REAL_IS_FLOAT
+    const ptrdiff_t n_sums = entry->n_layers + 2, n_rows_of_tile = block->row_stop - block->row_start;
+    if (block->adjoint) {
+        memset(block->adjoint->row_sums, 0, (size_t)(n_sums * n_rows_of_tile) * sizeof(double));
+        memset(w.adjoint, 0, (size_t)(n_sums * w.columns) * sizeof(real));
+    }
+#endif
     for (ptrdiff_t band_start = block->row_start; band_start < block->row_stop; band_start += BAND) {
         const ptrdiff_t band_stop = band_start + BAND < block->row_stop ? band_start + BAND : block->row_stop;
         /* the panels and groups that reach the diagonal, in a symmetric matrix */
@@ -251,6 +314,12 @@ void NAME(ntk_tile)(const ntk_entry *entry, const ntk_rows *x, const ntk_rows *y
                     ptrdiff_t column = block->column_start;
                     if (block->diagonal && row > column)
                         column = row;
+#if !REAL_IS_FLOAT
+                    if (block->adjoint) {
+                        NAME(row_adjoint)(entry, x, row, block, &w, first, n_columns, strip + r * w.columns);
+                        continue;
+                    }
+#endif
                     NAME(entries)(entry, x, row, &w, p, first, n_columns, strip + r * w.columns);
                     if (block->vectors) {
                         if (block->diagonal && row >= block->column_start) /* what is not above the diagonal */
@@ -268,11 +337,18 @@ void NAME(ntk_tile)(const ntk_entry *entry, const ntk_rows *x, const ntk_rows *y
                 }
             }
         }
+        if (block->adjoint)
+            continue;
         if (block->vectors)
             NAME(multiply_band)(block, w.band, w.columns, band_start, band_stop, first);
         else if (block->diagonal)
             NAME(store_mirrored)(block, &w, band_start, band_stop, block->column_start + first);
     }
+#if !REAL_IS_FLOAT
+    for (ptrdiff_t layer = 0; block->adjoint && layer < n_sums; layer++)
+        memcpy(block->adjoint->column_sums + layer * n_columns, w.adjoint + layer * w.columns,
+               (size_t)n_columns * sizeof(double));
+#endif
     store_fence();
 }
 

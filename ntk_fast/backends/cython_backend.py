@@ -8,8 +8,16 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from ntk_fast.backends._tile import Functions, TileFiller, TileMultiplier
-from ntk_fast.backends.base import FillTile, GramTask, MultiplyTile, ProductTask, TileTask
+from ntk_fast.backends._tile import Functions, TileDifferentiator, TileFiller, TileMultiplier
+from ntk_fast.backends.base import (
+    AdjointTask,
+    DifferentiateTile,
+    FillTile,
+    GramTask,
+    MultiplyTile,
+    ProductTask,
+    TileTask,
+)
 
 ISA_VARIABLE = "NTK_FAST_ISA"
 
@@ -85,3 +93,6 @@ class CythonBackend:
 
     def multiply_tile(self, task: ProductTask) -> MultiplyTile:
         return TileMultiplier(self._functions(task.dtype), task, self._scratch(task))
+
+    def differentiate_tile(self, task: AdjointTask) -> DifferentiateTile:
+        return TileDifferentiator(self._functions(task.dtype), task, self._scratch(task))
