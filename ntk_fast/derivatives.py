@@ -23,14 +23,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ntk_fast.adjoint import row_adjoints
 from ntk_fast.backends.base import FillTile, Tile
-from ntk_fast.backends.numpy_backend import NumpyBackend, tile_chords
+from ntk_fast.backends.numpy_backend import NumpyBackend
+from ntk_fast.backends.numpy_chords import tile_chords
 from ntk_fast.compensated import Reals
 from ntk_fast.duals import PiecewiseLinear, complement, slope_complement
 from ntk_fast.gram import check_both, prepare
 from ntk_fast.kernels import NNGP, NTK, Kernel
 from ntk_fast.recursion import Recursion
-from ntk_fast.rows import Rows
+from ntk_fast.rows import Rows, prepare_rows
 from ntk_fast.threads import choose_n_threads, single_threaded_blas
 from ntk_fast.tiling import Progress, make_tiles, run_tiles
 
@@ -235,18 +237,21 @@ def contracted_derivatives(
     parameters: VarianceParameters,
     X: ArrayLike,
     weights: Reals,
+    Y: ArrayLike | None = None,
     *,
     n_threads: int | None = None,
     progress: Progress | None = None,
 ) -> Reals:
-    """Return ``sum(weights * derivative)`` over the Gram matrix of `X`, for each parameter, storing no derivative.
+    """Return ``sum(weights * derivative)`` over a Gram matrix, for each parameter, storing no derivative.
 
     Parameters
     ----------
     parameters : VarianceParameters
     X : array-like of shape (n, n_features)
-    weights : ndarray of shape (n, n)
-        Symmetric.
+    weights : ndarray of shape (n, n) or (n, m)
+        Symmetric without `Y`.
+    Y : array-like of shape (m, n_features), optional
+        None: the rows of `X`.
     n_threads, progress
         As in :func:`ntk_fast.gram`.
 
@@ -256,19 +261,50 @@ def contracted_derivatives(
     """
     kernel, directions = parameters.kernel, parameters.directions
     if kernel.recursion.is_homogeneous:
-        total = np.vdot(weights, kernel(X, dtype=np.float64, n_threads=n_threads, progress=progress))
+        total = np.vdot(weights, kernel(X, Y, dtype=np.float64, n_threads=n_threads, progress=progress))
         return directions.sum(axis=1) * total
-    sums: dict[Tile, Reals] = {}
+    x, y = check_both(X, Y, np.float64)
+    of_x, of_y = row_adjoints(kernel.recursion, x, y, weights, n_threads=n_threads, progress=progress)
+    if y is None:
+        return _along(kernel.recursion, x, directions, of_x + of_y)
+    return _along(kernel.recursion, x, directions, of_x) + _along(kernel.recursion, y, directions, of_y)
 
-    def add(tile: Tile, values: Reals, symmetric: bool) -> None:
-        part = weights[tile.row_start : tile.row_stop, tile.column_start : tile.column_stop]
-        if symmetric:  # an entry above the diagonal stands for its mirror image too
-            part = part * (1.0 + np.sign(_offsets(tile)))
-        sums[tile] = np.einsum("pij,ij->p", values, part)
 
+def _along(recursion: Recursion, values: Reals, directions: Reals, adjoints: Reals) -> Reals:
+    """Return the derivative in each direction, from those with respect to what the kernel knows of each row."""
+    rows = prepare_rows(values, "X", recursion, None, NumpyBackend())
+    derivatives = _RowDerivatives.of(rows, directions)
+    by_angles = np.tensordot(derivatives.turn, adjoints[:-1], axes=2)
+    return by_angles + derivatives.log_scale @ adjoints[-1]
+
+
+def contracted_diagonal_derivatives(parameters: VarianceParameters, X: ArrayLike, weights: Reals) -> Reals:
+    """Return ``sum(weights * derivative)`` over the diagonal of the Gram matrix of `X`, for each parameter.
+
+    Parameters
+    ----------
+    parameters : VarianceParameters
+    X : array-like of shape (n, n_features)
+    weights : ndarray of shape (n,)
+
+    Returns
+    -------
+    ndarray of shape (n_parameters,)
+    """
+    kernel, directions = parameters.kernel, parameters.directions
     x, _ = check_both(X, None, np.float64)
-    tiles = _run(kernel, directions, x, None, add, n_threads, progress)
-    return sum((sums[tile] for tile in tiles), np.zeros(len(directions)))
+    if kernel.recursion.is_homogeneous:
+        return directions.sum(axis=1) * np.vdot(weights, kernel.diag(x))
+    rows = prepare_rows(x, "X", kernel.recursion, None, NumpyBackend())
+    derivatives = _RowDerivatives.of(rows, directions)
+    theta, theta_dot = np.zeros(len(rows)), np.zeros((len(directions), len(rows)))
+    if kernel.recursion.has_tangent:
+        for rho, tau, turn in zip(rows.rho, rows.tau, derivatives.turn.transpose(1, 0, 2), strict=True):
+            theta_dot = rho**2 * theta_dot - 2 * rho * tau * turn * theta
+            theta = rho**2 * theta + 1
+    else:
+        theta += 1
+    return (rows.scale**2 * (2 * derivatives.log_scale * theta + theta_dot)) @ weights
 
 
 def _offsets(tile: Tile) -> NDArray[np.intp]:

@@ -12,7 +12,7 @@ layer by layer. Both are an `Entry`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -128,12 +128,23 @@ def _powers(coefficients: Reals, n_terms: int, dtype: np.dtype) -> NDArray[np.fl
     return table
 
 
-@lru_cache(maxsize=256)
+def _without_variances(recursion: Recursion) -> Recursion:
+    """What tables depend on: of the variances, only whether there is a bias. A fit tries hundreds of them."""
+    n_layers = recursion.depth + 1
+    bias = 0.0 if recursion.is_homogeneous else 1.0
+    return replace(recursion, weight_variances=(1.0,) * n_layers, bias_variances=(bias,) * n_layers)
+
+
 def near_thresholds(recursion: Recursion, dtype: np.dtype) -> tuple[float, float]:
     """Squared chords below which the cosine's, and the plain chord's, own rounding errors would show in an entry.
 
     Taken from the profile without biases: a bias only makes the kernel less steep.
     """
+    return _near_thresholds(_without_variances(recursion), dtype)
+
+
+@lru_cache(maxsize=256)
+def _near_thresholds(recursion: Recursion, dtype: np.dtype) -> tuple[float, float]:
     accuracy = ACCURACY[dtype]
     profile = homogeneous_profile(recursion)
     budget = accuracy.entry * (max(1.0, np.log2(recursion.depth)) if dtype == np.float64 else 1.0)
@@ -150,13 +161,17 @@ def near_thresholds(recursion: Recursion, dtype: np.dtype) -> tuple[float, float
     return near, min(near, max(near_exact, floor))
 
 
-@lru_cache(maxsize=256)
 def compile_entry(recursion: Recursion, pieces: int, dtype: np.dtype) -> Entry:
     """Compile a recursion for `pieces` table columns (half of them for cosine >= 0) and a dtype.
 
     Without bias the whole profile is compiled if polynomials of reasonable degree can hold it; with bias, or where the
     profile has structure at too many scales (arc-cosine orders 0 and 2, deep), one layer is.
     """
+    return _compile_entry(_without_variances(recursion), pieces, dtype)
+
+
+@lru_cache(maxsize=256)
+def _compile_entry(recursion: Recursion, pieces: int, dtype: np.dtype) -> Entry:
     accuracy = ACCURACY[dtype]
     half = pieces // 2
     profile = homogeneous_profile(recursion)

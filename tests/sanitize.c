@@ -225,6 +225,39 @@ static void check_product(const ntk_functions *f, const ntk_entry *entry, const 
     free(column_sums.memory);
 }
 
+static void check_adjoint(const ntk_functions *f, const ntk_entry *entry, const row_set *x, const row_set *y,
+                          ntk_block block, void *scratch, ptrdiff_t n, ptrdiff_t m)
+{
+    const ptrdiff_t n_sums = entry->n_layers + 2, weight_stride = m + pick(3);
+    const ptrdiff_t n_row_sums = n_sums * (block.row_stop - block.row_start);
+    const ptrdiff_t n_column_sums = n_sums * (block.column_stop - block.column_start);
+    double *weights = allocate((size_t)((n - 1) * weight_stride + m) * sizeof(double));
+    double *row_sums = allocate((size_t)n_row_sums * sizeof(double));
+    double *column_sums = allocate((size_t)n_column_sums * sizeof(double));
+    for (ptrdiff_t i = 0; i < (n - 1) * weight_stride + m; i++)
+        weights[i] = (double)pick(5);
+    for (ptrdiff_t i = 0; i < n_row_sums; i++)
+        row_sums[i] = NAN;
+    for (ptrdiff_t i = 0; i < n_column_sums; i++)
+        column_sums[i] = NAN;
+    const ntk_adjoint adjoint = {weights, row_sums, column_sums, weight_stride};
+    block.adjoint = &adjoint;
+    f->tile(entry, &x->rows, &y->rows, &block, scratch);
+    double rows = 0, columns = 0; /* the logarithm of the scale is one of the row and one of the column */
+    for (ptrdiff_t i = 0; i < n_row_sums; i++) {
+        expect(isfinite(row_sums[i]), "not finite", f, &block);
+        rows += i >= n_row_sums - n_row_sums / n_sums ? row_sums[i] : 0;
+    }
+    for (ptrdiff_t i = 0; i < n_column_sums; i++) {
+        expect(isfinite(column_sums[i]), "not finite", f, &block);
+        columns += i >= n_column_sums - n_column_sums / n_sums ? column_sums[i] : 0;
+    }
+    expect(fabs(rows - columns) <= 1e-9 * (1 + fabs(rows)), "rows and columns differ", f, &block);
+    free(weights);
+    free(row_sums);
+    free(column_sums);
+}
+
 static void check_square_norms(const ntk_functions *f, const row_set *x, ptrdiff_t n, ptrdiff_t p)
 {
     double *squares = allocate((size_t)n * sizeof(double));
@@ -274,7 +307,9 @@ static void run(const ntk_functions *f)
         block.column_stop = m < block.column_start + most_columns ? m : block.column_start + most_columns;
     if (!symmetric || block.column_stop > block.row_start) {
         void *scratch = allocate(f->scratch_bytes(p, block.column_stop - block.column_start, n_layers));
-        if (pick(3))
+        if (n_layers && !is_float && !pick(3))
+            check_adjoint(f, &entry, &x, &y, block, scratch, n, m);
+        else if (pick(3))
             check_matrix(f, &entry, &x, &y, block, scratch, n, m);
         else
             check_product(f, &entry, &x, &y, block, scratch, m);

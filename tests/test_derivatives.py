@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 import ntk_fast as ntk
-from ntk_fast.derivatives import VarianceParameters, contracted_derivatives, gram_derivatives
+from ntk_fast.derivatives import (
+    VarianceParameters,
+    contracted_derivatives,
+    contracted_diagonal_derivatives,
+    gram_derivatives,
+)
+from ntk_fast.engines import available_engines
 
 BIASED = {
     "ntk-1": ntk.NTK(1, bias_variance=0.3),
@@ -74,6 +80,32 @@ def test_symmetric_rectangular_and_contracted_agree(rows):
     np.testing.assert_allclose(sums[0], (weights * symmetric).sum(axis=(1, 2)), rtol=1e-10)
     assert (sums[0] == sums[1]).all()
     assert (sums[0] == sums[2]).all()
+
+
+@pytest.mark.parametrize("engine", available_engines(), ids=str)
+@pytest.mark.parametrize("prior", BIASED.values(), ids=BIASED.keys())
+def test_every_engine_sums_the_same_derivatives(prior, engine, rows, monkeypatch):
+    monkeypatch.setenv("NTK_FAST_BACKEND", engine.backend)
+    monkeypatch.setenv("NTK_FAST_ISA", engine.instruction_set or "")
+    generator = np.random.default_rng(3)
+    for n in np.geomspace(1, 300, 5).astype(int):
+        X = np.vstack([rows[:n], 10.0 ** generator.uniform(-6, 6, (n, 1)) * generator.standard_normal((n, 4))])
+        parameters = VarianceParameters(prior, per_layer=True)
+        derivatives = gram_derivatives(parameters, X)
+        weights = generator.standard_normal((len(X), len(X)))
+        weights += weights.T
+        # scale and angle move against each other: what is left is right to a rounding error of the matrix itself
+        allowed = 1e-14 * np.abs(weights * derivatives).sum(axis=(1, 2)) + 1e-15 * np.abs(weights * prior(X)).sum()
+        error = contracted_derivatives(parameters, X, weights) - (weights * derivatives).sum(axis=(1, 2))
+        assert (np.abs(error) <= allowed).all(), (n, error / allowed)
+        some = slice(0, len(X) // 2)
+        error = contracted_derivatives(parameters, X, weights[:, some], X[some])
+        error -= (weights * derivatives)[:, :, some].sum(axis=(1, 2))
+        assert (np.abs(error) <= allowed).all(), (n, error / allowed)
+        diagonals = np.diagonal(derivatives, axis1=1, axis2=2)
+        error = contracted_diagonal_derivatives(parameters, X, weights[0]) - diagonals @ weights[0]
+        allowed = 1e-14 * np.abs(diagonals) @ np.abs(weights[0]) + 1e-15 * prior.diag(X) @ np.abs(weights[0])
+        assert (np.abs(error) <= allowed).all(), (n, error / allowed)
 
 
 def test_parameters_and_kernels_correspond():

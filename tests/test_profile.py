@@ -87,3 +87,5 @@ def test_equal_kernels_share_their_tables():
     first, second = ntk.NTK(7), ntk.NTK(7, weight_variance=[1.0] * 8)
     dtype = np.dtype(np.float64)
     assert compile_entry(first.recursion, 8, dtype) is compile_entry(second.recursion, 8, dtype)
+    first, second = ntk.NTK(7, bias_variance=0.1), ntk.NTK(7, weight_variance=2.0, bias_variance=[0.3] * 8)
+    assert compile_entry(first.recursion, 8, dtype) is compile_entry(second.recursion, 8, dtype)

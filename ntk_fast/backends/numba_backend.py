@@ -12,7 +12,16 @@ import numpy as np
 from numba import typeof
 from numpy.typing import NDArray
 
-from ntk_fast.backends.base import FillTile, GramTask, MultiplyTile, ProductTask, Tile, TileTask
+from ntk_fast.backends.base import (
+    AdjointTask,
+    DifferentiateTile,
+    FillTile,
+    GramTask,
+    MultiplyTile,
+    ProductTask,
+    Tile,
+    TileTask,
+)
 from ntk_fast.backends.numba_arguments import (
     FEATURE_BLOCK,
     EntryArguments,
@@ -31,6 +40,7 @@ from ntk_fast.backends.numba_arguments import (
 from ntk_fast.backends.numba_entry import pieces_of
 from ntk_fast.backends.numba_kernels import PANEL_BYTES
 from ntk_fast.backends.numba_tile import compute_tile, square_norms
+from ntk_fast.backends.numpy_adjoint import differentiate_in_numpy
 
 #: Of packed columns, a block of features: they and a band share 1 MB of second-level cache.
 PACKED_BYTES = 384 << 10
@@ -94,3 +104,6 @@ class NumbaBackend:
             compute_tile(entry, x, y, block_to_multiply(task, tile), products, scratch)
 
         return multiply
+
+    def differentiate_tile(self, task: AdjointTask) -> DifferentiateTile:
+        return differentiate_in_numpy(task)
