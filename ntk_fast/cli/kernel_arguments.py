@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from ntk_fast.activations import ACTIVATIONS, leaky_relu
 from ntk_fast.kernels import NNGP, NTK, ArcCosine, Kernel
+from ntk_fast.layers.names import ACTIVATIONS
+from ntk_fast.layers.relu import LeakyRelu
 
 NETWORKS = {"ntk": NTK, "nngp": NNGP}
 
@@ -33,7 +34,7 @@ def kernel_from(arguments: argparse.Namespace) -> Kernel:
     if arguments.slope is not None:
         if arguments.activation != "leaky_relu":
             raise ValueError("--slope applies to --activation leaky_relu only.")
-        given["activation"] = leaky_relu(arguments.slope)
+        given["activation"] = LeakyRelu(arguments.slope)
     if arguments.kernel == "arccos":
         if given:
             raise ValueError(f"--{next(iter(given)).replace('_', '-')} does not apply to --kernel arccos.")

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from dataclasses import fields
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from ntk_fast.activations import Activation
 from ntk_fast.estimators.scaling import ColumnScaling, TargetScaling
 from ntk_fast.kernels import NNGP, NTK, ArcCosine, Kernel
+from ntk_fast.layers.json_text import from_record, to_record
+from ntk_fast.layers.layer import Layer
+from ntk_fast.layers.relu import Abs, LeakyRelu, Relu
 from ntk_fast.model_file import read_model_file, write_model_file
 from ntk_fast.version import __version__
 
@@ -41,11 +42,11 @@ def _encode(value: Any, name: str, arrays: Arrays) -> Any:
     if isinstance(value, tuple | list):
         items = [_encode(item, f"{name}.{index}", arrays) for index, item in enumerate(value)]
         return {"tuple" if isinstance(value, tuple) else "list": items}
-    if isinstance(value, Activation):
-        return {"activation": [value.name, value.slope]}
+    if isinstance(value, Layer):
+        return {"network": to_record(value)}
     for kind, known in (("kernel", KERNELS), ("scaling", SCALINGS)):
         if type(value) in known.values():
-            parameters = {field.name: getattr(value, field.name) for field in fields(value)}
+            parameters = value.get_params() if kind == "kernel" else vars(value)
             encoded = {key: _encode(parameter, f"{name}.{key}", arrays) for key, parameter in parameters.items()}
             return {kind: [type(value).__name__, encoded]}
     raise TypeError(f"{name} must be a number, a string, an array or a kernel to be saved; got {value!r}.")
@@ -59,8 +60,11 @@ def _decode(value: Any, arrays: Arrays) -> Any:
         return arrays[contents]
     if kind == "strings":
         return arrays[contents].astype(object)
-    if kind == "activation":
-        return Activation(*contents)
+    if kind == "network":
+        return from_record(contents)
+    if kind == "activation":  # as version 0.1 had them: a name and a slope
+        name, slope = contents
+        return {"relu": Relu(), "abs": Abs()}.get(name, LeakyRelu(slope))
     if kind in ("kernel", "scaling"):
         known = KERNELS if kind == "kernel" else SCALINGS
         name, parameters = contents

@@ -8,7 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ntk_fast.activations import ACTIVATIONS, Activation, activation_of
+from ntk_fast.layers.names import activation_named
+from ntk_fast.layers.relu import PiecewiseLinear
 from ntk_fast.validation import check_positive
 
 Reals = NDArray[np.float64]
@@ -39,22 +40,22 @@ class Unit(Protocol):
 class Hinge:
     """An activation of the infinite kernels: linear on either side of zero; its slope at zero is that for z < 0."""
 
-    activation: Activation
+    activation: PiecewiseLinear
     curvature: None = None
 
     @property
     def lipschitz(self) -> float:
-        return max(1.0, abs(self.activation.slope))
+        return max(1.0, abs(self.activation.negative_slope))
 
     def value(self, z: Reals, out: Reals | None = None) -> Reals:
-        slope = self.activation.slope
+        slope = self.activation.negative_slope
         if slope == 0:
             return np.maximum(z, 0.0, out=out)
         return (np.maximum if slope <= 1 else np.minimum)(z, slope * z, out=out)
 
     def slope(self, z: Reals) -> NDArray[Any]:
         positive = z > 0
-        slope = self.activation.slope
+        slope = self.activation.negative_slope
         return positive if slope == 0 else positive * (1.0 - slope) + slope
 
     def __repr__(self) -> str:
@@ -136,14 +137,11 @@ def softplus(t: float) -> Softplus:
     return Softplus(number)
 
 
-def unit_of(activation: str | Activation | Unit) -> Unit:
+def unit_of(activation: str | PiecewiseLinear | Unit) -> Unit:
     """Return the unit of an activation: a name or activation that the kernels take, or a unit as it is."""
     if isinstance(activation, (Hinge, Softplus, Step)):
         return activation
-    if isinstance(activation, Activation) or (isinstance(activation, str) and activation in ACTIVATIONS):
-        return Hinge(activation_of(activation))
-    known = ", ".join(repr(name) for name in ACTIVATIONS)
-    came = repr(activation) if isinstance(activation, str) else f"a {type(activation).__name__}"
-    raise (ValueError if isinstance(activation, str) else TypeError)(
-        f"activation must be one of {known}, ntk_fast.leaky_relu(slope) or ntk_fast.finite.softplus(t); got {came}."
-    )
+    named = activation_named(activation)
+    if not isinstance(named, PiecewiseLinear):
+        raise ValueError(f"activation must be of ReLU type, or ntk_fast.finite.softplus(t); got {activation!r}.")
+    return Hinge(named)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ntk_fast.activations import activation_of
+from ntk_fast.layers.names import activation_named
 from ntk_fast.finite.activations import Reals
 from ntk_fast.finite.network import Network
 from ntk_fast.kernels import NNGP, NTK
@@ -109,7 +109,7 @@ def kernel_convergence(
     for place, width in enumerate(checked):
         for trial in range(n_networks):
             network = Network.initialize(
-                n_features, width, kernel.depth, activation_of(kernel.activation), generator, antisymmetric
+                n_features, width, kernel.depth, activation_named(kernel.activation), generator, antisymmetric
             )
             empirical = network.empirical_ntk if isinstance(kernel, NTK) else network.empirical_nngp
             deviations[place, trial] = np.linalg.norm(empirical(X, n_threads=n_threads) - limit) / size

@@ -19,7 +19,7 @@ from ntk_fast.tiling import Progress
 from ntk_fast.validation import check_rng, check_rows, check_whole_number
 
 if TYPE_CHECKING:
-    from ntk_fast.activations import Activation
+    from ntk_fast.layers.activation import ActivationLayer
     from ntk_fast.finite.activations import Unit
     from ntk_fast.finite.propagation import Propagation, Weights
 
@@ -85,7 +85,7 @@ def average_kernel(
     n_networks: int,
     width: int,
     depth: int = 1,
-    activation: str | Activation | Unit = "relu",
+    activation: str | ActivationLayer | Unit = "relu",
     rng: np.random.Generator | int | None = None,
     n_threads: int | None = None,
     progress: Progress | None = None,

@@ -9,7 +9,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ntk_fast.activations import Activation, activation_of
+from ntk_fast.layers.activation import ActivationLayer
+from ntk_fast.layers.names import name_of
 from ntk_fast.finite.activations import Hinge, Reals, Unit, unit_of
 from ntk_fast.finite.empirical import GramFunction, hidden_gram, tangent_gram
 from ntk_fast.finite.linearization import Linearization
@@ -65,7 +66,7 @@ class Network:
     n_features: int
     width: int
     depth: int = 1
-    activation: str | Activation | Unit = "relu"
+    activation: str | ActivationLayer | Unit = "relu"
 
     def __post_init__(self) -> None:
         for name in ("n_features", "width", "depth"):
@@ -81,7 +82,7 @@ class Network:
         n_features: int,
         width: int,
         depth: int = 1,
-        activation: str | Activation | Unit = "relu",
+        activation: str | ActivationLayer | Unit = "relu",
         rng: np.random.Generator | int | None = None,
         antisymmetric: bool = False,
     ) -> Network:
@@ -363,10 +364,8 @@ class Network:
         )
 
 
-def _named(unit: Unit) -> str | Activation | Unit:
+def _named(unit: Unit) -> str | ActivationLayer | Unit:
     """Return an activation as the kernels write it: by name where a name says all."""
     if not isinstance(unit, Hinge):
         return unit
-    activation = unit.activation
-    by_name = activation.name != "leaky_relu" and activation == activation_of(activation.name)
-    return activation.name if by_name else activation
+    return name_of(unit.activation)
