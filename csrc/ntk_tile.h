@@ -41,15 +41,13 @@ typedef struct {
     ntk_table value, derivative;
 } ntk_map;
 
-#define NTK_MOST_SOURCES 8
-
 /* One step: see program.h. Planes n_parameters and n_parameters + 1 hold ones and zeros. */
 typedef struct {
     int destination;
     int map; /* -1: none */
     int n_sources;
-    int sources[NTK_MOST_SOURCES], shares[NTK_MOST_SOURCES]; /* registers, planes */
-    int bias;                                                /* plane */
+    const int *sources, *shares; /* registers, planes */
+    int bias;                    /* plane */
     int adds_own, is_product;
 } ntk_instruction;
 

@@ -22,8 +22,6 @@ cdef extern from "ntk_tile.h" nogil:
         NTK_SINE
         NTK_GAUSSIAN
         NTK_POLYNOMIAL
-        NTK_CONSTANTS
-        NTK_MOST_SOURCES
 
     ctypedef struct ntk_map:
         int kind
@@ -39,8 +37,8 @@ cdef extern from "ntk_tile.h" nogil:
         int destination
         int map
         int n_sources
-        int sources[8]
-        int shares[8]
+        const int *sources
+        const int *shares
         int bias
         int adds_own
         int is_product
@@ -153,17 +151,22 @@ cdef class CompiledProgram:
     cdef ntk_program program
     cdef ntk_instruction *instructions
     cdef ntk_map *maps
+    cdef int *numbers
     cdef object kept
 
     def __cinit__(self, program):
         cdef int k
+        cdef int *free_numbers
         self.kept = program
         self.instructions = <ntk_instruction *>calloc(max(1, len(program.instructions)), sizeof(ntk_instruction))
         self.maps = <ntk_map *>calloc(max(1, len(program.maps)), sizeof(ntk_map))
-        if self.instructions is NULL or self.maps is NULL:
+        n_sources = sum(len(instruction.sources) for instruction in program.instructions)
+        self.numbers = <int *>calloc(max(1, 2 * n_sources), sizeof(int))
+        if self.instructions is NULL or self.maps is NULL or self.numbers is NULL:
             raise MemoryError
+        free_numbers = self.numbers
         for k, instruction in enumerate(program.instructions):
-            fill_instruction(&self.instructions[k], instruction, program.n_parameters)
+            free_numbers = fill_instruction(&self.instructions[k], instruction, program.n_parameters, free_numbers)
         for k, pair_map in enumerate(program.maps):
             fill_map(&self.maps[k], pair_map)
         self.program.n_instructions = len(program.instructions)
@@ -181,25 +184,30 @@ cdef class CompiledProgram:
     def __dealloc__(self):
         free(self.instructions)
         free(self.maps)
+        free(self.numbers)
 
     def scratch_bytes(self, Functions functions, ptrdiff_t n_features, ptrdiff_t block_columns):
         return functions.functions.scratch_bytes(&self.program, n_features, block_columns)
 
 
-cdef fill_instruction(ntk_instruction *result, instruction, int n_parameters):
-    cdef int k
+cdef int *fill_instruction(ntk_instruction *result, instruction, int n_parameters, int *numbers) except NULL:
+    """Return what is left of the numbers."""
+    cdef int k, n_sources = len(instruction.sources)
     result.destination = instruction.destination
     result.map = instruction.map
-    result.n_sources = len(instruction.sources)
-    for k in range(result.n_sources):
-        result.sources[k] = instruction.sources[k]
-        result.shares[k] = n_parameters  # the plane of ones, unless it says otherwise
+    result.n_sources = n_sources
+    result.sources = numbers
+    result.shares = numbers + n_sources
+    for k in range(n_sources):
+        numbers[k] = instruction.sources[k]
+        numbers[n_sources + k] = n_parameters  # the plane of ones, unless it says otherwise
     for k in range(len(instruction.shares)):
         if instruction.shares[k] >= 0:
-            result.shares[k] = instruction.shares[k]
+            numbers[n_sources + k] = instruction.shares[k]
     result.bias = instruction.bias if instruction.bias >= 0 else n_parameters + 1  # the plane of zeros
     result.adds_own = instruction.adds_own
     result.is_product = instruction.is_product
+    return numbers + 2 * n_sources
 
 
 cdef fill_map(ntk_map *result, pair_map):
