@@ -1,49 +1,46 @@
-"""Derivatives of Gram matrices with respect to the logarithms of the variances, for fitting them.
+"""Derivatives of Gram matrices with respect to a network's variances: what fitting these to data needs.
 
-Each layer of `recursion` is differentiated, relative to sqrt(q q'). D is the derivative in one direction of
-(log v_0, ..., log v_L, log b_0, ..., log b_L), a row's (rho, tau) are (cos t, sin t), and slope is the dual's kappa':
-
-    D log q_l = rho^2 (D log v_l + D log q_{l-1}) + tau^2 D log b_l
-    D t       = rho tau (D log b_l - D log v_l - D log q_{l-1}) / 2
-    delta_l   = rho_x rho_y (1 - kappa) + 1 - cos(t_x - t_y)
-    D delta_l = D(rho_x rho_y) (1 - kappa) + rho_x rho_y slope D delta_{l-1} + sin(t_x - t_y) (D t_x - D t_y)
-    D theta_l = D(rho_x rho_y slope) theta_{l-1} + rho_x rho_y slope D theta_{l-1} - D delta_l
-    D slope   = (slope's derivative with respect to the angle) D delta_{l-1} / sin(angle)
-
-Every term keeps its relative accuracy where rows are nearly parallel. Without bias, entries are proportional to the
-product of the weight variances, and there is nothing to differentiate.
+A program is differentiated in forward mode, tile by tile, in NumPy (`lower.differentiate`); its rows know how what it
+takes of them moves (`lower.row_derivatives`). Kernels without bias whose activations are homogeneous are proportional
+to each weight variance, and need none of this.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ntk_fast.adjoint import row_adjoints
 from ntk_fast.backends.base import FillTile, Tile
 from ntk_fast.backends.numpy_backend import NumpyBackend
 from ntk_fast.backends.numpy_chords import tile_chords
 from ntk_fast.compensated import Reals
-from ntk_fast.duals import PiecewiseLinear, complement, slope_complement
 from ntk_fast.gram import check_both, prepare
 from ntk_fast.kernels import NNGP, NTK, Kernel
-from ntk_fast.recursion import Recursion
-from ntk_fast.rows import Rows, prepare_rows
+from ntk_fast.layers.dense import with_variances
+from ntk_fast.lower.compile import RowParameters, row_tolerance
+from ntk_fast.lower.differentiate import MovedRows, differentiate
+from ntk_fast.lower.pair_state import pair_of_chord
+from ntk_fast.lower.plan import plan_of, variances_of
+from ntk_fast.lower.row_derivatives import STEP, WEIGHTS, LogWeights, row_derivatives
+from ntk_fast.rows import Rows, measure
 from ntk_fast.threads import choose_n_threads, single_threaded_blas
 from ntk_fast.tiling import Progress, make_tiles, run_tiles
 
 VARIANCES = ("weight_variance", "bias_variance")
 #: Rows and columns of a tile: some twenty such arrays stay in a 2 MB cache.
 BLOCK_ROWS, BLOCK_COLUMNS = 64, 128
+#: By how much a logarithm is moved to see what it does to a plan, whose weights are polynomials in it, exactly.
+NUDGE = 2.0**-20
 
 
 @dataclass(frozen=True)
 class VarianceParameters:
-    """The variances of a kernel as a vector of logarithms, theta, and back.
+    """The variances of a kernel's network as a vector of logarithms, theta, and back.
 
     A variance of zero stays zero: it is no parameter. An :class:`ArcCosine` kernel has none.
 
@@ -53,7 +50,7 @@ class VarianceParameters:
         Where theta starts from.
     per_layer : bool
         False: one parameter for all weight variances and one for all bias variances, each the geometric mean of those
-        that are not zero; moving it multiplies them all. True: one parameter per layer.
+        that are not zero; moving it multiplies them all. True: one parameter per Dense.
     fitted : sequence of {"weight_variance", "bias_variance"}
         Which variances are parameters.
 
@@ -72,16 +69,18 @@ class VarianceParameters:
     per_layer: bool
     fitted: tuple[str, ...] = VARIANCES
 
-    def _layers(self, name: str) -> tuple[float, ...]:
-        recursion = self.kernel.recursion
-        return recursion.weight_variances if name == "weight_variance" else recursion.bias_variances
+    @cached_property
+    def _variances(self) -> dict[str, tuple[float, ...]]:
+        """Of each Dense."""
+        weights, biases = zip(*variances_of(self.kernel.network), strict=True)
+        return {"weight_variance": tuple(map(float, weights)), "bias_variance": tuple(map(float, biases))}
 
-    @property
+    @cached_property
     def groups(self) -> list[tuple[str, NDArray[np.intp]]]:
         """Each parameter's variance, and the layers that share it."""
         result = []
         for name in self.fitted if isinstance(self.kernel, NTK | NNGP) else ():
-            layers = np.flatnonzero(self._layers(name))
+            layers = np.flatnonzero(self._variances[name])
             if len(layers):
                 result += [(name, part) for part in (np.split(layers, len(layers)) if self.per_layer else [layers])]
         return result
@@ -96,94 +95,87 @@ class VarianceParameters:
     @property
     def theta(self) -> Reals:
         """The logarithms, (n_parameters,)."""
-        return np.array([np.log(np.take(self._layers(name), layers)).mean() for name, layers in self.groups])
+        return np.array([np.log(np.take(self._variances[name], layers)).mean() for name, layers in self.groups])
 
-    @property
-    def directions(self) -> Reals:
-        """For each parameter, what it does to (log v_0, ..., log v_L, log b_0, ..., log b_L)."""
-        n_layers = self.kernel.recursion.depth + 1
-        result = np.zeros((len(self.groups), 2 * n_layers))
-        for row, (name, layers) in zip(result, self.groups, strict=True):
-            row[layers + n_layers * VARIANCES.index(name)] = 1.0
-        return result
+    def at(self, theta: ArrayLike) -> VarianceParameters:
+        """Return the same parameters of the kernel with these logarithms."""
+        return replace(self, kernel=self.kernel_at(theta))
 
     def kernel_at(self, theta: ArrayLike) -> Kernel:
         """Return the kernel with these logarithms."""
-        changes: dict[str, Any] = {name: np.array(self._layers(name)) for name in VARIANCES}
+        changes: dict[str, Any] = {name: np.array(self._variances[name]) for name in VARIANCES}
         for (name, layers), old, new in zip(self.groups, self.theta, np.asarray(theta), strict=True):
             changes[name][layers] *= np.exp(new - old)
         if not self.groups:
             return self.kernel
-        return replace(self.kernel, **{name: tuple(values.tolist()) for name, values in changes.items()})  # type: ignore[type-var]
+        plain = {name: tuple(values.tolist()) for name, values in changes.items()}
+        if self.kernel.depth is None:  # type: ignore[attr-defined]
+            return type(self.kernel)(network=with_variances(self.kernel.network, *plain.values()))  # type: ignore[call-arg]
+        return type(self.kernel)(self.kernel.depth, self.kernel.activation, *plain.values())  # type: ignore[attr-defined,call-arg]
+
+    @cached_property
+    def directions(self) -> list[LogWeights]:
+        """What each parameter does to the weights of the plan's mixes."""
+        result = []
+        for name, layers in self.groups:
+            plans = []
+            for sign in (-1, 1):
+                moved = {key: np.array(values) for key, values in self._variances.items()}
+                moved[name][layers] *= 1 + sign * NUDGE
+                network = with_variances(self.kernel.network, *(values.tolist() for values in moved.values()))
+                plans.append(plan_of.__wrapped__(network))
+            result.append(LogWeights.between(self.kernel.plan, *plans, NUDGE))
+        return result
+
+    @cached_property
+    def powers(self) -> Reals | None:
+        """The power of each parameter that the kernel is proportional to; None where it is more than a product."""
+        if any(bias for _, bias in variances_of(self.kernel.network)):
+            return None
+        unit = RowParameters(self.kernel.plan, measure(np.ones((1, 1)), "X", self.kernel.plan, NumpyBackend()).square_norm)
+        if unit.instructions.planes or any(
+            slot.step.activation.homogeneity is None for slot in unit.instructions.maps
+        ):
+            return None
+        return 2 * row_derivatives(self.kernel.plan, unit, self.directions).log_scale[:, 0]
 
 
-@dataclass(frozen=True, eq=False)
-class _RowDerivatives:
-    """Of each row, in each direction: of the angle t of every layer, and of log sqrt(q) of the last."""
+def _moved(parameters: VarianceParameters, rows: Rows, values: Reals, name: str) -> tuple[MovedRows, Reals]:
+    """Return how rows move, and the derivatives of the logarithms of their scales."""
+    plan = parameters.kernel.plan
+    own = RowParameters(plan, measure(values, name, plan, NumpyBackend()).square_norm)
+    derivatives = row_derivatives(plan, own, parameters.directions)
+    tolerance = row_tolerance(np.dtype(np.float64))
+    shifted: list[dict[int, Reals] | None] = []
+    placed = own.placed(np.dtype(np.float64))
+    for index, slot in enumerate(own.instructions.maps):
+        activation = slot.step.activation
+        if activation.homogeneity is not None:
+            shifted.append(None)
+            continue
+        variance, count = own.variance(index), placed.maps[index].count
+        several = {}
+        for k in WEIGHTS:
+            moved = activation.row_parameters(variance * np.exp(k * STEP), tolerance)[:count]
+            several[k] = np.concatenate([moved, np.zeros((count - len(moved), len(variance)))])
+        shifted.append(several)
+    moved_rows = MovedRows(rows.parameters, derivatives.shares, derivatives.log_variance, shifted)
+    return moved_rows, derivatives.log_scale
 
-    turn: Reals  # (n_parameters, depth + 1, n)
-    log_scale: Reals  # (n_parameters, n)
 
-    @classmethod
-    def of(cls, rows: Rows, directions: Reals) -> _RowDerivatives:
-        n_parameters, n_layers = len(directions), len(rows.rho)
-        turn = np.zeros((n_parameters, *rows.rho.shape))
-        log_variance = np.zeros((n_parameters, len(rows)))
-        for layer, (rho, tau) in enumerate(zip(rows.rho, rows.tau, strict=True)):
-            inner = directions[:, layer, None] + log_variance
-            offset = directions[:, n_layers + layer, None]
-            turn[:, layer] = rho * tau * (offset - inner) / 2
-            log_variance = rho**2 * inner + tau**2 * offset
-        return cls(turn, log_variance / 2)
-
-
-def _differentiate(
-    recursion: Recursion,
-    chord: Reals,
-    opposite: NDArray[np.bool_],
-    x: tuple[Rows, _RowDerivatives, slice],
-    y: tuple[Rows, _RowDerivatives, slice],
-) -> Reals:
-    """Return the derivatives of a tile, (n_parameters, rows, columns): see the module."""
-    dual = recursion.dual
-    assert isinstance(dual, PiecewiseLinear)
-    slope_per_angle = dual.slope_offset / np.pi  # kappa' falls at this rate
-    (x_rows, x_dot, rows), (y_rows, y_dot, columns) = x, y
-    n_parameters = len(x_dot.turn)
-    square = 2 * chord * chord
-    decrease = np.where(opposite, 2 - square, square)
-    slope = np.zeros_like(chord)
-    theta = np.zeros_like(chord)
-    delta_dot, theta_dot, slope_dot = np.zeros((3, n_parameters, *chord.shape))
-    for layer in range(recursion.depth + 1):
-        if layer:
-            decrease = complement(dual, chord, opposite)
-            slope = 1 - slope_complement(dual, chord, opposite)
-            sine = 2 * chord * np.sqrt(1 - chord * chord)
-            # for parallel rows delta_dot is 0 as well, and so is what the angle does
-            slope_dot = -slope_per_angle * delta_dot / np.where(sine == 0, 1.0, sine)
-        rho_x, tau_x = x_rows.rho[layer, rows, None], x_rows.tau[layer, rows, None]
-        rho_y, tau_y = y_rows.rho[layer, columns], y_rows.tau[layer, columns]
-        turn_x, turn_y = x_dot.turn[:, layer, rows, None], y_dot.turn[:, layer, None, columns]
-        rho, tau = rho_x * rho_y, tau_x * tau_y
-        rho_dot = -(tau_x * rho_y * turn_x + rho_x * tau_y * turn_y)
-        sine_between = tau_x * rho_y - rho_x * tau_y
-        delta = rho * decrease + sine_between**2 / (1 + tau + rho)
-        delta_dot = rho_dot * decrease + rho * slope * delta_dot + sine_between * (turn_x - turn_y)
-        if recursion.has_tangent:
-            theta_dot = rho_dot * (slope * theta) + rho * (slope_dot * theta + slope * theta_dot) - delta_dot
-            theta = rho * slope * theta + (1 - delta)
-        else:
-            theta_dot, theta = -delta_dot, 1 - delta
-        from_opposite = 2 - delta
-        if layer == 0:
-            divisor = np.maximum(1 - tau + rho, 1)
-            from_opposite = rho * square + (rho_x * tau_y + tau_x * rho_y) ** 2 / divisor
-        opposite = delta > 1
-        chord = np.sqrt(np.maximum(np.where(opposite, from_opposite, delta) / 2, 0))
-    scale = x_rows.scale[rows, None] * y_rows.scale[columns]
-    log_scale_dot = x_dot.log_scale[:, rows, None] + y_dot.log_scale[:, None, columns]
-    return scale * (log_scale_dot * theta + theta_dot)
+def _cut(moved: MovedRows, part: slice, axis: int) -> MovedRows:
+    """Return some rows, along the first or the last axis of a tile."""
+    where = (part, None) if axis == 0 else (None, part)
+    shifted = [
+        None if several is None else {k: values[(slice(None), *where)] for k, values in several.items()}
+        for several in moved.shifted
+    ]
+    return MovedRows(
+        moved.parameters[(slice(None), *where)],
+        moved.shares_dot[(slice(None), slice(None), *where)],
+        moved.log_variance_dot[(slice(None), slice(None), *where)],
+        shifted,
+    )
 
 
 def gram_derivatives(
@@ -212,9 +204,9 @@ def gram_derivatives(
     >>> bool(np.allclose(gram_derivatives(weights, X), 3 * ntk.NTK(depth=2)(X)))
     True
     """
-    kernel, directions = parameters.kernel, parameters.directions
-    if kernel.recursion.is_homogeneous:
-        return directions.sum(axis=1)[:, None, None] * kernel(X, Y, dtype=np.float64, n_threads=n_threads)
+    kernel = parameters.kernel
+    if parameters.powers is not None:
+        return parameters.powers[:, None, None] * kernel(X, Y, dtype=np.float64, n_threads=n_threads)
     out: Reals | None = None
 
     def store(tile: Tile, values: Reals, symmetric: bool) -> None:
@@ -228,8 +220,8 @@ def gram_derivatives(
         np.copyto(out[:, columns, rows], values.transpose(0, 2, 1), where=above.T)
 
     x, y = check_both(X, Y, np.float64)
-    out = np.empty((len(directions), len(x), len(x if y is None else y)))
-    _run(kernel, directions, x, y, store, n_threads)
+    out = np.empty((len(parameters.groups), len(x), len(x if y is None else y)))
+    _run(parameters, x, y, store, n_threads)
     return out
 
 
@@ -259,23 +251,21 @@ def contracted_derivatives(
     -------
     ndarray of shape (n_parameters,)
     """
-    kernel, directions = parameters.kernel, parameters.directions
-    if kernel.recursion.is_homogeneous:
+    kernel = parameters.kernel
+    if parameters.powers is not None:
         total = np.vdot(weights, kernel(X, Y, dtype=np.float64, n_threads=n_threads, progress=progress))
-        return directions.sum(axis=1) * total
+        return parameters.powers * total
+    sums: dict[Tile, Reals] = {}
+
+    def add(tile: Tile, values: Reals, symmetric: bool) -> None:
+        part = weights[tile.row_start : tile.row_stop, tile.column_start : tile.column_stop]
+        if symmetric:  # an entry above the diagonal stands for its mirror image too
+            part = part * (1.0 + np.sign(_offsets(tile)))
+        sums[tile] = np.einsum("pij,ij->p", values, part)
+
     x, y = check_both(X, Y, np.float64)
-    of_x, of_y = row_adjoints(kernel.recursion, x, y, weights, n_threads=n_threads, progress=progress)
-    if y is None:
-        return _along(kernel.recursion, x, directions, of_x + of_y)
-    return _along(kernel.recursion, x, directions, of_x) + _along(kernel.recursion, y, directions, of_y)
-
-
-def _along(recursion: Recursion, values: Reals, directions: Reals, adjoints: Reals) -> Reals:
-    """Return the derivative in each direction, from those with respect to what the kernel knows of each row."""
-    rows = prepare_rows(values, "X", recursion, None, NumpyBackend())
-    derivatives = _RowDerivatives.of(rows, directions)
-    by_angles = np.tensordot(derivatives.turn, adjoints[:-1], axes=2)
-    return by_angles + derivatives.log_scale @ adjoints[-1]
+    tiles = _run(parameters, x, y, add, n_threads, progress)
+    return sum((sums[tile] for tile in tiles), np.zeros(len(parameters.groups)))
 
 
 def contracted_diagonal_derivatives(parameters: VarianceParameters, X: ArrayLike, weights: Reals) -> Reals:
@@ -291,20 +281,16 @@ def contracted_diagonal_derivatives(parameters: VarianceParameters, X: ArrayLike
     -------
     ndarray of shape (n_parameters,)
     """
-    kernel, directions = parameters.kernel, parameters.directions
-    x, _ = check_both(X, None, np.float64)
-    if kernel.recursion.is_homogeneous:
-        return directions.sum(axis=1) * np.vdot(weights, kernel.diag(x))
-    rows = prepare_rows(x, "X", kernel.recursion, None, NumpyBackend())
-    derivatives = _RowDerivatives.of(rows, directions)
-    theta, theta_dot = np.zeros(len(rows)), np.zeros((len(directions), len(rows)))
-    if kernel.recursion.has_tangent:
-        for rho, tau, turn in zip(rows.rho, rows.tau, derivatives.turn.transpose(1, 0, 2), strict=True):
-            theta_dot = rho**2 * theta_dot - 2 * rho * tau * turn * theta
-            theta = rho**2 * theta + 1
-    else:
-        theta += 1
-    return (rows.scale**2 * (2 * derivatives.log_scale * theta + theta_dot)) @ weights
+    kernel = parameters.kernel
+    values, _ = check_both(X, None, np.float64)
+    if parameters.powers is not None:
+        return parameters.powers * np.vdot(weights, kernel.diag(values))
+    x, _, program = prepare(kernel, values, None, NumpyBackend())
+    moved, log_scale = _moved(parameters, x, values, "X")
+    maps = [part.placed for part in program.maps]
+    same = np.zeros(len(x)), np.full(len(x), 2.0)
+    value, value_dot = differentiate(program.instructions, maps, *same, moved, moved, program.has_tangent)
+    return (x.scale**2 * (2 * log_scale * value + value_dot)) @ weights
 
 
 def _offsets(tile: Tile) -> NDArray[np.intp]:
@@ -313,8 +299,7 @@ def _offsets(tile: Tile) -> NDArray[np.intp]:
 
 
 def _run(
-    kernel: Kernel,
-    directions: Reals,
+    parameters: VarianceParameters,
     x_values: Reals,
     y_values: Reals | None,
     use: Callable[[Tile, Reals, bool], None],
@@ -322,18 +307,24 @@ def _run(
     progress: Progress | None = None,
 ) -> list[Tile]:
     """Compute the derivatives tile by tile, on several threads, and hand them to `use`."""
-    backend = NumpyBackend()
-    x, y, _ = prepare(kernel, x_values, y_values, backend)
-    x_dot = _RowDerivatives.of(x, directions)
-    y_dot = x_dot if y is None else _RowDerivatives.of(y, directions)
-    other = x if y is None else y
+    x, y, program = prepare(parameters.kernel, x_values, y_values, NumpyBackend())
+    x_moved, x_scale = _moved(parameters, x, x_values, "X")
+    other, y_moved, y_scale = x, x_moved, x_scale
+    if y is not None and y_values is not None:
+        other = y
+        y_moved, y_scale = _moved(parameters, y, y_values, "Y")
+    maps = [part.placed for part in program.maps]
     tiles = make_tiles(len(x), len(other), symmetric=y is None, block_rows=BLOCK_ROWS, block_columns=BLOCK_COLUMNS)
 
     def fill(tile: Tile) -> None:
         rows, columns = slice(tile.row_start, tile.row_stop), slice(tile.column_start, tile.column_stop)
-        chord, opposite = tile_chords(kernel.recursion, x, other, rows, columns)
-        values = _differentiate(kernel.recursion, chord, opposite, (x, x_dot, rows), (other, y_dot, columns))
-        use(tile, values, y is None)
+        chord, opposite = tile_chords(program.near, x, other, rows, columns)
+        m, p = pair_of_chord(chord, opposite)
+        value, value_dot = differentiate(
+            program.instructions, maps, m, p, _cut(x_moved, rows, 0), _cut(y_moved, columns, 1), program.has_tangent
+        )
+        log_scale_dot = x_scale[:, rows, None] + y_scale[:, None, columns]
+        use(tile, x.scale[rows, None] * other.scale[columns] * (log_scale_dot * value + value_dot), y is None)
 
     def make_fill() -> FillTile:
         return fill

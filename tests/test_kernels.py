@@ -11,6 +11,7 @@ import pytest
 from registry import KERNELS, tolerance
 
 import ntk_fast as ntk
+from ntk_fast.layers import LeakyRelu  # noqa: F401 - for eval
 from ntk_fast import NNGP, NTK, ArcCosine, leaky_relu
 from ntk_fast.high_precision import exact_value
 

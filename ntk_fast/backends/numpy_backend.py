@@ -9,7 +9,7 @@ from ntk_fast.backends.base import FillTile, GramTask, MultiplyTile, ProductTask
 from ntk_fast.backends.blas_products import multiply_with_blas
 from ntk_fast.backends.numpy_chords import tile_chords
 from ntk_fast.compensated import Reals, square_norms
-from ntk_fast.lower.evaluate import PlacedMap, evaluate
+from ntk_fast.lower.evaluate import evaluate
 from ntk_fast.lower.pair_state import pair_of_chord
 
 
@@ -36,7 +36,7 @@ class NumpyBackend:
 
     def fill_tile(self, task: GramTask) -> FillTile:
         x, y, program = task.x, task.y or task.x, task.program
-        maps = [PlacedMap(part.activation, part.first_parameter, part.n_parameters) for part in program.maps]
+        maps = [part.placed for part in program.maps]
 
         def fill(tile: Tile) -> None:
             rows, columns = slice(tile.row_start, tile.row_stop), slice(tile.column_start, tile.column_stop)

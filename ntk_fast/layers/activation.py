@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -106,6 +107,11 @@ class ActivationLayer(Layer, abstract=True):
     @abstractmethod
     def map_pairs(self, m: Reals, p: Reals, x: Reals, y: Reals) -> tuple[Reals, Reals, Reals]:
         """Return m, p and D of pairs: the reference. Arrays broadcast: ``x[k]``, ``y[k]`` are row parameters."""
+
+    @property
+    def second_derivative(self) -> Callable[[Reals, Reals], Reals] | None:
+        """dD / d cosine as a function of m and p, where D has a singularity at cosine 1 or -1; else None."""
+        return None
 
     def map_with_loss(self, m: Reals, p: Reals, x: Reals, y: Reals) -> tuple[Reals, Reals, Reals, Reals | None]:
         """Return `map_pairs` and 1 - D with digits of its own, or None where it has no more than D."""

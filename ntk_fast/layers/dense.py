@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ntk_fast.layers.layer import Layer
 from ntk_fast.validation import check_flag, check_not_negative
 
 if TYPE_CHECKING:
     from ntk_fast.lower.plan import Builder, Node
+
+
+def with_variances(network: Layer, weight_variances: Sequence[float], bias_variances: Sequence[float]) -> Layer:
+    """Return a network with other variances: those of each Dense, in order."""
+    pairs = zip(weight_variances, bias_variances, strict=True)
+
+    def changed(value: Any) -> Any:
+        if isinstance(value, Dense):
+            weight, bias = next(pairs)
+            return replace(value, weight_variance=weight, bias_variance=bias)
+        if isinstance(value, tuple):
+            return tuple(changed(part) for part in value)
+        if isinstance(value, Layer):
+            return type(value).of_fields({field.name: changed(getattr(value, field.name)) for field in fields(value)})
+        return value
+
+    return changed(network)
 
 
 @dataclass(frozen=True, repr=False)
@@ -47,10 +65,12 @@ class Dense(Layer):
 
     def lower(self, builder: Builder, node: Node) -> Node:
         weight = 1 / Fraction(node.gain) if isinstance(self.weight_variance, str) else Fraction(self.weight_variance)
+        bias = Fraction(self.bias_variance)
+        builder.variances.append((weight, bias))
         return builder.mix(
             [node],
             [weight],
-            Fraction(self.bias_variance),
+            bias,
             adds_own=self.trained,
             is_gaussian=True,
             is_centred=True,

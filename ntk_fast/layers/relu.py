@@ -11,6 +11,7 @@ with the angle f to the nearer of y and -y.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import ClassVar
@@ -76,6 +77,15 @@ class PiecewiseLinear(ActivationLayer, abstract=True):
 
     def derivative_second_moment(self, variance: Reals | float) -> Reals:
         return np.full(np.shape(variance), float(self.gain))
+
+    @property
+    def second_derivative(self) -> Callable[[Reals, Reals], Reals]:
+        return self._second_derivative
+
+    def _second_derivative(self, m: Reals, p: Reals) -> Reals:
+        """2 fold / (pi sin(angle)); 0 for parallel rows, whose angle nothing moves."""
+        sine = np.sqrt(m * p)
+        return np.where(sine > 0, 2 * self.fold / np.pi / np.where(sine > 0, sine, 1.0), 0.0)
 
     def map_pairs(self, m: Reals, p: Reals, x: Reals, y: Reals) -> tuple[Reals, Reals, Reals]:
         return self.map_with_loss(m, p, x, y)[:3]

@@ -16,11 +16,11 @@ import numpy as np
 
 from ntk_fast.compensated import Reals
 from ntk_fast.duals import sine_minus_angle_cosine
-from ntk_fast.lower.evaluate import PlacedMap, evaluate
+from ntk_fast.lower.evaluate import evaluate
 from ntk_fast.lower.instructions import Instructions, MapSlot, MeanPlanes, instructions_of
 from ntk_fast.lower.pair_state import pair_of_chord
 from ntk_fast.lower.plan import Plan
-from ntk_fast.lower.program import PairMap, Program, Table, UnivariateMap
+from ntk_fast.lower.program import PairMap, PlacedMap, Program, Table, UnivariateMap
 from ntk_fast.lower.row_forms import RowValues
 from ntk_fast.lower.scaled import Scaled
 from ntk_fast.lower.tables import LARGEST_CHORD, STRETCHES, Truths, fit_table

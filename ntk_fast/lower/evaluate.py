@@ -8,18 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ntk_fast.compensated import Reals, two_sum
-from ntk_fast.layers.activation import ActivationLayer
 from ntk_fast.lower.pair_state import cosine_of, place
-from ntk_fast.lower.program import ABSENT, WHOLE, Instruction
-
-
-@dataclass(frozen=True, eq=False)
-class PlacedMap:
-    """An activation and where its row parameters are."""
-
-    activation: ActivationLayer
-    first: int
-    count: int
+from ntk_fast.lower.program import ABSENT, WHOLE, Instruction, PlacedMap
 
 
 @dataclass(frozen=True, eq=False)

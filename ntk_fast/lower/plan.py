@@ -105,6 +105,7 @@ class Builder:
         self._places: list[str] = []
         self.has_parameters = False
         self.lowered: list[LoweredLayer] = []
+        self.variances: list[tuple[Fraction, Fraction]] = []  # of each Dense, in order: weights', bias'
 
     def lower(self, layer: Layer, node: Node, place: str) -> Node:
         """Lower a layer within another, named by its place: "layer 2 of 5"."""
@@ -207,6 +208,13 @@ def _renumbered(step: Step, number: dict[int, int]) -> Step:
             return Map(number[source], activation, place)
         case Normalise(source):
             return Normalise(number[source])
+
+
+def variances_of(network: Layer) -> list[tuple[Fraction, Fraction]]:
+    """Return the variances of weights and of biases of each Dense, in order, names such as "he" as numbers."""
+    builder = Builder()
+    network.lower(builder, ROWS)
+    return builder.variances
 
 
 @lru_cache(maxsize=1024)

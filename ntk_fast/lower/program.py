@@ -54,6 +54,15 @@ class UnivariateMap:
 
 
 @dataclass(frozen=True, eq=False)
+class PlacedMap:
+    """An activation and where its row parameters are."""
+
+    activation: ActivationLayer
+    first: int
+    count: int
+
+
+@dataclass(frozen=True, eq=False)
 class PairMap:
     """An activation where it stands: its parameters' planes, and what else its kind needs."""
 
@@ -64,6 +73,11 @@ class PairMap:
     parity: int = 0  # of the activation
     constants: tuple[float, ...] = ()  # what the kind needs besides; "fold": the shares (linear, fold)
     table: UnivariateMap | None = None
+
+    @property
+    def placed(self) -> PlacedMap:
+        """The activation and where its row parameters are."""
+        return PlacedMap(self.activation, self.first_parameter, self.n_parameters)
 
 
 @dataclass(frozen=True)

@@ -190,7 +190,11 @@ class RowValues:
 
     def mean_shares(self, node: int, activation: ActivationLayer) -> Reals:
         """Return the roots of what an activation's spread, and its mean, contribute to its second moment: (2, n)."""
-        variance = self.variance(node).plain()
+        return self.mean_shares_of(self.variance(node).plain(), activation)
+
+    @staticmethod
+    def mean_shares_of(variance: Reals, activation: ActivationLayer) -> Reals:
+        """Return the same for given variances before the activation."""
         moment = activation.second_moment(variance)
         positive = np.where(moment > 0, moment, 1.0)
         return np.stack(

@@ -1,0 +1,157 @@
+"""Instructions and their derivatives, in NumPy, on arrays of pairs: the forward mode of `evaluate`.
+
+The state is a pair's m, p, its tangent, and their derivatives by each parameter. A map's output moves with its input's
+cosine, by D, and with the variances of the two rows: these are differences along log q, of the map itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ntk_fast.compensated import Reals
+from ntk_fast.lower.pair_state import cosine_of
+from ntk_fast.lower.program import ABSENT, WHOLE, Instruction, PlacedMap
+from ntk_fast.lower.row_derivatives import STEP, WEIGHTS
+
+
+@dataclass(frozen=True, eq=False)
+class MovedRows:
+    """Row parameters of one side, (n_planes, ...), their derivatives, and the maps' parameters at shifted variances."""
+
+    parameters: Reals
+    shares_dot: Reals  # (n_parameters, n_shares, ...)
+    log_variance_dot: Reals  # (n_parameters, n_maps, ...)
+    shifted: Sequence[dict[int, Reals] | None]  # per map: k to the parameters at log q + k STEP; None: has none
+
+
+@dataclass(frozen=True, eq=False)
+class _Moving:
+    m: Reals
+    p: Reals
+    tangent: Reals
+    cosine_dot: Reals  # (n_parameters, ...)
+    tangent_dot: Reals
+
+
+def differentiate(
+    instructions: Sequence[Instruction],
+    maps: Sequence[PlacedMap],
+    m: Reals,
+    p: Reals,
+    x: MovedRows,
+    y: MovedRows,
+    has_tangent: bool,
+) -> tuple[Reals, Reals]:
+    """Return what `evaluate` returns and its derivatives, (n_parameters, ...)."""
+    zero = np.zeros((len(x.shares_dot), *m.shape))
+    registers = {0: _Moving(m, p, np.zeros_like(m), zero, zero)}
+    state = registers[0]
+    for instruction in instructions:
+        sources = [registers[k] for k in instruction.sources]
+        if instruction.is_product:
+            state = _product(sources)
+        else:
+            if instruction.map != ABSENT:
+                sources = [_mapped(maps[instruction.map], instruction.map, sources[0], x, y)]
+            state = _mixed(instruction, sources, x, y)
+        registers[instruction.destination] = state
+    if has_tangent:
+        return state.tangent, state.tangent_dot
+    return cosine_of(state.m, state.p), state.cosine_dot
+
+
+def _mapped(placed: PlacedMap, index: int, state: _Moving, x: MovedRows, y: MovedRows) -> _Moving:
+    own = slice(placed.first, placed.first + placed.count)
+    activation = placed.activation
+    mapped = activation.map_pairs
+    m, p, derivative = mapped(state.m, state.p, x.parameters[own], y.parameters[own])
+    cosine_dot = derivative * state.cosine_dot
+    derivative_dot = _bend(activation, state, x.parameters[own], y.parameters[own]) * state.cosine_dot
+    for side, other, ordered in ((x, y, lambda a, b: (a, b)), (y, x, lambda a, b: (b, a))):
+        shifted = side.shifted[index]
+        if shifted is None:
+            continue
+        cosines, derivatives = np.zeros_like(m), np.zeros_like(m)
+        for k, weight in WEIGHTS.items():
+            m_k, p_k, derivative_k = mapped(state.m, state.p, *ordered(shifted[k], other.parameters[own]))
+            cosines += weight / STEP * cosine_of(m_k, p_k)
+            derivatives += weight / STEP * derivative_k
+        moved = side.log_variance_dot[:, index]
+        cosine_dot = cosine_dot + cosines * moved
+        derivative_dot = derivative_dot + derivatives * moved
+    tangent_dot = derivative * state.tangent_dot + derivative_dot * state.tangent
+    return _Moving(m, p, derivative * state.tangent, cosine_dot, tangent_dot)
+
+
+def _bend(activation, state: _Moving, x: Reals, y: Reals) -> Reals:  # type: ignore[no-untyped-def]
+    """Return dD / d cosine: by a formula of the activation, or by differences along the angle, in which D is smooth."""
+    known: Callable[[Reals, Reals], Reals] | None = activation.second_derivative
+    if known is not None:
+        return known(state.m, state.p)
+    nearer, opposite = np.minimum(state.m, state.p), state.p < state.m
+    half = np.arcsin(np.sqrt(0.5 * nearer))
+    total = np.zeros_like(nearer)
+    for k, weight in WEIGHTS.items():
+        moved = 2 * np.sin(half + 0.5 * k * STEP) ** 2
+        m, p = np.where(opposite, 2 - moved, moved), np.where(opposite, moved, 2 - moved)
+        total += weight / STEP * activation.map_pairs(m, p, x, y)[2]
+    sine = np.sin(2 * half)
+    safe = np.where(sine > 1e-7, sine, 1.0)
+    return np.where(sine > 1e-7, np.where(opposite, total, -total) / safe, 0.0)
+
+
+def _mixed(instruction: Instruction, sources: list[_Moving], x: MovedRows, y: MovedRows) -> _Moving:
+    if instruction.shares == (WHOLE,) and instruction.bias == ABSENT:
+        (source,) = sources
+        if not instruction.adds_own:
+            return source
+        return _Moving(
+            source.m,
+            source.p,
+            source.tangent + cosine_of(source.m, source.p),
+            source.cosine_dot,
+            source.tangent_dot + source.cosine_dot,
+        )
+    zero = np.zeros_like(sources[0].m)
+    m = p = tangent = zero
+    m_dot, tangent_dot = np.zeros_like(sources[0].cosine_dot), np.zeros_like(sources[0].cosine_dot)
+    planes = [*instruction.shares, *([instruction.bias] if instruction.bias != ABSENT else [])]
+    for plane in planes:
+        r_x, r_y = x.parameters[plane], y.parameters[plane]
+        dot_x, dot_y = x.shares_dot[:, plane], y.shares_dot[:, plane]
+        step = r_x - r_y
+        m, p = m + 0.5 * step**2, p + 0.5 * step**2
+        m_dot = m_dot + step * (dot_x - dot_y)
+    for plane, source in zip(instruction.shares, sources, strict=True):
+        r_x, r_y = x.parameters[plane], y.parameters[plane]
+        share = r_x * r_y
+        share_dot = x.shares_dot[:, plane] * r_y + r_x * y.shares_dot[:, plane]
+        m, p, tangent = m + share * source.m, p + share * source.p, tangent + share * source.tangent
+        m_dot = m_dot + share_dot * source.m - share * source.cosine_dot
+        tangent_dot = tangent_dot + share_dot * source.tangent + share * source.tangent_dot
+    if instruction.bias != ABSENT:
+        p = p + 2 * x.parameters[instruction.bias] * y.parameters[instruction.bias]
+    if instruction.adds_own:
+        tangent, tangent_dot = tangent + cosine_of(m, p), tangent_dot - m_dot
+    return _Moving(m, p, tangent, -m_dot, tangent_dot)
+
+
+def _product(sources: list[_Moving]) -> _Moving:
+    state = sources[0]
+    for other in sources[1:]:
+        a, b = cosine_of(state.m, state.p), cosine_of(other.m, other.p)
+        cosine = a * b
+        state = _Moving(
+            1 - cosine,
+            1 + cosine,
+            state.tangent * b + other.tangent * a,
+            state.cosine_dot * b + a * other.cosine_dot,
+            state.tangent_dot * b
+            + state.tangent * other.cosine_dot
+            + other.tangent_dot * a
+            + other.tangent * state.cosine_dot,
+        )
+    return state
