@@ -151,7 +151,7 @@ class Kernel:
         unit = RowParameters(self.plan, Scaled.of(np.ones(1)))
         function = profile_of(unit.instructions, unit.placed(np.dtype(np.float64)), 0, self.has_tangent)
         chord = np.sqrt(0.5 - 0.5 * np.abs(cosine))
-        return function(chord, cosine < 0) * unit.values.variance(len(self.plan.steps)).plain()
+        return np.asarray(function(chord, cosine < 0) * unit.values.output_variance.plain()[0])
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the parameters by name, as scikit-learn asks for them: an estimator's are then ``kernel__depth`` etc.
