@@ -1,7 +1,7 @@
 """Activations without a closed form: Hermite coefficients by quadrature, to a tolerance.
 
-For a row of variance q, c_n(q) = E[sigma(sqrt(q) z) h_n(z)] are integrals over panels that resolve sigma and h_n. They are
-taken at Chebyshev nodes of pieces of ln q of length one and interpolated, so that a million rows cost no integrals.
+For a row of variance q, c_n(q) = E[sigma(sqrt(q) z) h_n(z)] are integrals over panels that resolve sigma and h_n. They
+are taken at Chebyshev nodes of pieces of ln q of length one and interpolated: a million rows cost no integrals.
 
 A row needs terms until the derivative's series, sum_n n a_n^2, lacks less than the tolerance, and what is left of the
 even terms is small against them all, because nearly opposite rows see nothing else; a pair needs those of the row that
@@ -34,6 +34,8 @@ LEAST_TOLERANCE = 5e-14
 PARTS = 8
 #: Rows that are interpolated at a time: a few hundred terms of them stay in cache.
 BLOCK = 256
+#: A share of the last panel in a moment that shows it to be infinite, or beyond these panels.
+UNBOUNDED = 1e-9
 #: What the sums of a series may lack by rounding.
 ROUNDING = 1e-12
 
@@ -119,6 +121,11 @@ def _first(enough: NDArray[np.bool_]) -> NDArray[np.int64]:
 
 @lru_cache(maxsize=1024)
 def _piece(activation: ExpandedActivation, index: int) -> Piece:
+    with np.errstate(all="ignore"):  # infinite moments are refused by who asks for them
+        return _piece_of(activation, index)
+
+
+def _piece_of(activation: ExpandedActivation, index: int) -> Piece:
     position = index + 0.5 + 0.5 * NODES
     z, weight, polynomials = _panels(FINEST + max(0, -(-(index + 1) // 2)))
     u = np.exp(position / 2)[:, None] * z
@@ -129,7 +136,9 @@ def _piece(activation: ExpandedActivation, index: int) -> Piece:
         if activation.parity != (-1 if parity == 0 else 1):
             coefficients[:, parity::2] = 2 * (part * weight) @ polynomials[parity::2].T
     mean = coefficients[:, 0]
-    centred = ((above - mean[:, None]) ** 2 + (below - mean[:, None]) ** 2) @ weight
+    densities = ((above - mean[:, None]) ** 2 + (below - mean[:, None]) ** 2) * weight
+    centred = densities.sum(axis=1)
+    centred[densities[:, -16:].sum(axis=1) > UNBOUNDED * centred] = np.inf
     terms = coefficients[:, 1:] / np.sqrt(np.maximum(centred, np.finfo(np.float64).tiny))[:, None]
     n = np.arange(1, MOST_TERMS + 1)
     slope = (n * terms**2).sum(axis=1) * centred / np.exp(position)

@@ -43,5 +43,8 @@ class HermiteMap(CurvedActivation, abstract=True):
             sums[which] = sums[which] * square + np.where(n <= n_terms, x[n] * y[n], 0.0)
         even, odd, even_derivative, odd_derivative = sums
         return Parts(
-            cosine * odd, square * even, odd + 2 * square * odd_derivative, 2 * cosine * (even + square * even_derivative)
+            cosine * odd,
+            square * even,
+            odd + 2 * square * odd_derivative,
+            2 * cosine * (even + square * even_derivative),
         )

@@ -19,7 +19,7 @@ class Tanh(ExpandedActivation):
     Examples
     --------
     >>> round(Tanh().gain, 12)
-    0.394294456741
+    0.394294490398
     """
 
     @property
@@ -92,7 +92,7 @@ class Silu(ExpandedActivation):
     Examples
     --------
     >>> round(Silu().gain, 12)
-    0.355774950497
+    0.355775519817
     """
 
     def __call__(self, z: Reals) -> Reals:
