@@ -64,6 +64,11 @@ class ActivationLayer(Layer, abstract=True):
         """Whether the map leaves the mean to a mix: see the class."""
         return False
 
+    @property
+    def has_derivative(self) -> bool:
+        """Whether `derivative` has all its digits; if not, what needs it takes differences of the function."""
+        return True
+
     @abstractmethod
     def __call__(self, z: Reals) -> Reals:
         """Return sigma(z)."""

@@ -33,7 +33,7 @@ class ErrorFunction(CurvedActivation, abstract=True):
 
     @property
     def parity(self) -> int:
-        return -1
+        return 0 if self.offset else -1
 
     @property
     def separates_mean(self) -> bool:

@@ -3,9 +3,9 @@
 For a row of variance q, c_n(q) = E[sigma(sqrt(q) z) h_n(z)] are integrals over panels that resolve sigma and h_n. They
 are taken at Chebyshev nodes of pieces of ln q of length one and interpolated: a million rows cost no integrals.
 
-A row needs terms until the derivative's series, sum_n n a_n^2, lacks less than the tolerance, and what is left of the
-even terms is small against them all, because nearly opposite rows see nothing else; a pair needs those of the row that
-needs more. A row carries more terms than it needs, for pairs with larger rows, in which only one factor is small: until
+A row needs terms until the derivative's series, sum_n n a_n^2, lacks less than the tolerance, and until what is left of
+the others is small enough for the chord of pairs that are just not near, and of pairs that are opposite and see nothing
+but even terms; a pair needs those of the row that needs more. A row carries more terms than it needs, for pairs with larger rows, in which only one factor is small: until
 the root of what is left is within the tolerance.
 """
 
@@ -24,7 +24,8 @@ from ntk_fast.compensated import Reals
 from ntk_fast.layers.activation import reals
 from ntk_fast.layers.curved import LARGEST_VARIANCE, LEAST_VARIANCE
 from ntk_fast.layers.hermite_map import HermiteMap
-from ntk_fast.lower.row_curve import FINEST, NODES, TO_COEFFICIENTS
+from ntk_fast.lower.near_pairs import NEAR
+from ntk_fast.lower.row_curve import FINEST, NODES, TO_COEFFICIENTS, pieces_of
 
 #: Terms that are kept at most; what steeper activations reach with them is measured, and said.
 MOST_TERMS = 768
@@ -47,11 +48,6 @@ class AccuracyWarning(UserWarning):
 @dataclass(frozen=True, repr=False)
 class ExpandedActivation(HermiteMap, abstract=True):
     """See the module. A subclass gives the function and its derivative."""
-
-    @property
-    def has_derivative(self) -> bool:
-        """Whether `derivative` has all its digits; if not, E[sigma'^2] comes from the series."""
-        return True
 
     def own_parameters(self, variance: Reals, tolerance: float) -> Reals:
         return _Rows(self, variance).coefficients(tolerance)
@@ -98,12 +94,12 @@ class Piece:
     log_centred: Reals
     log_slope: Reals  # ln E[sigma'(z)^2]
     tails: Reals  # (PARTS, MOST_TERMS + 1): of the terms of sum n a_n^2, over its value, those after n
-    even_tails: Reals  # likewise of a_n^2, for even n, over the root of their sum
+    lacking: Reals  # (PARTS, MOST_TERMS + 1): what a pair of such rows lacks after n terms, over a tolerance
     missing: Reals  # (PARTS,): likewise what is not among the terms
 
     def needed(self, tolerance: float) -> NDArray[np.int64]:
         """Return the number of terms that rows need, for each part of the piece."""
-        return _first((self.tails <= tolerance) & (self.even_tails <= tolerance))
+        return _first(self.lacking <= tolerance)
 
     def carried(self, tolerance: float) -> NDArray[np.int64]:
         """Return the number of terms that are not 0."""
@@ -142,18 +138,16 @@ def _piece_of(activation: ExpandedActivation, index: int) -> Piece:
     terms = coefficients[:, 1:] / np.sqrt(np.maximum(centred, np.finfo(np.float64).tiny))[:, None]
     n = np.arange(1, MOST_TERMS + 1)
     slope = (n * terms**2).sum(axis=1) * centred / np.exp(position)
-    if activation.has_derivative:
+    if activation.has_derivative or (1 - (terms**2).sum(axis=1)).max() > ROUNDING:
         slope = (activation.derivative(u) ** 2 + activation.derivative(-u) ** 2) @ weight
     terms, log_centred, log_slope = (
         TO_COEFFICIENTS @ part for part in (terms, *np.log(np.maximum([centred, slope], np.finfo(np.float64).tiny)))
     )
-    tails = _tails(terms, log_centred, log_slope, index, activation.has_derivative)
+    tails = _tails(terms, log_centred, log_slope, index)
     return Piece(terms, TO_COEFFICIENTS @ mean, log_centred, log_slope, *tails)
 
 
-def _tails(
-    terms: Reals, log_centred: Reals, log_slope: Reals, index: int, is_independent: bool
-) -> tuple[Reals, Reals, Reals]:
+def _tails(terms: Reals, log_centred: Reals, log_slope: Reals, index: int) -> tuple[Reals, Reals, Reals]:
     edges = np.linspace(0, 1, PARTS + 1)
     basis = chebyshev.chebvander(2 * edges - 1, len(NODES) - 1)
     squares = (basis @ terms) ** 2
@@ -164,14 +158,15 @@ def _tails(
         return np.cumsum(np.pad(series, ((0, 0), (0, 1)))[:, ::-1], axis=1)[:, ::-1]
 
     after, even = sums_after(n * squares), sums_after(np.where(n % 2 == 0, squares, 0.0))
+    chord = sums_after(squares) / (2 * np.sqrt(NEAR))
     missing = whole - after[:, 0]
-    if not is_independent:  # then of the moment: of a tail like n^-2, say
-        missing = (1 - squares.sum(axis=1)) * MOST_TERMS
     missing = np.where(missing > ROUNDING * np.maximum(whole, 1), missing, 0.0)
     scale = np.maximum(whole, 1.0)
     even /= np.sqrt(np.maximum(even[:, :1], np.finfo(np.float64).tiny))
-    after, even, missing = (np.maximum(part[1:], part[:-1]) for part in (after / scale[:, None], even, missing / scale))
-    return after, even, missing
+    tails = after / scale[:, None]
+    parts = tails, np.maximum(tails, np.maximum(even, chord)), missing / scale
+    tails, lacking, missing = (np.maximum(part[1:], part[:-1]) for part in parts)
+    return tails, lacking, missing
 
 
 @lru_cache(maxsize=64)
@@ -197,7 +192,7 @@ class _Rows:
     def __init__(self, activation: ExpandedActivation, variance: Reals) -> None:
         position = np.log(variance)
         floor = np.floor(position)
-        which, self._index = np.unique(floor.astype(np.int64), return_inverse=True)
+        which, self._index = pieces_of(floor)
         self._pieces = [_piece(activation, int(k)) for k in which]
         self._offset = position - floor
         self._largest = variance.max(initial=0.0)
@@ -231,7 +226,7 @@ class _Rows:
                 for column, basis in zip(piece.terms[:, :n_terms], _basis(self._offset[block]), strict=True):
                     total += column[:, None] * basis
                 total *= np.arange(n_terms)[:, None] < carries[block]
-                norm = np.sqrt((total * total).sum(axis=0))
+                norm = np.sqrt(np.cumsum(total * total, axis=0)[-1])  # one after the other, whatever the shape
                 total[0, norm == 0] = 1.0  # numbers so small that sigma(z) is sigma(0)
                 result[1 : 1 + n_terms, block] = total / np.where(norm == 0, 1.0, norm)
         if worst > 10 * tolerance:

@@ -1,12 +1,12 @@
 """The map of an activation that is given by its Hermite coefficients.
 
-With normalised Hermite polynomials h_n, sigma(sqrt(q) z) - E[sigma] = N(q) sum_n a_n(q) h_n(z) over n = 1, 2, ..., where
-sum_n a_n^2 = 1, and (Mehler's formula)
+With normalised Hermite polynomials h_n, sigma(sqrt(q) z) - E[sigma] = N(q) sum_n a_n(q) h_n(z) over n = 1, 2, ...,
+where sum_n a_n^2 = 1, and (Mehler's formula)
 
     cosine' = sum_n a_n a_n' cosine^n,     D = sum_n n a_n a_n' cosine^(n - 1).
 
-The row parameters after `ell` and `bend` are the number of terms that the row needs, and a_1, a_2, ... A pair takes as many
-terms as the one of its rows that needs more.
+The row parameters after `ell` and `bend` are the number of terms that the row needs, and a_1, a_2, ... A pair takes as
+many terms as the one of its rows that needs more.
 """
 
 from __future__ import annotations
