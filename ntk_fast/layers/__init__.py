@@ -5,6 +5,8 @@
     branches              Sum, Residual, Product, Concatenate
     layer_norm            LayerNorm
     relu, erf, gelu, ...  activations, a family a file; `names`: those that kernels take by name
+    curved, hermite_map,  what the maps of activations have in common that depend on variances: near and opposite pairs,
+    expanded              Hermite series, and Hermite coefficients by quadrature where there is no closed form
     json_text             to_json, from_json
 
 One file says all of a layer: what it is, its rule for S and T (`lower`, in terms of the few steps of
@@ -14,36 +16,56 @@ One file says all of a layer: what it is, its rule for S and T (`lower`, in term
 from ntk_fast.layers.arc_cosine import RectifiedMonomial, Sign, Step
 from ntk_fast.layers.branches import Concatenate, Product, Residual, Sum
 from ntk_fast.layers.dense import Dense
+from ntk_fast.layers.elu import Elu
 from ntk_fast.layers.erf import Erf, SigmoidLike
+from ntk_fast.layers.expanded import AccuracyWarning
 from ntk_fast.layers.exponential import Exp, Rbf
+from ntk_fast.layers.function import Activation
+from ntk_fast.layers.gaussian import Gaussian
 from ntk_fast.layers.gelu import Gelu
 from ntk_fast.layers.json_text import from_json, to_json
 from ntk_fast.layers.layer import Layer
 from ntk_fast.layers.layer_norm import LayerNorm
+from ntk_fast.layers.polynomial import Hermite, Monomial, Polynomial
 from ntk_fast.layers.relu import Abs, LeakyRelu, Relu
 from ntk_fast.layers.sequential import Identity, Sequential
+from ntk_fast.layers.sine import Cos, Sin
+from ntk_fast.layers.smooth import Sigmoid, Silu, Softplus, Tanh
 
 __all__ = [
     "Abs",
+    "AccuracyWarning",
+    "Activation",
     "Concatenate",
+    "Cos",
     "Dense",
+    "Elu",
     "Erf",
     "Exp",
+    "Gaussian",
     "Gelu",
+    "Hermite",
     "Identity",
     "Layer",
     "LayerNorm",
     "LeakyRelu",
+    "Monomial",
+    "Polynomial",
     "Product",
     "Rbf",
     "RectifiedMonomial",
     "Relu",
     "Residual",
     "Sequential",
+    "Sigmoid",
     "SigmoidLike",
     "Sign",
+    "Silu",
+    "Sin",
+    "Softplus",
     "Step",
     "Sum",
+    "Tanh",
     "from_json",
     "to_json",
 ]

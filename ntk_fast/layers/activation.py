@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 class ActivationLayer(Layer, abstract=True):
     """An activation sigma, applied to every unit: S = E[sigma(u) sigma(v)], T = T E[sigma'(u) sigma'(v)].
 
-    u and v are Gaussian with variances q, q' and covariance S = sqrt(q q') cosine. Tiles keep a pair's state normalised,
-    as m = 1 - cosine and p = 1 + cosine, both with relative accuracy. A *map* takes them, and row parameters of the two
-    rows, to m, p of the output and to D, the derivative of the output's cosine by the input's: T over sqrt(q q') is
-    multiplied with D, whatever the activation.
+    u and v are Gaussian with variances q, q' and covariance S = sqrt(q q') cosine. Tiles keep a pair's state
+    normalised, as m = 1 - cosine and p = 1 + cosine, both with relative accuracy. A *map* takes them, and row
+    parameters of the two rows, to m, p of the output and to D, the derivative of the output's cosine by the input's: T
+    over sqrt(q q') is multiplied with D, whatever the activation.
 
     Where `separates_mean`, the map is that of sigma - E[sigma], and what the mean adds is a mix with row shares, as a
     bias is one: with r = sqrt(centred_moment / second_moment), tau = mean / sqrt(second_moment) of a row,
@@ -63,6 +63,11 @@ class ActivationLayer(Layer, abstract=True):
     def separates_mean(self) -> bool:
         """Whether the map leaves the mean to a mix: see the class."""
         return False
+
+    @property
+    def has_derivative(self) -> bool:
+        """Whether `derivative` has all its digits; if not, what needs it takes differences of the function."""
+        return True
 
     @abstractmethod
     def __call__(self, z: Reals) -> Reals:

@@ -33,7 +33,7 @@ class ErrorFunction(CurvedActivation, abstract=True):
 
     @property
     def parity(self) -> int:
-        return -1
+        return 0 if self.offset else -1
 
     @property
     def separates_mean(self) -> bool:
@@ -84,7 +84,7 @@ class Erf(ErrorFunction):
     Examples
     --------
     >>> round(Erf().gain, 12)  # (2/pi) asin(2/3)
-    0.464559055615
+    0.464559054398
     """
 
     formula: ClassVar[str] = "(2/pi) asin(2 S / sqrt((1 + 2q)(1 + 2q')))"

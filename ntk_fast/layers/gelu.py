@@ -36,7 +36,7 @@ class Gelu(CurvedActivation):
     Examples
     --------
     >>> round(Gelu().gain, 12)
-    0.425221482699
+    0.42522148257
     """
 
     map_kind: ClassVar[str] = "gelu"

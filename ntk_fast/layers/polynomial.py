@@ -1,8 +1,8 @@
 """Polynomials: finite Hermite expansions.
 
-    z^k = sum_j k! / (2^j j! (k - 2j)!) He_(k - 2j)(z),    He_k(sqrt(q) z) = sum_j (...) sqrt(q)^(k - 2j) (q - 1)^j He_(k - 2j)(z)
+    z^k = sum_j f_kj He_(k - 2j)(z),    He_k(sqrt(q) z) = sum_j f_kj sqrt(q)^(k - 2j) (q - 1)^j He_(k - 2j)(z)
 
-with the same factors, and He_n / sqrt(n!) of norm one.
+with f_kj = k! / (2^j j! (k - 2j)!), and He_n / sqrt(n!) of norm one.
 """
 
 from __future__ import annotations
@@ -117,7 +117,8 @@ class FiniteExpansion(HermiteMap, abstract=True):
     def own_parameters(self, variance: Reals, tolerance: float) -> Reals:
         coefficients, *_ = self.expansion(np.log(variance))
         centred = coefficients[:, 1:].T
-        return centred / np.sqrt((centred * centred).sum(axis=0))
+        needed = np.full((1, len(variance)), float(len(centred)))
+        return np.concatenate([needed, centred / np.sqrt((centred * centred).sum(axis=0))])
 
     def curve(self) -> RowCurve:
         return _curve_of(self)

@@ -1,9 +1,10 @@
 """Sine and cosine.
 
-sin(b z + f) = o sin(b z) + e cos(b z), with o = cos f and e = sin f; the mean is e exp(-v/2), v = b^2 q. Without it, with
-u = |b| sqrt(q), y = u u' |cosine|, h = 1 - exp(-y) and the exponential's G = exp(-(u - u')^2 / 2 - u u' (1 - |cosine|)),
+sin(b z + f) = o sin(b z) + e cos(b z), with o = cos f and e = sin f; the mean is e exp(-v/2), v = b^2 q. Without it,
+with u = |b| sqrt(q), y = u u' |cosine|, h = 1 - exp(-y) and G = exp(-(u - u')^2 / 2 - u u' (1 - |cosine|)),
 
-    S = amplitude^2 G / 2 [+- o^2 h (2 - h) + e^2 h^2],     dS/dy = amplitude^2 G / 2 [o^2 (1 + (1 - h)^2) +- e^2 h (2 - h)]
+    S = amplitude^2 G / 2 [+- o^2 h (2 - h) + e^2 h^2]
+    dS/dy = amplitude^2 G / 2 [o^2 (1 + (1 - h)^2) +- e^2 h (2 - h)]
 
 for positive and negative cosines: an odd and an even part. Over amplitude^2, the variance is
 1/g^2 = [o^2 (1 - exp(-2v)) + e^2 (1 - exp(-v))^2] / 2. The row parameters after `ell` and `bend` are u and g.
@@ -63,6 +64,11 @@ class Sinusoid(CurvedActivation, abstract=True):
         odd, even = self.shares
         turned = self.frequency * z
         return self.amplitude * (odd * np.sin(turned) + even * np.cos(turned))
+
+    def rise(self, z: Reals) -> Reals:
+        odd, even = self.shares
+        turned = self.frequency * z
+        return self.amplitude * (odd * np.sin(turned) - 2 * even * np.sin(0.5 * turned) ** 2)
 
     def derivative(self, z: Reals) -> Reals:
         odd, even = self.shares

@@ -8,6 +8,7 @@ the angle being that to the nearer of y and -y. Near 0 they keep the digits that
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ntk_fast.compensated import Reals
 
@@ -22,12 +23,12 @@ def chord_of(m: Reals, p: Reals) -> Reals:
     return np.sqrt(0.5 * np.minimum(m, p))
 
 
-def pair_of_chord(chord: Reals, opposite: Reals) -> tuple[Reals, Reals]:
+def pair_of_chord(chord: Reals, opposite: NDArray[np.bool_]) -> tuple[Reals, Reals]:
     """Return m and p of chords, on the side of the opposite row where `opposite`."""
     nearer = 2 * chord * chord
     return np.where(opposite, 2 - nearer, nearer), np.where(opposite, nearer, 2 - nearer)
 
 
-def place(nearer: Reals, opposite: Reals) -> tuple[Reals, Reals]:
+def place(nearer: Reals, opposite: NDArray[np.bool_]) -> tuple[Reals, Reals]:
     """Return m and p, given 1 - |cosine| and its sign."""
     return np.where(opposite, 2 - nearer, nearer), np.where(opposite, nearer, 2 - nearer)

@@ -7,9 +7,9 @@ L = (u/2) d/du, and kappa = E[s Ls] / N^2,
     b' = (Ls - kappa s) / N                            |b'| is the speed: `ell` is its integral
     bend = 1 + |the part of L^2 s / N that is orthogonal to b and b'|^2 / |b'|^4
 
-because b''.b = -|b'|^2, and what else b'' has is a multiple of b, b' and L^2 s. Differences are taken pointwise, so that
-nothing cancels where sigma is nearly a power of z; what the bend of small rows cannot be measured from, because
-rounding hides it, is continued as a polynomial in sqrt(q). Speed and bend are held as Chebyshev series on pieces of
+because b''.b = -|b'|^2, and what else b'' has is a multiple of b, b' and L^2 s. Differences are taken pointwise, so
+that nothing cancels where sigma is nearly a power of z; where rounding hides what the bend of small rows is measured
+from, it is continued as a polynomial in sqrt(q). Speed and bend are held as Chebyshev series on pieces of
 lambda of length one, and `ell` is measured from lambda = 0: a row's numbers depend on its own variance alone.
 """
 
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.polynomial import chebyshev, polynomial
+from numpy.typing import NDArray
 
 from ntk_fast.compensated import Reals
 
@@ -38,6 +39,8 @@ TO_COEFFICIENTS = np.linalg.inv(chebyshev.chebvander(NODES, TERMS - 1))
 #: Parts of unit vectors that may be rounding noise of the differences below, and that give a bend to some 7 digits.
 NOISE, CLEAR = 1e-12, 1e-7
 LARGEST_BEND = 1e30
+#: The piece below which speeds are a power of q: their corrections are of the order of sqrt(q).
+POWER_LAW = -32
 #: Pieces, and the degree in sqrt(q), from which the bend of small rows is continued.
 CONTINUED_FROM, CONTINUED_DEGREE = 5, 9
 
@@ -86,19 +89,39 @@ class RowCurve:
         between = range(piece) if piece > 0 else range(piece, 0)
         return float(np.copysign(sum(self._piece(k)[0].sum() for k in between), piece))
 
+    @cached_property
+    def _power_law(self) -> tuple[float, float]:
+        """The speed where `POWER_LAW` starts, and its exponent."""
+        (speed, before), *_ = self._motion(np.array([POWER_LAW, POWER_LAW - 1.0]))
+        return float(speed), float(np.clip(np.log(speed / before), 0.25, 100)) if min(speed, before) > 0 else 1.0
+
     def ell_and_bend(self, variance: Reals) -> Reals:
         """Return ell and bend of rows of these variances, (2, n_rows)."""
-        position = np.log(variance)
+        logarithm = np.log(variance)
+        position = np.maximum(logarithm, POWER_LAW)
         floor = np.floor(position)
-        pieces, which = np.unique(floor.astype(np.int64), return_inverse=True)
+        pieces, which = pieces_of(floor)
         ell = np.array([self._piece(int(piece))[0] for piece in pieces]).reshape(len(pieces), -1)
         bend = np.array([self._piece(int(piece))[1] for piece in pieces]).reshape(len(pieces), -1)
         start = np.array([self._start(int(piece)) for piece in pieces])
         offset = 2 * (position - floor) - 1
-        return np.stack([start[which] + _series(ell, which, offset), np.maximum(_series(bend, which, offset), 0.0)])
+        result = np.stack([start[which] + _series(ell, which, offset), np.maximum(_series(bend, which, offset), 0.0)])
+        small = np.flatnonzero(logarithm < POWER_LAW)
+        if len(small):
+            speed, exponent = self._power_law
+            result[0, small] += speed / exponent * np.expm1(exponent * (logarithm[small] - POWER_LAW))
+        return result
 
 
-def _series(coefficients: Reals, which: Reals, x: Reals) -> Reals:
+def pieces_of(floor: Reals) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the different pieces, and of each row which of them it is on: `np.unique`, without sorting the rows."""
+    first = int(floor.min()) if len(floor) else 0
+    index = floor.astype(np.int64) - first
+    counts = np.bincount(index)
+    return np.flatnonzero(counts) + first, (np.cumsum(counts > 0) - 1)[index]
+
+
+def _series(coefficients: Reals, which: NDArray[np.int64], x: Reals) -> Reals:
     """Evaluate Chebyshev series, row `which` of the coefficients for each x, by Clenshaw's recurrence."""
     ahead = beyond = np.zeros_like(x)
     for column in coefficients.T[:0:-1]:
@@ -124,23 +147,30 @@ def gaussian_panels(octaves: int) -> tuple[Reals, Reals]:
 
 #: Octaves below min(1, 1 / sqrt(q)) at which an activation may still have structure.
 FINEST = 6
-#: Central differences in ln u, of order 8: half the derivative, which is L.
+#: Central differences in ln u, of order 8.
 STEP = 0.02
-DIFFERENCES = 0.5 / STEP * np.array([4 / 5, -1 / 5, 4 / 105, -1 / 280])
+DIFFERENCES = np.array([4 / 5, -1 / 5, 4 / 105, -1 / 280]) / STEP
+SECOND_DIFFERENCES = np.array([-205 / 72, 8 / 5, -1 / 5, 8 / 315, -1 / 560]) / STEP**2
 
 
 def _by_quadrature(activation: ActivationLayer, position: Reals) -> tuple[Reals, Reals, Reals]:
     octaves = FINEST + max(0, int(np.ceil(position.max() / np.log(4))))
     z, weight = gaussian_panels(octaves)
     u = np.exp(position / 2)[:, None] * z
-
-    def advance(u: Reals) -> Reals:
-        return 0.5 * u * activation.derivative(u)
-
-    value = activation.rise(u) if activation.separates_mean else activation(u)
-    first, second = advance(u), np.zeros_like(u)
-    for k, factor in enumerate(DIFFERENCES, 1):
-        second += factor * (advance(u * np.exp(k * STEP)) - advance(u * np.exp(-k * STEP)))
+    function = activation.rise if activation.separates_mean else activation
+    value = function(u)
+    ratios = np.exp(STEP * np.arange(1, 5))
+    if activation.has_derivative:
+        first, second = 0.5 * u * activation.derivative(u), np.zeros_like(u)
+        for factor, ratio in zip(DIFFERENCES, ratios, strict=True):
+            ahead, behind = (0.5 * u * r * activation.derivative(u * r) for r in (ratio, 1 / ratio))
+            second += 0.5 * factor * (ahead - behind)
+    else:
+        first, second = np.zeros_like(u), 0.25 * SECOND_DIFFERENCES[0] * value
+        for factor, second_factor, ratio in zip(DIFFERENCES, SECOND_DIFFERENCES[1:], ratios, strict=True):
+            ahead, behind = function(u * ratio), function(u / ratio)
+            first += 0.5 * factor * (ahead - behind)
+            second += 0.25 * second_factor * (ahead + behind)
     if activation.separates_mean:
         value, first, second = (part - (part @ weight)[:, None] for part in (value, first, second))
     with np.errstate(divide="ignore", invalid="ignore"):
