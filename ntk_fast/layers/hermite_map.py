@@ -5,7 +5,8 @@ sum_n a_n^2 = 1, and (Mehler's formula)
 
     cosine' = sum_n a_n a_n' cosine^n,     D = sum_n n a_n a_n' cosine^(n - 1).
 
-The row parameters after `ell` and `bend` are a_1, a_2, ...
+The row parameters after `ell` and `bend` are the number of terms that the row needs, and a_1, a_2, ... A pair takes as many
+terms as the one of its rows that needs more.
 """
 
 from __future__ import annotations
@@ -35,10 +36,11 @@ class HermiteMap(CurvedActivation, abstract=True):
         square = cosine * cosine
         # sums over odd and over even n of a_n a_n' cosine^n: as polynomials in cosine^2, and their derivatives by it
         sums = [np.zeros(np.broadcast_shapes(np.shape(m), x.shape[1:], y.shape[1:])) for _ in range(4)]
-        for n in range(len(x), 0, -1):
+        n_terms = np.maximum(x[0], y[0])
+        for n in range(int(n_terms.max(initial=0)), 0, -1):
             which = n % 2
             sums[which + 2] = sums[which + 2] * square + sums[which]
-            sums[which] = sums[which] * square + x[n - 1] * y[n - 1]
+            sums[which] = sums[which] * square + np.where(n <= n_terms, x[n] * y[n], 0.0)
         even, odd, even_derivative, odd_derivative = sums
         return Parts(
             cosine * odd, square * even, odd + 2 * square * odd_derivative, 2 * cosine * (even + square * even_derivative)

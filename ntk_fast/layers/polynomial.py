@@ -117,7 +117,8 @@ class FiniteExpansion(HermiteMap, abstract=True):
     def own_parameters(self, variance: Reals, tolerance: float) -> Reals:
         coefficients, *_ = self.expansion(np.log(variance))
         centred = coefficients[:, 1:].T
-        return centred / np.sqrt((centred * centred).sum(axis=0))
+        needed = np.full((1, len(variance)), float(len(centred)))
+        return np.concatenate([needed, centred / np.sqrt((centred * centred).sum(axis=0))])
 
     def curve(self) -> RowCurve:
         return _curve_of(self)

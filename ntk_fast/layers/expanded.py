@@ -1,0 +1,239 @@
+"""Activations without a closed form: Hermite coefficients by quadrature, to a tolerance.
+
+For a row of variance q, c_n(q) = E[sigma(sqrt(q) z) h_n(z)] are integrals over panels that resolve sigma and h_n. They are
+taken at Chebyshev nodes of pieces of ln q of length one and interpolated, so that a million rows cost no integrals.
+
+A row needs terms until the derivative's series, sum_n n a_n^2, lacks less than the tolerance, and what is left of the
+even terms is small against them all, because nearly opposite rows see nothing else; a pair needs those of the row that
+needs more. A row carries more terms than it needs, for pairs with larger rows, in which only one factor is small: until
+the root of what is left is within the tolerance.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.polynomial import chebyshev
+from numpy.typing import NDArray
+
+from ntk_fast.compensated import Reals
+from ntk_fast.layers.activation import reals
+from ntk_fast.layers.curved import LARGEST_VARIANCE, LEAST_VARIANCE
+from ntk_fast.layers.hermite_map import HermiteMap
+from ntk_fast.lower.row_curve import FINEST, NODES, TO_COEFFICIENTS
+
+#: Terms that are kept at most; what steeper activations reach with them is measured, and said.
+MOST_TERMS = 768
+#: A tolerance below this would count rounding errors.
+LEAST_TOLERANCE = 5e-14
+#: Parts of a piece of ln q within which all rows take the same number of terms.
+PARTS = 8
+#: Rows that are interpolated at a time: a few hundred terms of them stay in cache.
+BLOCK = 256
+#: What the sums of a series may lack by rounding.
+ROUNDING = 1e-12
+
+
+class AccuracyWarning(UserWarning):
+    """A kernel is less accurate than promised; the message says how accurate it is."""
+
+
+@dataclass(frozen=True, repr=False)
+class ExpandedActivation(HermiteMap, abstract=True):
+    """See the module. A subclass gives the function and its derivative."""
+
+    @property
+    def has_derivative(self) -> bool:
+        """Whether `derivative` has all its digits; if not, E[sigma'^2] comes from the series."""
+        return True
+
+    def own_parameters(self, variance: Reals, tolerance: float) -> Reals:
+        return _Rows(self, variance).coefficients(tolerance)
+
+    def second_moment(self, variance: Reals | float) -> Reals:
+        return self.centred_moment(variance) + self.mean(variance) ** 2
+
+    def centred_moment(self, variance: Reals | float) -> Reals:
+        return _continued(variance, lambda held: np.exp(_Rows(self, held).evaluate("log_centred")))
+
+    def derivative_second_moment(self, variance: Reals | float) -> Reals:
+        return _continued(variance, lambda held: np.exp(_Rows(self, held).evaluate("log_slope")))
+
+    def mean(self, variance: Reals | float) -> Reals:
+        variance = reals(variance)
+        if not self.separates_mean:
+            return np.zeros(variance.shape)
+        rise = _continued(variance, lambda held: _Rows(self, held).evaluate("mean"))
+        return self(np.zeros(1))[0] + rise
+
+
+def _continued(variance: Reals | float, moment: Callable[[Reals], Reals]) -> Reals:
+    """Return a moment, and a power of the variance beyond the variances that are looked at."""
+    variance = reals(variance)
+    flat = variance.reshape(-1)
+    held = np.clip(flat, LEAST_VARIANCE, LARGEST_VARIANCE)
+    result = moment(held)
+    beyond = np.flatnonzero(flat != held)
+    if len(beyond):
+        inner = np.clip(held[beyond], LEAST_VARIANCE * np.e, LARGEST_VARIANCE / np.e)
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            power = np.log(result[beyond] / moment(inner)) / np.log(held[beyond] / inner)
+            power = np.where(np.isfinite(power), np.round(2 * power) / 2, 0.0)
+            result[beyond] *= (flat[beyond] / held[beyond]) ** power
+    return result.reshape(variance.shape)[()]
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """What rows with ln q on a piece need: Chebyshev coefficients over it, the first axis; and its series' tails."""
+
+    terms: Reals  # (n_nodes, MOST_TERMS): a_1, a_2, ...
+    mean: Reals  # of sigma(z) - sigma(0)
+    log_centred: Reals
+    log_slope: Reals  # ln E[sigma'(z)^2]
+    tails: Reals  # (PARTS, MOST_TERMS + 1): of the terms of sum n a_n^2, over its value, those after n
+    even_tails: Reals  # likewise of a_n^2, for even n, over the root of their sum
+    missing: Reals  # (PARTS,): likewise what is not among the terms
+
+    def needed(self, tolerance: float) -> NDArray[np.int64]:
+        """Return the number of terms that rows need, for each part of the piece."""
+        return _first((self.tails <= tolerance) & (self.even_tails <= tolerance))
+
+    def carried(self, tolerance: float) -> NDArray[np.int64]:
+        """Return the number of terms that are not 0."""
+        return np.maximum(_first(np.sqrt(self.tails) <= max(tolerance, LEAST_TOLERANCE)), self.needed(tolerance))
+
+    def lacks(self, part: int, n_terms: int) -> float:
+        """Return the error of the derivative's dual at cosine 1, over its value."""
+        return float(self.tails[part, n_terms] + self.missing[part])
+
+
+def _first(enough: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return where each row is first true, at least 1, and MOST_TERMS where it is not before."""
+    return np.where(enough.any(axis=1), np.clip(enough.argmax(axis=1), 1, MOST_TERMS), MOST_TERMS)
+
+
+@lru_cache(maxsize=1024)
+def _piece(activation: ExpandedActivation, index: int) -> Piece:
+    position = index + 0.5 + 0.5 * NODES
+    z, weight, polynomials = _panels(FINEST + max(0, -(-(index + 1) // 2)))
+    u = np.exp(position / 2)[:, None] * z
+    above, below = (np.broadcast_to(activation.rise(u * sign), u.shape) for sign in (1, -1))
+    parts = (above + below) / 2, (above - below) / 2  # even and odd
+    coefficients = np.zeros((len(NODES), MOST_TERMS + 1))
+    for parity, part in enumerate(parts):
+        if activation.parity != (-1 if parity == 0 else 1):
+            coefficients[:, parity::2] = 2 * (part * weight) @ polynomials[parity::2].T
+    mean = coefficients[:, 0]
+    centred = ((above - mean[:, None]) ** 2 + (below - mean[:, None]) ** 2) @ weight
+    terms = coefficients[:, 1:] / np.sqrt(np.maximum(centred, np.finfo(np.float64).tiny))[:, None]
+    n = np.arange(1, MOST_TERMS + 1)
+    slope = (n * terms**2).sum(axis=1) * centred / np.exp(position)
+    if activation.has_derivative:
+        slope = (activation.derivative(u) ** 2 + activation.derivative(-u) ** 2) @ weight
+    terms, log_centred, log_slope = (
+        TO_COEFFICIENTS @ part for part in (terms, *np.log(np.maximum([centred, slope], np.finfo(np.float64).tiny)))
+    )
+    tails = _tails(terms, log_centred, log_slope, index, activation.has_derivative)
+    return Piece(terms, TO_COEFFICIENTS @ mean, log_centred, log_slope, *tails)
+
+
+def _tails(
+    terms: Reals, log_centred: Reals, log_slope: Reals, index: int, is_independent: bool
+) -> tuple[Reals, Reals, Reals]:
+    edges = np.linspace(0, 1, PARTS + 1)
+    basis = chebyshev.chebvander(2 * edges - 1, len(NODES) - 1)
+    squares = (basis @ terms) ** 2
+    n = np.arange(1, terms.shape[1] + 1)
+    whole = np.exp(basis @ (log_slope - log_centred) + index + edges)
+
+    def sums_after(series: Reals) -> Reals:
+        return np.cumsum(np.pad(series, ((0, 0), (0, 1)))[:, ::-1], axis=1)[:, ::-1]
+
+    after, even = sums_after(n * squares), sums_after(np.where(n % 2 == 0, squares, 0.0))
+    missing = whole - after[:, 0]
+    if not is_independent:  # then of the moment: of a tail like n^-2, say
+        missing = (1 - squares.sum(axis=1)) * MOST_TERMS
+    missing = np.where(missing > ROUNDING * np.maximum(whole, 1), missing, 0.0)
+    scale = np.maximum(whole, 1.0)
+    even /= np.sqrt(np.maximum(even[:, :1], np.finfo(np.float64).tiny))
+    after, even, missing = (np.maximum(part[1:], part[:-1]) for part in (after / scale[:, None], even, missing / scale))
+    return after, even, missing
+
+
+@lru_cache(maxsize=64)
+def _panels(octaves: int) -> tuple[Reals, Reals, Reals]:
+    """Nodes z > 0, weights of E[f(z)] there, and h_0, h_1, ... at the nodes, which the panels resolve.
+
+    Beyond z = 16 the density leaves nothing, whatever the degree: |h_n(z)| <= exp(z^2 / 4) 1.09.
+    """
+    edges = np.concatenate([[0.0], 2.0 ** np.arange(-octaves, -1), np.arange(0.5, 16.1, 0.5)])
+    nodes, weights = np.polynomial.legendre.leggauss(16)
+    z = ((edges[1:] + edges[:-1])[:, None] / 2 + np.diff(edges)[:, None] / 2 * nodes).ravel()
+    weight = (np.diff(edges)[:, None] / 2 * weights).ravel() * np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi)
+    polynomials = np.empty((MOST_TERMS + 1, len(z)))
+    polynomials[0], polynomials[1] = 1, z
+    for n in range(1, MOST_TERMS):
+        polynomials[n + 1] = (z * polynomials[n] - np.sqrt(n) * polynomials[n - 1]) / np.sqrt(n + 1)
+    return z, weight, polynomials
+
+
+class _Rows:
+    """Rows of given variances, and the pieces that they are on."""
+
+    def __init__(self, activation: ExpandedActivation, variance: Reals) -> None:
+        position = np.log(variance)
+        floor = np.floor(position)
+        which, self._index = np.unique(floor.astype(np.int64), return_inverse=True)
+        self._pieces = [_piece(activation, int(k)) for k in which]
+        self._offset = position - floor
+        self._largest = variance.max(initial=0.0)
+        self._activation = activation
+
+    def evaluate(self, name: str) -> Reals:
+        columns = np.array([getattr(piece, name) for piece in self._pieces]).reshape(len(self._pieces), len(NODES))
+        total = np.zeros_like(self._offset)
+        for column, basis in zip(columns.T, _basis(self._offset), strict=True):
+            total += column[self._index] * basis
+        return total
+
+    def coefficients(self, tolerance: float) -> Reals:
+        """Return the number of terms needed, and the normalised a_n: see `HermiteMap`."""
+        needed, carried = (
+            np.array([count(piece, tolerance) for piece in self._pieces]).reshape(len(self._pieces), PARTS)
+            for count in (Piece.needed, Piece.carried)
+        )
+        part = np.minimum((self._offset * PARTS).astype(np.int64), PARTS - 1)
+        carries = carried[self._index, part]
+        result = np.zeros((1 + int(carries.max(initial=1)), len(self._offset)))
+        result[0] = needed[self._index, part]
+        worst = 0.0
+        for index, piece in enumerate(self._pieces):
+            rows = np.flatnonzero(self._index == index)
+            n_terms = int(carries[rows].max())
+            worst = max(worst, *(piece.lacks(k, needed[index, k]) for k in np.unique(part[rows])))
+            for start in range(0, len(rows), BLOCK):
+                block = rows[start : start + BLOCK]
+                total = np.zeros((n_terms, len(block)))
+                for column, basis in zip(piece.terms[:, :n_terms], _basis(self._offset[block]), strict=True):
+                    total += column[:, None] * basis
+                total *= np.arange(n_terms)[:, None] < carries[block]
+                norm = np.sqrt((total * total).sum(axis=0))
+                total[0, norm == 0] = 1.0  # numbers so small that sigma(z) is sigma(0)
+                result[1 : 1 + n_terms, block] = total / np.where(norm == 0, 1.0, norm)
+        if worst > 10 * tolerance:
+            warnings.warn(
+                f"{self._activation!r} has kinks, or is steep where the variance is {self._largest:.3g}: "
+                f"{MOST_TERMS} terms of its Hermite expansion give the derivative's dual to {worst:.1g} only.",
+                AccuracyWarning,
+                stacklevel=2,
+            )
+        return result
+
+
+def _basis(offset: Reals) -> Reals:
+    return np.ascontiguousarray(chebyshev.chebvander(2 * offset - 1, len(NODES) - 1).T)
