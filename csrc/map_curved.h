@@ -104,58 +104,74 @@ ALWAYS_INLINE parts NAME(sine_parts)(const ntk_map *map, parameters at, int g, v
     return result;
 }
 
-/* layers/hermite_map.py: sums of a_n a_n' cosine^n over odd and over even n = 1, 2, ..., as polynomials in cosine^2.
- * A row's coefficients are 0 from where on it needs no more. */
 #if defined(NTK_AVX512)
 #define VECTORS_OF_POLYNOMIAL 4 /* four sums each, and a square: 20 of 32 registers */
 #else
 #define VECTORS_OF_POLYNOMIAL 2
 #endif
 
-ALWAYS_INLINE void NAME(polynomial_parts)(const ntk_map *map, parameters at, int first_g, const int n,
-                                          const vreal *cosine, parts *result, const int has_slope, const int parity)
+/* layers/hermite_map.py: sums of a_n a_n' cosine^n over odd and over even n = 1, 2, ..., as polynomials in cosine^2. The
+ * parameters: how many terms the row needs, a_1, a_2, ... A pair takes as many as the one of its rows that needs more. */
+typedef struct {
+    vreal sum[VECTORS_OF_POLYNOMIAL], rise[VECTORS_OF_POLYNOMIAL]; /* rise: the derivative by cosine^2 */
+} series;
+
+/* The next term by Horner's rule; beyond what the row needs, of the columns that need it. */
+ALWAYS_INLINE void NAME(add_term)(series *s, parameters at, ptrdiff_t needed, int term, int g, const int n,
+                                  const vreal *square, const int has_slope, const int is_masked)
+{
+    const vreal row = NAME(of_row)(at, needed + term), order = vreal_set((real)(term - 0.5));
+#pragma GCC unroll 8
+    for (int k = 0; k < n; k++) {
+        vreal product = vreal_mul(row, NAME(of_columns)(at, needed + term, g + k));
+        if (is_masked)
+            product = vreal_select(vreal_less(order, NAME(of_columns)(at, needed, g + k)), product, vreal_set(0));
+        if (has_slope)
+            s->rise[k] = vreal_fma(s->rise[k], square[k], s->sum[k]);
+        s->sum[k] = vreal_fma(s->sum[k], square[k], product);
+    }
+}
+
+ALWAYS_INLINE void NAME(polynomial_parts)(const ntk_map *map, parameters at, int g, const int n, const vreal *cosine,
+                                          parts *result, const int has_slope, const int parity)
 {
     const vreal zero = vreal_set(0), two = vreal_set(2);
-    const ptrdiff_t before = map->first_parameter + NEAR_PARAMETERS - 1; /* plane of a_0 */
-    int degree = map->n_parameters - NEAR_PARAMETERS;
-    while (degree > 0 && at.row[before + degree] == 0)
-        degree--;
-    vreal odd[VECTORS_OF_POLYNOMIAL], even[VECTORS_OF_POLYNOMIAL], square[VECTORS_OF_POLYNOMIAL];
-    vreal odd_rise[VECTORS_OF_POLYNOMIAL], even_rise[VECTORS_OF_POLYNOMIAL]; /* derivatives by cosine^2 */
+    const ptrdiff_t needed = map->first_parameter + NEAR_PARAMETERS;
+    vreal square[VECTORS_OF_POLYNOMIAL], most = vreal_set(at.row[needed]);
+    series odd, even;
 #pragma GCC unroll 8
     for (int k = 0; k < n; k++) {
-        odd[k] = even[k] = odd_rise[k] = even_rise[k] = zero;
+        odd.sum[k] = odd.rise[k] = even.sum[k] = even.rise[k] = zero;
         square[k] = vreal_mul(cosine[k], cosine[k]);
+        most = vreal_max(most, NAME(of_columns)(at, needed, g + k));
     }
-    for (int term = (degree + 1) / 2; term > 0; term--) { /* a_(2 term) and a_(2 term - 1) */
-        if (parity >= 0 && 2 * term <= degree) {
-            const vreal row = NAME(of_row)(at, before + 2 * term);
-#pragma GCC unroll 8
-            for (int k = 0; k < n; k++) {
-                if (has_slope)
-                    even_rise[k] = vreal_fma(even_rise[k], square[k], even[k]);
-                even[k] = vreal_fma(even[k], square[k],
-                                    vreal_mul(row, NAME(of_columns)(at, before + 2 * term, first_g + k)));
-            }
-        }
-        if (parity <= 0) {
-            const vreal row = NAME(of_row)(at, before + 2 * term - 1);
-#pragma GCC unroll 8
-            for (int k = 0; k < n; k++) {
-                if (has_slope)
-                    odd_rise[k] = vreal_fma(odd_rise[k], square[k], odd[k]);
-                odd[k] = vreal_fma(odd[k], square[k],
-                                   vreal_mul(row, NAME(of_columns)(at, before + 2 * term - 1, first_g + k)));
-            }
-        }
+    const int step = parity ? 2 : 1, row_terms = (int)at.row[needed];
+    int term = (int)vreal_largest(most);
+    if (parity)
+        term -= (term & 1) != (parity < 0);
+    for (; term > row_terms; term -= step) {
+        if (parity < 0 || (parity == 0 && term % 2))
+            NAME(add_term)(&odd, at, needed, term, g, n, square, has_slope, 1);
+        else
+            NAME(add_term)(&even, at, needed, term, g, n, square, has_slope, 1);
+    }
+    if (parity == 0 && term % 2) {
+        NAME(add_term)(&odd, at, needed, term, g, n, square, has_slope, 0);
+        term--;
+    }
+    for (; term > 0; term -= 2) {
+        if (parity >= 0)
+            NAME(add_term)(&even, at, needed, term, g, n, square, has_slope, 0);
+        if (parity <= 0)
+            NAME(add_term)(&odd, at, needed, parity < 0 ? term : term - 1, g, n, square, has_slope, 0);
     }
 #pragma GCC unroll 8
     for (int k = 0; k < n; k++) {
-        const vreal twice = vreal_mul(two, square[k]);
-        result[k].odd = vreal_mul(cosine[k], odd[k]);
-        result[k].even = vreal_mul(square[k], even[k]);
-        result[k].odd_slope = vreal_fma(twice, odd_rise[k], odd[k]);
-        result[k].even_slope = vreal_mul(vreal_mul(two, cosine[k]), vreal_fma(square[k], even_rise[k], even[k]));
+        result[k].odd = vreal_mul(cosine[k], odd.sum[k]);
+        result[k].even = vreal_mul(square[k], even.sum[k]);
+        result[k].odd_slope = vreal_fma(vreal_mul(two, square[k]), odd.rise[k], odd.sum[k]);
+        result[k].even_slope =
+            vreal_mul(vreal_mul(two, cosine[k]), vreal_fma(square[k], even.rise[k], even.sum[k]));
     }
 }
 

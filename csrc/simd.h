@@ -43,6 +43,7 @@ static inline vreal vreal_min(vreal a, vreal b) { return _mm512_min_pd(a, b); }
 static inline vmask vreal_less(vreal a, vreal b) { return _mm512_cmp_pd_mask(a, b, _CMP_LT_OQ); }
 static inline vreal vreal_select(vmask m, vreal yes, vreal no) { return _mm512_mask_blend_pd(m, no, yes); }
 static inline int vmask_any(vmask m) { return m != 0; }
+static inline real vreal_largest(vreal a) { return _mm512_reduce_max_pd(a); }
 static inline vindex vreal_index(vreal shifted) { return _mm512_castpd_si512(shifted); }
 static inline vreal vreal_power(vreal shifted)
 {
@@ -81,6 +82,7 @@ static inline vreal vreal_min(vreal a, vreal b) { return _mm512_min_ps(a, b); }
 static inline vmask vreal_less(vreal a, vreal b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
 static inline vreal vreal_select(vmask m, vreal yes, vreal no) { return _mm512_mask_blend_ps(m, no, yes); }
 static inline int vmask_any(vmask m) { return m != 0; }
+static inline real vreal_largest(vreal a) { return _mm512_reduce_max_ps(a); }
 static inline vindex vreal_index(vreal shifted) { return _mm512_castps_si512(shifted); }
 static inline vreal vreal_power(vreal shifted)
 {
@@ -232,4 +234,18 @@ static inline vreal vreal_scale_product(double a, const double *b) { return (rea
 
 #if LANES > 1
 #define vreal_fma_exact vreal_fma
+#endif
+
+#if LANES == 1
+static inline real vreal_largest(vreal a) { return a; }
+#elif !defined(NTK_AVX512)
+static inline real vreal_largest(vreal a)
+{
+    real lanes[LANES];
+    vreal_store(lanes, a);
+    for (int lane = 1; lane < LANES; lane++)
+        if (lanes[lane] > lanes[0])
+            lanes[0] = lanes[lane];
+    return lanes[0];
+}
 #endif
