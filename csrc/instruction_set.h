@@ -21,7 +21,9 @@
 #define ISA baseline
 #endif
 
+#include <float.h>
 #include <math.h>
+#include <stdint.h>
 #include <string.h>
 
 #if defined(NTK_AVX512) || defined(NTK_AVX2)

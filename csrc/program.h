@@ -1,12 +1,34 @@
 /* A program on GROUP vectors of pairs: pure arithmetic, with no index and no memory but its registers, which stay in the
  * first-level cache. Kinds are told apart once an instruction and group, never in a loop over vectors. */
 
-static void NAME(apply_map)(const ntk_program *program, const ntk_map *map, parameters at, const pairs *from, pairs *to)
+static void NAME(apply_map)(const ntk_map *map, parameters at, const pairs *from, pairs *to, int has_tangent)
 {
-    (void)at;
     switch (map->kind) {
     case NTK_TABLE:
-        NAME(apply_table)(map, from, to, program->has_tangent);
+        NAME(apply_table)(map, from, to, has_tangent);
+        break;
+    case NTK_EXPONENTIAL:
+        NAME(apply_exponential)(map, at, from, to);
+        break;
+    case NTK_GAUSSIAN:
+        NAME(apply_gaussian)(map, at, from, to);
+        break;
+    case NTK_ERF:
+        NAME(apply_erf)(map, at, from, to, has_tangent);
+        break;
+    case NTK_GELU:
+        NAME(apply_gelu)(map, at, from, to, has_tangent);
+        break;
+    case NTK_SINE:
+        NAME(apply_sine)(map, at, from, to, has_tangent);
+        break;
+    case NTK_POLYNOMIAL:
+        if (map->parity > 0)
+            NAME(apply_even_polynomial)(map, at, from, to, has_tangent);
+        else if (map->parity < 0)
+            NAME(apply_odd_polynomial)(map, at, from, to, has_tangent);
+        else
+            NAME(apply_polynomial)(map, at, from, to, has_tangent);
         break;
     }
 }
@@ -41,7 +63,7 @@ static const pairs *NAME(execute)(const ntk_program *program, parameters at, pai
             continue;
         }
         if (step->map >= 0) {
-            NAME(apply_map)(program, program->maps + step->map, at, from, to);
+            NAME(apply_map)(program->maps + step->map, at, from, to, program->has_tangent);
             from = to;
         }
         if (from != to || !is_whole || step->adds_own)

@@ -5,6 +5,7 @@
  *
  *   vreal        LANES reals              vmask    LANES truth values
  *   vindex       LANES table positions, made from the bits of a real by vreal_index
+ *                vreal_power: 2^k of the whole number k that vreal_index would read, where it is in range
  *   PIECES       columns of a coefficient table that vreal_lookup can address: half for cosine >= 0, half for cosine < 0
  *   OPPOSITE     what vreal_index adds for cosine < 0; even, so that a tie rounds to the right half
  */
@@ -12,9 +13,11 @@
 #if REAL_IS_FLOAT
 typedef float real;
 #define ROUNDING_SHIFT 12582912.0f /* 1.5 * 2^23: adding it rounds to an integer and leaves it in the low bits */
+#define LEAST_NORMAL FLT_MIN
 #else
 typedef double real;
 #define ROUNDING_SHIFT 6755399441055744.0 /* 1.5 * 2^52 */
+#define LEAST_NORMAL DBL_MIN
 #endif
 
 #if defined(NTK_AVX512) && !REAL_IS_FLOAT
@@ -40,7 +43,13 @@ static inline vreal vreal_min(vreal a, vreal b) { return _mm512_min_pd(a, b); }
 static inline vmask vreal_less(vreal a, vreal b) { return _mm512_cmp_pd_mask(a, b, _CMP_LT_OQ); }
 static inline vreal vreal_select(vmask m, vreal yes, vreal no) { return _mm512_mask_blend_pd(m, no, yes); }
 static inline int vmask_any(vmask m) { return m != 0; }
+static inline real vreal_largest(vreal a) { return _mm512_reduce_max_pd(a); }
 static inline vindex vreal_index(vreal shifted) { return _mm512_castpd_si512(shifted); }
+static inline vreal vreal_power(vreal shifted)
+{
+    const __m512i k = _mm512_slli_epi64(_mm512_castpd_si512(shifted), 52);
+    return _mm512_castsi512_pd(_mm512_add_epi64(k, _mm512_castpd_si512(_mm512_set1_pd(1))));
+}
 static inline vreal vreal_lookup(const real *table, vindex i)
 {
     return _mm512_permutex2var_pd(_mm512_load_pd(table), i, _mm512_load_pd(table + 8));
@@ -73,7 +82,13 @@ static inline vreal vreal_min(vreal a, vreal b) { return _mm512_min_ps(a, b); }
 static inline vmask vreal_less(vreal a, vreal b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
 static inline vreal vreal_select(vmask m, vreal yes, vreal no) { return _mm512_mask_blend_ps(m, no, yes); }
 static inline int vmask_any(vmask m) { return m != 0; }
+static inline real vreal_largest(vreal a) { return _mm512_reduce_max_ps(a); }
 static inline vindex vreal_index(vreal shifted) { return _mm512_castps_si512(shifted); }
+static inline vreal vreal_power(vreal shifted)
+{
+    const __m512i k = _mm512_slli_epi32(_mm512_castps_si512(shifted), 23);
+    return _mm512_castsi512_ps(_mm512_add_epi32(k, _mm512_castps_si512(_mm512_set1_ps(1))));
+}
 static inline vreal vreal_lookup(const real *table, vindex i) { return _mm512_permutexvar_ps(i, _mm512_load_ps(table)); }
 static inline vreal vreal_scale_product(double a, const double *b)
 {
@@ -106,6 +121,11 @@ static inline vreal vreal_min(vreal a, vreal b) { return _mm256_min_pd(a, b); }
 static inline vmask vreal_less(vreal a, vreal b) { return _mm256_cmp_pd(a, b, _CMP_LT_OQ); }
 static inline vreal vreal_select(vmask m, vreal yes, vreal no) { return _mm256_blendv_pd(no, yes, m); }
 static inline int vmask_any(vmask m) { return _mm256_movemask_pd(m) != 0; }
+static inline vreal vreal_power(vreal shifted)
+{
+    const __m256i k = _mm256_slli_epi64(_mm256_castpd_si256(shifted), 52);
+    return _mm256_castsi256_pd(_mm256_add_epi64(k, _mm256_castpd_si256(_mm256_set1_pd(1))));
+}
 static inline vindex vreal_index(vreal shifted)
 {
     /* position i becomes the pair (2i, 2i + 1) of 32-bit halves, which is what the only variable permute here moves */
@@ -145,6 +165,11 @@ static inline vmask vreal_less(vreal a, vreal b) { return _mm256_cmp_ps(a, b, _C
 static inline vreal vreal_select(vmask m, vreal yes, vreal no) { return _mm256_blendv_ps(no, yes, m); }
 static inline int vmask_any(vmask m) { return _mm256_movemask_ps(m) != 0; }
 static inline vindex vreal_index(vreal shifted) { return _mm256_castps_si256(shifted); }
+static inline vreal vreal_power(vreal shifted)
+{
+    const __m256i k = _mm256_slli_epi32(_mm256_castps_si256(shifted), 23);
+    return _mm256_castsi256_ps(_mm256_add_epi32(k, _mm256_castps_si256(_mm256_set1_ps(1))));
+}
 static inline vreal vreal_lookup(const real *table, vindex i) { return _mm256_permutevar8x32_ps(_mm256_load_ps(table), i); }
 static inline vreal vreal_scale_product(double a, const double *b)
 {
@@ -192,10 +217,35 @@ static inline vmask vreal_less(vreal a, vreal b) { return a < b; }
 static inline vreal vreal_select(vmask m, vreal yes, vreal no) { return m ? yes : no; }
 static inline int vmask_any(vmask m) { return m; }
 static inline vindex vreal_index(vreal shifted) { return (ptrdiff_t)(shifted - ROUNDING_SHIFT); }
+static inline vreal vreal_power(vreal shifted)
+{
+    vreal power;
+#if REAL_IS_FLOAT
+    const uint32_t bits = (uint32_t)((int32_t)(shifted - ROUNDING_SHIFT) + 127) << 23;
+#else
+    const uint64_t bits = (uint64_t)((int64_t)(shifted - ROUNDING_SHIFT) + 1023) << 52;
+#endif
+    memcpy(&power, &bits, sizeof power);
+    return power;
+}
 static inline vreal vreal_lookup(const real *table, vindex i) { return table[i]; }
 static inline vreal vreal_scale_product(double a, const double *b) { return (real)(a * *b); }
 #endif
 
 #if LANES > 1
 #define vreal_fma_exact vreal_fma
+#endif
+
+#if LANES == 1
+static inline real vreal_largest(vreal a) { return a; }
+#elif !defined(NTK_AVX512)
+static inline real vreal_largest(vreal a)
+{
+    real lanes[LANES];
+    vreal_store(lanes, a);
+    for (int lane = 1; lane < LANES; lane++)
+        if (lanes[lane] > lanes[0])
+            lanes[0] = lanes[lane];
+    return lanes[0];
+}
 #endif

@@ -15,6 +15,9 @@
 #include "pair_state.h"
 #include "map_fold.h"
 #include "map_table.h"
+#include "elementary.h"
+#include "map_closed.h"
+#include "map_curved.h"
 #include "program.h"
 
 #define BAND (512 / (int)sizeof(real))           /* rows: a transposed run is 8 cache lines */

@@ -1,0 +1,296 @@
+/* Activations whose map depends on the two rows' variances (layers/curved.py). At |cosine| it is the sum of an odd and an even
+ * part, neither negative, and with shortfall = 1 - odd - even
+ *
+ *     cosine >= 0:  m' = shortfall              p' = shortfall + 2 (odd + even)      D = odd' + even'
+ *     cosine < 0:   m' = shortfall + 2 odd      p' = shortfall + 2 even              D = odd' - even'
+ *
+ * Pairs whose outputs are near get their shortfall without cancellation (lower/near_pairs.py). The first two parameters of
+ * a row are for that: ell, the arc length of the curve of its output, and bend, the curve's squared curvature.
+ */
+
+#define NEAR_PARAMETERS 2
+
+#if REAL_IS_FLOAT
+#define NEAR_SHORTFALL 1e-2f /* below it 1 - cosine is not taken by subtraction ... */
+#define NEAR_BENDING 3e-3f   /* ... unless L^3 bend is larger than this: the series' next term is (L^3 bend)^2 / 720 */
+#else
+#define NEAR_SHORTFALL 1e-5
+#define NEAR_BENDING 3e-7
+#endif
+
+typedef struct {
+    vreal odd, even, odd_slope, even_slope;
+} parts;
+
+/* alpha alpha', beta beta' and 1 - alpha alpha' of shares of signal and noise: planes `first` and `first + 1`. */
+typedef struct {
+    vreal kept, noise, shortfall, normalisation;
+} noise_shares;
+
+ALWAYS_INLINE noise_shares NAME(noise_shares_of)(parameters at, ptrdiff_t first, int g)
+{
+    const vreal alpha_i = NAME(of_row)(at, first), alpha_j = NAME(of_columns)(at, first, g);
+    const vreal beta_i = NAME(of_row)(at, first + 1), beta_j = NAME(of_columns)(at, first + 1, g);
+    const shares mixed = NAME(shares_of)(alpha_i, alpha_j, beta_i, beta_j);
+    const noise_shares result = {mixed.rho, mixed.tau, vreal_add(mixed.tau, mixed.gap),
+                                 vreal_mul(NAME(of_row)(at, first + 2), NAME(of_columns)(at, first + 2, g))};
+    return result;
+}
+
+/* x = kept cosine, 1 - x, sqrt(1 - x^2) and asin x of the pair with its noise. */
+typedef struct {
+    vreal x, root, arc;
+} noisy_pair;
+
+ALWAYS_INLINE noisy_pair NAME(with_noise)(vreal m, vreal cosine, noise_shares s)
+{
+    const vreal one_less = vreal_fma(s.kept, m, s.shortfall), x = vreal_mul(s.kept, cosine);
+    const noisy_pair result = {x, vreal_sqrt(vreal_mul(one_less, vreal_add(vreal_set(1), x))),
+                               NAME(arc_sine)(x, one_less)};
+    return result;
+}
+
+/* layers/erf.py */
+ALWAYS_INLINE parts NAME(erf_parts)(vreal m, vreal cosine, noise_shares s)
+{
+    const vreal zero = vreal_set(0);
+    const noisy_pair noisy = NAME(with_noise)(m, cosine, s);
+    const parts result = {vreal_mul(s.normalisation, noisy.arc), zero,
+                          vreal_div(vreal_mul(s.normalisation, s.kept), noisy.root), zero};
+    return result;
+}
+
+/* layers/gelu.py */
+ALWAYS_INLINE parts NAME(gelu_parts)(vreal m, vreal cosine, noise_shares s)
+{
+    const vreal one = vreal_set(1), quarter = vreal_set((real)0.25), turn = vreal_set((real)0.15915494309189534);
+    const noisy_pair noisy = NAME(with_noise)(m, cosine, s);
+    const vreal inverse = vreal_div(one, noisy.root), even_scale = vreal_mul(s.normalisation, turn);
+    const vreal square = vreal_mul(s.noise, s.noise);
+    const vreal noisy_cosine = vreal_mul(s.noise, cosine);
+    const vreal outer = vreal_fma(vreal_mul(noisy_cosine, noisy_cosine), inverse, noisy.root);
+    const vreal inner =
+        vreal_fma(s.shortfall, vreal_add(one, s.kept), vreal_fma(vreal_mul(inverse, inverse), square, square));
+    const parts result = {
+        vreal_mul(s.normalisation, vreal_mul(cosine, quarter)),
+        vreal_mul(even_scale, vreal_fma(cosine, noisy.arc, vreal_mul(s.kept, outer))),
+        vreal_mul(s.normalisation, quarter),
+        vreal_mul(even_scale, vreal_fma(vreal_mul(noisy.x, inverse), inner, noisy.arc)),
+    };
+    return result;
+}
+
+/* layers/sine.py; constants: the squares of o and e. The order of factors matters: normalisations are up to 1e17 each. */
+ALWAYS_INLINE parts NAME(sine_parts)(const ntk_map *map, parameters at, int g, vreal m, vreal cosine)
+{
+    const ptrdiff_t first = map->first_parameter + NEAR_PARAMETERS;
+    const vreal odd = vreal_set((real)map->constants[0]), even = vreal_set((real)map->constants[1]);
+    const vreal half = vreal_set((real)0.5), zero = vreal_set(0), one = vreal_set(1), two = vreal_set(2);
+    const vreal u_i = NAME(of_row)(at, first), u_j = NAME(of_columns)(at, first, g);
+    const vreal scale_i = NAME(of_row)(at, first + 1), scale_j = NAME(of_columns)(at, first + 1, g);
+    const vreal step = vreal_sub(u_i, u_j), turn = vreal_mul(u_i, u_j);
+    const vreal exponent = vreal_fma(vreal_mul(half, step), step, vreal_mul(turn, m));
+    const vreal kept = vreal_mul(half, NAME(exponential_of)(vreal_sub(zero, exponent)).power);
+    const exponential decay = NAME(exponential_of)(vreal_sub(zero, vreal_mul(turn, cosine)));
+    const vreal rise = vreal_sub(zero, decay.less_one), other = vreal_sub(two, rise), left = vreal_sub(one, rise);
+    const vreal scaled = vreal_mul(kept, vreal_mul(rise, scale_i));
+    const vreal slope = vreal_mul(kept, vreal_mul(turn, scale_i));
+    const parts result = {
+        vreal_mul(odd, vreal_mul(scaled, vreal_mul(other, scale_j))),
+        vreal_mul(even, vreal_mul(scaled, vreal_mul(rise, scale_j))),
+        vreal_mul(odd, vreal_mul(slope, vreal_mul(vreal_fma(left, left, one), scale_j))),
+        vreal_mul(even, vreal_mul(slope, vreal_mul(vreal_mul(rise, other), scale_j))),
+    };
+    return result;
+}
+
+#if defined(NTK_AVX512)
+#define VECTORS_OF_POLYNOMIAL 4 /* four sums each, and a square: 20 of 32 registers */
+#else
+#define VECTORS_OF_POLYNOMIAL 2
+#endif
+
+/* layers/hermite_map.py: sums of a_n a_n' cosine^n over odd and over even n = 1, 2, ..., as polynomials in cosine^2. The
+ * parameters: how many terms the row needs, a_1, a_2, ... A pair takes as many as the one of its rows that needs more. */
+typedef struct {
+    vreal sum[VECTORS_OF_POLYNOMIAL], rise[VECTORS_OF_POLYNOMIAL]; /* rise: the derivative by cosine^2 */
+} series;
+
+/* The next term by Horner's rule; beyond what the row needs, of the columns that need it. */
+ALWAYS_INLINE void NAME(add_term)(series *s, parameters at, ptrdiff_t needed, int term, int g, const int n,
+                                  const vreal *square, const int has_slope, const int is_masked)
+{
+    const vreal row = NAME(of_row)(at, needed + term), order = vreal_set((real)(term - 0.5));
+#pragma GCC unroll 8
+    for (int k = 0; k < n; k++) {
+        vreal product = vreal_mul(row, NAME(of_columns)(at, needed + term, g + k));
+        if (is_masked)
+            product = vreal_select(vreal_less(order, NAME(of_columns)(at, needed, g + k)), product, vreal_set(0));
+        if (has_slope)
+            s->rise[k] = vreal_fma(s->rise[k], square[k], s->sum[k]);
+        s->sum[k] = vreal_fma(s->sum[k], square[k], product);
+    }
+}
+
+ALWAYS_INLINE void NAME(polynomial_parts)(const ntk_map *map, parameters at, int g, const int n, const vreal *cosine,
+                                          parts *result, const int has_slope, const int parity)
+{
+    const vreal zero = vreal_set(0), two = vreal_set(2);
+    const ptrdiff_t needed = map->first_parameter + NEAR_PARAMETERS;
+    vreal square[VECTORS_OF_POLYNOMIAL], most = vreal_set(at.row[needed]);
+    series odd, even;
+#pragma GCC unroll 8
+    for (int k = 0; k < n; k++) {
+        odd.sum[k] = odd.rise[k] = even.sum[k] = even.rise[k] = zero;
+        square[k] = vreal_mul(cosine[k], cosine[k]);
+        most = vreal_max(most, NAME(of_columns)(at, needed, g + k));
+    }
+    const int step = parity ? 2 : 1, row_terms = (int)at.row[needed];
+    int term = (int)vreal_largest(most);
+    if (parity)
+        term -= (term & 1) != (parity < 0);
+    for (; term > row_terms; term -= step) {
+        if (parity < 0 || (parity == 0 && term % 2))
+            NAME(add_term)(&odd, at, needed, term, g, n, square, has_slope, 1);
+        else
+            NAME(add_term)(&even, at, needed, term, g, n, square, has_slope, 1);
+    }
+    if (parity == 0 && term % 2) {
+        NAME(add_term)(&odd, at, needed, term, g, n, square, has_slope, 0);
+        term--;
+    }
+    for (; term > 0; term -= 2) {
+        if (parity >= 0)
+            NAME(add_term)(&even, at, needed, term, g, n, square, has_slope, 0);
+        if (parity <= 0)
+            NAME(add_term)(&odd, at, needed, parity < 0 ? term : term - 1, g, n, square, has_slope, 0);
+    }
+#pragma GCC unroll 8
+    for (int k = 0; k < n; k++) {
+        result[k].odd = vreal_mul(cosine[k], odd.sum[k]);
+        result[k].even = vreal_mul(square[k], even.sum[k]);
+        result[k].odd_slope = vreal_fma(vreal_mul(two, square[k]), odd.rise[k], odd.sum[k]);
+        result[k].even_slope =
+            vreal_mul(vreal_mul(two, cosine[k]), vreal_fma(square[k], even.rise[k], even.sum[k]));
+    }
+}
+
+/* The parts of n vectors from the g-th on, at m >= 0 and cosine = 1 - m >= 0. */
+ALWAYS_INLINE void NAME(parts_of)(const ntk_map *map, parameters at, int g, const int n, const vreal *m,
+                                  const vreal *cosine, parts *result, const int kind, const int parity,
+                                  const int has_slope)
+{
+    const ptrdiff_t first = map->first_parameter + NEAR_PARAMETERS;
+    if (kind == NTK_POLYNOMIAL) {
+        NAME(polynomial_parts)(map, at, g, n, cosine, result, has_slope, parity);
+        return;
+    }
+    for (int k = 0; k < n; k++) {
+        if (kind == NTK_ERF)
+            result[k] = NAME(erf_parts)(m[k], cosine[k], NAME(noise_shares_of)(at, first, g + k));
+        else if (kind == NTK_GELU)
+            result[k] = NAME(gelu_parts)(m[k], cosine[k], NAME(noise_shares_of)(at, first, g + k));
+        else
+            result[k] = NAME(sine_parts)(map, at, g + k, m[k], cosine[k]);
+    }
+}
+
+/* The shortfall of the g-th vector where outputs are near: from L = ell - ell', bend, and the integral of D, by three
+ * Gauss-Legendre nodes. Where noise is mixed in, D is a function of sqrt(m + (1 - alpha alpha') / (alpha alpha')), which is
+ * then the variable of integration. */
+ALWAYS_INLINE vreal NAME(near_shortfall)(const ntk_map *map, parameters at, int g, vreal m, vreal shortfall,
+                                         const int kind, const int parity)
+{
+    static const double nodes[3] = {0.11270166537925831, 0.5, 0.88729833462074169};
+    static const double weights[3] = {5.0 / 18, 8.0 / 18, 5.0 / 18};
+    const vreal zero = vreal_set(0), one = vreal_set(1), two = vreal_set(2), half = vreal_set((real)0.5);
+    const ptrdiff_t first = map->first_parameter;
+    const vreal length = vreal_sub(NAME(of_row)(at, first), NAME(of_columns)(at, first, g));
+    const vreal bend = vreal_mul(half, vreal_add(NAME(of_row)(at, first + 1), NAME(of_columns)(at, first + 1, g)));
+    const vreal square = vreal_mul(length, length);
+    const vreal bending = vreal_abs(vreal_mul(vreal_mul(length, square), bend));
+    const vreal series = vreal_fma(vreal_mul(bend, vreal_set((real)(-1.0 / 12))), square, one);
+    const int has_noise = kind == NTK_ERF || kind == NTK_GELU;
+    vreal start = zero, whole = one, step = m, lost = zero;
+    if (has_noise) {
+        const noise_shares s = NAME(noise_shares_of)(at, first + NEAR_PARAMETERS, g);
+        const vreal noise = vreal_div(s.shortfall, s.kept);
+        start = vreal_sqrt(noise);
+        whole = vreal_max(vreal_add(start, vreal_sqrt(vreal_add(m, noise))), vreal_set(LEAST_NORMAL));
+        step = vreal_div(m, whole); /* of the root */
+    }
+    for (int k = 0; k < 3; k++) {
+        vreal node = vreal_mul(step, vreal_set((real)nodes[k])), weight = vreal_set((real)weights[k]);
+        if (has_noise) {
+            const vreal root = vreal_add(start, node);
+            weight = vreal_mul(weight, vreal_div(vreal_mul(two, root), whole));
+            node = vreal_mul(node, vreal_add(start, root));
+        }
+        const vreal cosine = vreal_sub(one, node);
+        parts slopes;
+        NAME(parts_of)(map, at, g, 1, &node, &cosine, &slopes, kind, parity, 1);
+        lost = vreal_fma(weight, vreal_add(slopes.odd_slope, slopes.even_slope), lost);
+    }
+    const vreal near = vreal_fma(m, lost, vreal_mul(vreal_mul(half, square), series));
+    const vreal chosen = vreal_select(vreal_less(bending, vreal_set(NEAR_BENDING)), near, shortfall);
+    return vreal_select(vreal_less(shortfall, vreal_set(NEAR_SHORTFALL)), chosen, shortfall);
+}
+
+ALWAYS_INLINE void NAME(apply_curved)(const ntk_map *map, parameters at, const pairs *from, pairs *to, const int kind,
+                                      const int parity, const int has_tangent,
+                                      vreal (*near)(const ntk_map *, parameters, int, vreal, vreal))
+{
+    const int block = kind == NTK_POLYNOMIAL ? VECTORS_OF_POLYNOMIAL : 1;
+    const vreal zero = vreal_set(0), one = vreal_set(1);
+    vreal m[GROUP], shortfall[GROUP], nearest = one;
+    parts found[GROUP];
+    for (int g = 0; g < GROUP; g += block) {
+        vreal cosine[VECTORS_OF_POLYNOMIAL];
+        for (int k = 0; k < block; k++) {
+            m[g + k] = vreal_min(from->m[g + k], from->p[g + k]);
+            cosine[k] = vreal_sub(one, m[g + k]);
+        }
+        NAME(parts_of)(map, at, g, block, m + g, cosine, found + g, kind, parity, has_tangent);
+        for (int k = g; k < g + block; k++) {
+            shortfall[k] = vreal_max(vreal_sub(one, vreal_add(found[k].odd, found[k].even)), zero);
+            nearest = vreal_min(nearest, shortfall[k]);
+        }
+    }
+    if (__builtin_expect(vmask_any(vreal_less(nearest, vreal_set(NEAR_SHORTFALL))), 0))
+        for (int g = 0; g < GROUP; g++)
+            if (vmask_any(vreal_less(shortfall[g], vreal_set(NEAR_SHORTFALL))))
+                shortfall[g] = near(map, at, g, m[g], shortfall[g]);
+#pragma GCC unroll 2
+    for (int g = 0; g < GROUP; g++) {
+        const vmask opposite = vreal_less(from->p[g], from->m[g]);
+        const vreal twice_odd = vreal_add(found[g].odd, found[g].odd);
+        const vreal twice_even = vreal_add(found[g].even, found[g].even);
+        const vreal slope = vreal_add(found[g].odd_slope, vreal_select(opposite, vreal_sub(zero, found[g].even_slope),
+                                                                       found[g].even_slope));
+        const pair new = {vreal_select(opposite, vreal_add(shortfall[g], twice_odd), shortfall[g]),
+                          vreal_add(shortfall[g], vreal_select(opposite, twice_even, vreal_add(twice_odd, twice_even))),
+                          vreal_mul(slope, vreal_add(from->t[g], from->rest[g])), zero};
+        NAME(put_pair)(to, g, new, has_tangent);
+    }
+}
+
+#define APPLY_CURVED(name, kind, parity) \
+    NEVER_INLINE vreal NAME(near_##name)(const ntk_map *map, parameters at, int g, vreal m, vreal shortfall) \
+    { \
+        return NAME(near_shortfall)(map, at, g, m, shortfall, kind, parity); \
+    } \
+    NEVER_INLINE void NAME(apply_##name)(const ntk_map *map, parameters at, const pairs *from, pairs *to, \
+                                         int has_tangent) \
+    { \
+        if (has_tangent || kind != NTK_POLYNOMIAL) /* elsewhere slopes come at no cost */ \
+            NAME(apply_curved)(map, at, from, to, kind, parity, 1, NAME(near_##name)); \
+        else \
+            NAME(apply_curved)(map, at, from, to, kind, parity, 0, NAME(near_##name)); \
+    }
+
+APPLY_CURVED(erf, NTK_ERF, -1)
+APPLY_CURVED(gelu, NTK_GELU, 0)
+APPLY_CURVED(sine, NTK_SINE, 0)
+APPLY_CURVED(polynomial, NTK_POLYNOMIAL, 0)
+APPLY_CURVED(even_polynomial, NTK_POLYNOMIAL, 1)
+APPLY_CURVED(odd_polynomial, NTK_POLYNOMIAL, -1)
