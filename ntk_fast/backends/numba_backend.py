@@ -1,58 +1,81 @@
-"""The backend for machines without a C compiler: compiled for this processor at first use, by Numba.
+"""The backend for machines without a C compiler: plain loops, compiled for this processor at first use by Numba.
 
-`numba_vectors` is the vocabulary of vectors, `numba_kernels` the inner loops of products and stores, `numba_arguments`
-what a tile takes, `numba_chords` and `numba_entry` the entries of a row, `numba_tile` the tile loop.
+`numba_tables` looks tables up, `numba_maps` is the activations, `numba_tile` runs a program on a tile, whose dot products
+come from BLAS. It shares tables and programs with the compiled backend, and no code.
 """
 
 from __future__ import annotations
 
-from functools import cache
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
-from numba import typeof
+from numba.typed import List
 from numpy.typing import NDArray
 
-from ntk_fast.backends.base import (
-    AdjointTask,
-    DifferentiateTile,
-    FillTile,
-    GramTask,
-    MultiplyTile,
-    ProductTask,
-    Tile,
-    TileTask,
-)
-from ntk_fast.backends.numba_arguments import (
-    FEATURE_BLOCK,
-    EntryArguments,
-    RowArguments,
-    Scratch,
-    block_to_fill,
-    block_to_multiply,
-    entry_arguments,
-    example_arguments,
-    make_scratch,
-    memory_of,
-    no_products,
-    product_arguments,
-    row_arguments,
-)
-from ntk_fast.backends.numba_entry import pieces_of
-from ntk_fast.backends.numba_kernels import PANEL_BYTES
-from ntk_fast.backends.numba_tile import compute_tile, square_norms
-from ntk_fast.backends.numpy_adjoint import differentiate_in_numpy
-
-#: Of packed columns, a block of features: they and a band share 1 MB of second-level cache.
-PACKED_BYTES = 384 << 10
-#: Of packed columns, all features: what a thread may take.
-LARGEST_PACKED_BYTES = 24 << 20
-LARGEST_COLUMNS_BYTES = 3072
+from ntk_fast.backends.base import FillTile, GramTask, MultiplyTile, ProductTask, Tile
+from ntk_fast.backends.blas_products import multiply_with_blas
+from ntk_fast.backends.numba_maps import KINDS, NEAR_FLOAT32
+from ntk_fast.backends.numba_tables import PIECES
+from ntk_fast.backends.numba_tile import fill
+from ntk_fast.backends.numpy_backend import store
+from ntk_fast.compensated import square_norms
+from ntk_fast.lower.near_pairs import NEAR
+from ntk_fast.lower.program import PairMap, Program, Table
 
 
-@cache
-def _compile(dtype: np.dtype) -> None:
-    """Compile the tile loop for a dtype: some seconds, or some milliseconds from Numba's cache."""
-    compute_tile.compile(tuple(typeof(argument) for argument in example_arguments(dtype)))
+class _Encoded:
+    """A program as the arrays that compiled loops take."""
+
+    def __init__(self, program: Program, dtype: np.dtype) -> None:
+        self.tables = List()
+        self._dtype = dtype
+        self.profile = np.zeros(2, dtype=dtype)
+        if program.profile is not None:
+            self._add(program.profile)
+            self.profile[:] = program.profile.scale, program.profile.stretch
+        else:
+            self.tables.append(np.zeros((1, PIECES), dtype=dtype))
+        fold = [
+            (self._add(table), table.scale) for table in (program.fold_value, program.fold_angle) if table is not None
+        ]
+        sources: list[int] = []
+        shares: list[int] = []
+        rows = []
+        for step in program.instructions:
+            start = len(sources)
+            sources += step.sources
+            shares += step.shares or (0,) * len(step.sources)
+            rows.append((step.destination, step.map, step.bias, step.adds_own, start, len(sources), step.is_product))
+        self.instructions = np.array(rows, dtype=np.int64).reshape(-1, 7)
+        self.sources, self.shares = (np.array(part, dtype=np.int64) for part in (sources, shares))
+        self.codes = np.zeros((len(program.maps), 6), dtype=np.int64)
+        self.constants = np.zeros((len(program.maps), 7), dtype=dtype)
+        for index, part in enumerate(program.maps):
+            self._encode_map(index, part, fold)
+
+    def _add(self, table: Table) -> int:
+        self.tables.append(np.ascontiguousarray(table.coefficients))
+        return len(self.tables) - 1
+
+    def _encode_map(self, index: int, part: PairMap, fold: list[tuple[int, float]]) -> None:
+        code, constants = self.codes[index], self.constants[index]
+        code[:3] = KINDS.index(part.kind), max(0, part.first_parameter), part.parity
+        constants[: len(part.constants)] = part.constants
+        constants[6] = NEAR if self._dtype == np.float64 else NEAR_FLOAT32
+        if part.kind == "fold":
+            code[4:] = [number for number, _ in fold]
+            constants[2:4] = [scale for _, scale in fold]
+        elif part.table is not None:
+            code[3] = part.table.power
+            for k, table in enumerate((part.table.value, part.table.derivative)):
+                code[4 + k] = self._add(table)
+                constants[2 + k], constants[4 + k] = table.scale, table.stretch
+
+
+@lru_cache(maxsize=64)
+def _encoded(program: Program, dtype: np.dtype) -> _Encoded:
+    return _Encoded(program, dtype)
 
 
 class NumbaBackend:
@@ -60,50 +83,78 @@ class NumbaBackend:
 
     name = "numba"
     instruction_set = None
-    uses_blas = False
-    seconds_per_layer = 1e-9
-    multiplies_with_blas = False
+    uses_blas = True
+    seconds_per_layer = 2e-9
+    multiplies_with_blas = True
 
     def square_norms(self, values: NDArray[np.floating]) -> NDArray[np.float64]:
-        result = np.empty(len(values))
-        numbers, row_stride = memory_of(values)
-        square_norms(numbers, row_stride, *values.shape, np.empty(16), result)
-        return result
+        return square_norms(values)[0].astype(np.float64, copy=False)
 
     def pieces(self, dtype: np.dtype) -> int:
-        return pieces_of(dtype.itemsize)
+        return PIECES
 
-    def block_shape(self, n_features: int, dtype: np.dtype) -> tuple[int, int]:
+    def parameter_dtype(self, dtype: np.dtype) -> np.dtype:
+        return dtype
+
+    def block_shape(self, n_features: int, dtype: np.dtype, n_parameters: int) -> tuple[int, int]:
         _compile(dtype)  # here, in the calling thread, where an interrupt stops it, and not in the workers
-        panels = min(PACKED_BYTES // min(n_features, FEATURE_BLOCK), LARGEST_PACKED_BYTES // n_features) // PANEL_BYTES
-        return 1024, min(max(panels, 1) * PANEL_BYTES, LARGEST_COLUMNS_BYTES) // dtype.itemsize
-
-    def _arguments(self, task: TileTask) -> tuple[EntryArguments, RowArguments, RowArguments, Scratch]:
-        assert task.entry is not None
-        n_features = task.x.values.shape[1]
-        columns = min(self.block_shape(n_features, task.dtype)[1], task.shape[1])
-        x = row_arguments(task.x)
-        y = x if task.y is None else row_arguments(task.y)
-        scratch = make_scratch(columns, n_features, task.entry.n_layers, task.dtype)
-        return entry_arguments(task.entry), x, y, scratch
+        return 256, 512
 
     def fill_tile(self, task: GramTask) -> FillTile:
-        entry, x, y, scratch = self._arguments(task)
-        products = no_products(task.dtype)
+        program, x, y = task.program, task.x, task.x if task.y is None else task.y
+        encoded = _encoded(program, task.dtype)
+        x_parameters = np.ascontiguousarray(x.parameters.T)
 
-        def fill(tile: Tile) -> None:
-            compute_tile(entry, x, y, block_to_fill(task, tile), products, scratch)
+        def fill_one(tile: Tile) -> None:
+            rows, columns = slice(tile.row_start, tile.row_stop), slice(tile.column_start, tile.column_stop)
+            dots = x.values[rows] @ y.values[columns].T
+            values = np.empty_like(dots)
+            _fill(program, encoded, dots, x, y, rows, columns, x_parameters, values)
+            store(task, tile, values)
 
-        return fill
+        return fill_one
 
     def multiply_tile(self, task: ProductTask) -> MultiplyTile:
-        entry, x, y, scratch = self._arguments(task)
+        return multiply_with_blas(self, task)
 
-        def multiply(tile: Tile, row_sums: NDArray[np.floating], column_sums: NDArray[np.floating]) -> None:
-            products = product_arguments(task, row_sums, column_sums)
-            compute_tile(entry, x, y, block_to_multiply(task, tile), products, scratch)
 
-        return multiply
+def _fill(
+    program: Program, encoded: _Encoded, dots: Any, x: Any, y: Any, rows: slice, columns: slice, x_parameters: Any, values: Any
+) -> None:
+    fill(
+        dots,
+        np.array(x.values[rows], order="C"),  # copies: loops are compiled for one kind of array, and rows are of any
+        np.array(y.values[columns], order="C"),
+        x.inverse_norm[rows],
+        y.inverse_norm[columns],
+        x.scale[rows],
+        y.scale[columns],
+        x_parameters[rows],
+        np.ascontiguousarray(y.parameters[:, columns]),
+        program.near,
+        program.has_tangent,
+        encoded.profile,
+        encoded.instructions,
+        encoded.sources,
+        encoded.shares,
+        encoded.codes,
+        encoded.constants,
+        encoded.tables,
+        program.n_registers,
+        values,
+    )
 
-    def differentiate_tile(self, task: AdjointTask) -> DifferentiateTile:
-        return differentiate_in_numpy(task)
+
+@lru_cache(maxsize=4)
+def _compile(dtype: np.dtype) -> None:
+    """Compile the tile loop for a dtype: some seconds, or some milliseconds from Numba's cache."""
+    from ntk_fast.rows import Rows
+
+    program = Program(
+        (), (), 1, 0, True, None, None, None, 0.0, 0.0, cost=0, counts=(), tabulated=frozenset()
+    )
+    one = np.ones(1)
+    rows = Rows(np.ones((1, 1), dtype), one.astype(dtype), one, one, one, np.zeros((0, 1), dtype))
+    dots = np.ones((1, 1), dtype)
+    whole = slice(0, 1)
+    _fill(program, _Encoded(program, dtype), dots, rows, rows, whole, whole, np.zeros((1, 0), dtype), dots.copy())

@@ -1,293 +1,273 @@
-"""The tile loop in Numba: the same computation as csrc/tile.h.
+"""A tile in plain loops: chords from dot products, the program column by column, entries. Compiled by Numba.
 
-Columns are packed once. Then, a band of rows at a time: dot products of a strip of rows; kernel entries in place, row
-by row; the row stored; and, in a symmetric matrix, the band stored again transposed. The matrix is written once and
-never read, and an entry depends on its two rows alone. Or the band is multiplied with vectors: no matrix at all.
+Instructions are the outer loop and columns the inner one, so that a processor's vectors are columns, and what a row and
+a run of columns need stays in the first-level cache.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numba import njit
 
-from ntk_fast.backends import numba_arguments, numba_chords, numba_entry, numba_kernels, numba_vectors
-from ntk_fast.backends.numba_arguments import (
-    BAND_BYTES,
-    FEATURE_BLOCK,
-    STRIP_STRIDE,
-    Block,
-    EntryArguments,
-    Products,
-    RowArguments,
-    Scratch,
-    entry_pointers,
-    product_pointers,
-    row_pointers,
-    scratch_pointers,
-)
-from ntk_fast.backends.numba_entry import row_entries
-from ntk_fast.backends.numba_kernels import (
-    FACTORS,
-    GROUP_BYTES,
-    PANEL_BYTES,
-    STRIP,
-    multiply_rows,
-    panel_product,
-    store_lines,
-    transpose,
-)
-from ntk_fast.backends.numba_vectors import (
-    CACHE_LINE,
-    VECTOR_BYTES,
-    Pointer,
-    advance,
-    clear,
-    compiled,
-    copy,
-    finish_stores,
-    itemsize,
-    multiply_add_exact,
-    number,
-    pointer,
-    store_number,
-)
+from ntk_fast.backends import numba_maps as maps
+from ntk_fast.backends.numba_maps import CHORD, M, N_STATES, P, SLOPE, TANGENT
+from ntk_fast.backends.numba_tables import compiled, look_up
 
-_MODULES = numba_vectors, numba_kernels, numba_arguments, numba_chords, numba_entry
-_SOURCES = sha256(b"".join(Path(str(module.__file__)).read_bytes() for module in _MODULES)).hexdigest()
+#: Columns at a time.
+RUN = 128
+#: Of the registers of a program: m, p, the tangent, and what rounding took from it.
+N_KEPT = 4
+REST = 3
+
+exactly = njit(nogil=True, cache=True, error_model="numpy")  # no contraction: rounding errors are to be known
 
 
-def kept(function: Callable[..., Any]) -> Any:
-    """Compile a function that Python calls: once on this machine, or once in this process where nothing can be kept."""
-    # Numba looks for changes in the function's own file; a change of the others must give it another name
-    function.__qualname__ += f"-{_SOURCES[:16]}"
-    dispatcher = compiled(function)
-    try:
-        dispatcher.enable_caching()
-    except RuntimeError as error:
-        if "no locator available" not in str(error):  # neither the package's folder nor the user's can be written to
-            raise
-    return dispatcher
+@exactly
+def two_product(a: Any, b: Any) -> Any:
+    """a * b and its rounding error (Dekker)."""
+    high_a = a * 134217729.0
+    high_a = high_a - (high_a - a)
+    high_b = b * 134217729.0
+    high_b = high_b - (high_b - b)
+    low_a, low_b = a - high_a, b - high_b
+    product = a * b
+    return product, ((high_a * high_b - product) + high_a * low_b + low_a * high_b) + low_a * low_b
+
+
+@exactly
+def square_chord_of_rows(x: Any, y: Any, a: Any, b: Any, opposite: Any) -> Any:
+    """The squared chord of two rows to full relative accuracy: see `numpy_chords.square_chords_of_rows`."""
+    signed = -b if opposite else b
+    w_k = 0.0
+    k = 0
+    for i in range(len(x)):
+        w = x[i] * a + y[i] * signed
+        if abs(w) > abs(w_k):
+            w_k, k = w, i
+    if w_k == 0.0:
+        return 0.0
+    x_k, y_k = np.float64(x[k]), np.float64(y[k])
+    square_m = square_w = along = 0.0
+    for i in range(len(x)):
+        w = x[i] * a + y[i] * signed
+        first, first_rest = two_product(np.float64(x[i]), y_k)
+        second, second_rest = two_product(x_k, np.float64(y[i]))
+        m = ((first - second) + (first_rest - second_rest)) * (a * b)
+        square_m += m * m
+        square_w += w * w
+        along += m * w
+    square_sine = min(max(square_m * square_w - along * along, 0.0) / (w_k * w_k), 1.0)
+    return square_sine / (2 + 2 * np.sqrt(1 - square_sine))
 
 
 @compiled
-def pack_columns(y: RowArguments, block: Block, scratch: Scratch) -> None:
-    """Copy the block's columns to packed[panel][feature][column], zeros beyond the last, and what else they have."""
-    n_features, first, columns = block.n_features, block.column_start, scratch.columns
-    n = block.column_stop - first
-    size = itemsize(scratch.packed)
-    panel, lanes = PANEL_BYTES // size, VECTOR_BYTES // size
-    for start in range(0, n, panel):
-        packed = advance(scratch.packed, start * n_features)
-        if n - start < panel:
-            clear(packed, n_features * panel)
-        for part in range(start, min(start + panel, n), lanes):
-            width = min(lanes, n - part)
-            row = advance(y.values, (first + part) * y.row_stride)
-            target = advance(packed, part - start)
-            done = n_features // lanes * lanes if width == lanes else 0
-            for k in range(0, done, lanes):
-                transpose(advance(row, k), advance(target, k * panel), y.row_stride, panel)
-            for c in range(width):
-                for k in range(done, n_features):
-                    target[k * panel + c] = row[c * y.row_stride + k]
-    copy(advance(y.inverse_norm, first), scratch.inverse_norm, n)
-    clear(advance(scratch.inverse_norm, n), columns - n)
-    copy(advance(y.scale, first), scratch.scale, n)
-    clear(advance(scratch.scale, n), columns - n)
-    for layer in range(block.n_layers + 1 if block.n_layers else 0):
-        theirs, ours = layer * y.n_rows + first, layer * columns
-        copy(advance(y.rho, theirs), advance(scratch.rho, ours), n)
-        clear(advance(scratch.rho, ours + n), columns - n)
-        copy(advance(y.tau, theirs), advance(scratch.tau, ours), n)
-        clear(advance(scratch.tau, ours + n), columns - n)
-
-
-@compiled
-def store_run(values: Pointer, n: int, address: int, step: int, is_streamed: bool) -> None:
-    """Store n values at an address and every `step` bytes after it."""
-    size = itemsize(values)
-    done = 0
-    if step == size and address % size == 0 and n * size >= 2 * CACHE_LINE:
-        done = -address % CACHE_LINE // size
-        for j in range(done):
-            store_number(values[j], address + j * size)
-        whole = (n - done) * size // CACHE_LINE * CACHE_LINE // size
-        store_lines(advance(values, done), whole, address + done * size, is_streamed)
-        done += whole
-    for j in range(done, n):
-        store_number(values[j], address + j * step)
-
-
-@compiled
-def store_mirrored(block: Block, scratch: Scratch, first: int, row_start: int, row_stop: int) -> None:
-    """Store the band's entries right of the diagonal, from the block's column `first` on, at their mirror images."""
-    band, turned, columns = scratch.band, scratch.turned, scratch.columns
-    lanes, n_band = VECTOR_BYTES // itemsize(band), BAND_BYTES // itemsize(band)
-    n = row_stop - row_start
-    n_columns = block.column_stop - block.column_start
-    for j in range(first, n_columns, lanes):
-        for r in range(0, n, lanes):
-            transpose(advance(band, r * columns + j), advance(turned, r), columns, n_band)
-        for c in range(min(lanes, n_columns - j)):
-            column = block.column_start + j + c
-            above = min(column - row_start, n)  # rows before the diagonal
-            if above > 0:
-                address = block.out + column * block.row_step + row_start * block.column_step
-                store_run(advance(turned, c * n_band), above, address, block.column_step, block.is_streamed)
-
-
-@compiled
-def multiply_band(
-    block: Block, products: Products, scratch: Scratch, first: int, row_start: int, row_stop: int
+def square_chords(
+    dots: Any, x: Any, y: Any, a: Any, b: Any, near: Any, square: Any, opposite: Any, start: Any, n: Any
 ) -> None:
-    """Multiply the band's entries from the block's column `first` on with all vectors, while they are in the caches."""
-    n, columns = block.column_stop - block.column_start - first, scratch.columns
-    n_rows = row_stop - row_start
-    clear(advance(scratch.band, n_rows * columns), -n_rows % FACTORS * columns)
-    for r in range(0, n_rows, FACTORS):
-        for v in range(products.n_vectors):
-            vector = advance(products.vectors, v * products.vector_stride)
-            multiply_rows(
-                advance(scratch.band, r * columns + first),
-                advance(vector, block.column_start + first),
-                advance(vector, row_start + r),
-                advance(products.row_sums, v * products.row_sum_stride + row_start - block.row_start + r),
-                advance(products.column_sums, v * products.column_sum_stride + first),
-                columns,
-                n,
-                block.is_symmetric,
+    """Squared chords of a row and n columns, and which are opposite, from their dot products."""
+    nearest = 1.0
+    for j in range(n):
+        cosine = dots[j] * (a * b[start + j])
+        opposite[j] = cosine < 0
+        square[j] = max(0.5 - 0.5 * abs(cosine), 0.0 * cosine)
+        nearest = min(nearest, square[j])
+    if nearest < near:
+        for j in range(n):
+            if square[j] < near:
+                square[j] = square_chord_of_rows(
+                    x, y[start + j], np.float64(a), np.float64(b[start + j]), opposite[j]
+                )
+
+
+@compiled
+def mix(instruction: Any, sources: Any, shares: Any, x: Any, y: Any, registers: Any, state: Any, n: Any, turned: Any) -> None:
+    """Mix registers, or the state that a map has left (`turned`: 0 none, 1 with D, 2 with 1 - D), into the state."""
+    destination, bias, adds_own = instruction[0], instruction[2], instruction[3]
+    kept = registers[destination]
+    own = state.dtype.type(adds_own)
+    one, half = state.dtype.type(1.0), state.dtype.type(0.5)
+    if len(sources) == 1:
+        source = registers[sources[0]]
+        plane = shares[0]
+        row = x[plane] if plane >= 0 else one
+        row_bias = x[bias] if bias >= 0 else one * 0
+        for j in range(n):
+            m = state[M, j] if turned else source[M, j]
+            p = state[P, j] if turned else source[P, j]
+            t, rest = source[TANGENT, j], source[REST, j]
+            column = y[plane, j] if plane >= 0 else one
+            column_bias = y[bias, j] if bias >= 0 else one * 0
+            step, bias_step = row - column, row_bias - column_bias
+            rho, tau = row * column, row_bias * column_bias
+            gap = half * (step * step + bias_step * bias_step)
+            lost = tau + gap  # 1 - rho, with digits of its own
+            kept_m = m - lost * m if lost < half else rho * m
+            kept[M, j] = kept_m + gap
+            kept[P, j] = rho * p + tau + lost
+            cosine = own * (one - kept[M, j])
+            taken = rho * t
+            if turned == 2:
+                turn = state[SLOPE, j]
+                less, direct = lost * t + turn * taken, taken - turn * taken + cosine
+            elif turned == 1:
+                slope = state[SLOPE, j]
+                less, direct = t - slope * taken, slope * taken + cosine
+            else:
+                less, direct = lost * t, taken + cosine
+            change = (cosine - less) + rest
+            total = t + change
+            keeps_most = lost < half and turned != 1
+            kept[TANGENT, j] = total if keeps_most else direct
+            kept[REST, j] = change - (total - t) if keeps_most else 0 * t
+        return
+    for j in range(n):
+        m = p = t = rest = twice_gap = one * 0
+        for k in range(len(sources)):
+            source, plane = registers[sources[k]], shares[k]
+            step, rho = x[plane] - y[plane, j], x[plane] * y[plane, j]
+            twice_gap += step * step
+            m += rho * source[M, j]
+            p += rho * source[P, j]
+            t += rho * source[TANGENT, j]
+            rest += rho * source[REST, j]
+        if bias >= 0:
+            step = x[bias] - y[bias, j]
+            twice_gap += step * step
+            p += 2 * x[bias] * y[bias, j]
+        m += half * twice_gap
+        p += half * twice_gap
+        kept[M, j] = m
+        kept[P, j] = p
+        kept[TANGENT, j] = t + own * (one - m)
+        kept[REST, j] = rest
+
+
+@compiled
+def multiply(destination: Any, sources: Any, registers: Any, n: Any) -> None:
+    """Cosines multiply, and t = t_1 c_2 + t_2 c_1; nothing in 1 - |c_1 c_2| cancels."""
+    kept = registers[destination]
+    for j in range(n):
+        first = registers[sources[0]]
+        m, p, t = first[M, j], first[P, j], first[TANGENT, j] + first[REST, j]
+        for k in range(1, len(sources)):
+            other = registers[sources[k]]
+            u, v = min(m, p), min(other[M, j], other[P, j])
+            opposite = (p < m) != (other[P, j] < other[M, j])
+            cosine, factor = 1 - m, 1 - other[M, j]
+            nearer = u + (1 - u) * v
+            t = t * factor + (other[TANGENT, j] + other[REST, j]) * cosine
+            m = 2 - nearer if opposite else nearer
+            p = nearer if opposite else 2 - nearer
+        kept[M, j], kept[P, j], kept[TANGENT, j], kept[REST, j] = m, p, t, 0 * t
+
+
+@compiled
+def apply_map(code: Any, constants: Any, tables: Any, state: Any, opposite: Any, n: Any, x: Any, y: Any) -> Any:
+    """Apply a map to the state; returns 1 if D, 2 if 1 - D is in the state. `code`: kind, first plane, parity, power,
+    tables."""
+    kind, first, parity = code[0], code[1], code[2]
+    own, columns = x[first:], y[first:]
+    odd, even = constants[0], constants[1]
+    if kind == maps.FOLD:
+        maps.fold(state, opposite, n, odd, even, tables[code[4]], tables[code[5]], constants[2:])
+        return 2
+    if kind == maps.TABLE:
+        maps.univariate(state, opposite, n, parity, code[3], tables[code[4]], tables[code[5]], constants[2:])
+        return 1
+    if kind == maps.EXPONENTIAL:
+        maps.exponential(state, n, own, columns)
+        return 1
+    if kind == maps.GAUSSIAN:
+        maps.gaussian(state, n, own, columns)
+        return 1
+    if kind == maps.ERF:
+        maps.erf(state, n, own, columns)
+    elif kind == maps.GELU:
+        maps.gelu(state, n, own, columns)
+    elif kind == maps.SINE:
+        maps.sine(state, n, own, columns, odd, even)
+    else:
+        maps.polynomial(state, n, own, columns, parity)
+    near = constants[6]
+    maps.mend_near(state, n, kind, own, columns, odd, even, parity, near)
+    return 1
+
+
+@compiled
+def fill(
+    dots: Any,
+    x_values: Any,
+    y_values: Any,
+    x_inverse: Any,
+    y_inverse: Any,
+    x_scale: Any,
+    y_scale: Any,
+    x_parameters: Any,
+    y_parameters: Any,
+    near: Any,
+    has_tangent: Any,
+    profile: Any,
+    instructions: Any,
+    sources: Any,
+    shares: Any,
+    map_codes: Any,
+    map_constants: Any,
+    tables: Any,
+    n_registers: Any,
+    values: Any,
+) -> None:
+    """values = entries of all rows against all columns, whose dot products are `dots`; without instructions, `profile`
+    holds the scale and the stretch of the table that is the kernel."""
+    n_columns = dots.shape[1]
+    square = np.empty(RUN, dots.dtype)
+    opposite = np.empty(RUN, np.bool_)
+    registers = np.zeros((n_registers, N_KEPT, RUN), dots.dtype)
+    state = np.zeros((N_STATES, RUN), dots.dtype)
+    columns = np.zeros((max(1, len(y_parameters)), RUN), dots.dtype)
+    two = dots.dtype.type(2.0)
+    for start in range(0, n_columns, RUN):
+        n = min(RUN, n_columns - start)
+        for plane in range(len(y_parameters)):
+            for j in range(n):
+                columns[plane, j] = y_parameters[plane, start + j]
+        for i in range(len(dots)):
+            square_chords(
+                dots[i, start:], x_values[i], y_values, x_inverse[i], y_inverse, near, square, opposite, start, n
             )
-
-
-@compiled
-def strip_products(
-    x: RowArguments,
-    i: int,
-    n_rows: int,
-    n_features: int,
-    k_start: int,
-    k_stop: int,
-    first: int,
-    stop: int,
-    scratch: Scratch,
-    band: Pointer,
-) -> None:
-    """Dot products of a strip of rows with the block's columns [first, stop), over features [k_start, k_stop).
-
-    Every dot product is summed in one fixed order, by chunks of features. Short chunks keep the partial sums small: of
-    those the error of a long single-precision dot product is made.
-    """
-    strip = scratch.strip
-    panel = PANEL_BYTES // itemsize(strip)
-    chunk = 128 if itemsize(strip) == 8 else 32
-    for r in range(STRIP):
-        row = advance(x.values, (i + (r if r < n_rows else 0)) * x.row_stride + k_start)
-        copy(row, advance(strip, r * STRIP_STRIDE), k_stop - k_start)
-    for j in range(first, stop, panel):
-        for k in range(k_start, k_stop, chunk):
-            packed = advance(scratch.packed, j * n_features + k * panel)
-            n = min(chunk, k_stop - k)
-            panel_product(
-                advance(strip, k - k_start), packed, advance(band, j), STRIP_STRIDE, n, scratch.columns, k > 0
-            )
-
-
-@compiled
-def finish_row(
-    entry: EntryArguments,
-    x: RowArguments,
-    row: int,
-    first: int,
-    n: int,
-    block: Block,
-    is_stored: bool,
-    scratch: Scratch,
-    values: Pointer,
-) -> None:
-    """From dot products of a row with the block's columns to entries, n of them from column `first` on."""
-    column_start, column_stop = block.column_start, block.column_stop
-    is_diagonal = block.is_symmetric and column_start <= row < column_stop
-    if is_diagonal:  # not near anything: what is computed here is not used
-        values[row - column_start] = 0
-    row_entries(n, entry, x, row, first, block, scratch, advance(values, first))
-    if is_diagonal:
-        values[row - column_start] = number(values, x.diagonal[row])
-    column = max(row, column_start) if block.is_symmetric else column_start
-    if not is_stored and block.is_symmetric:  # what is multiplied lies above the diagonal
-        clear(advance(values, first), min(row + 1, column_stop) - column_start - first)
-    elif is_stored and column < column_stop:
-        address = block.out + row * block.row_step + column * block.column_step
-        values = advance(values, column - column_start)
-        store_run(values, column_stop - column, address, block.column_step, block.is_streamed)
-
-
-@kept
-def compute_tile(
-    entry: EntryArguments, x: RowArguments, y: RowArguments, block: Block, products: Products, scratch: Scratch
-) -> None:
-    """Fill one tile, or multiply it, from arguments that hold arrays."""
-    entry, x, y = entry_pointers(entry), row_pointers(x), row_pointers(y)
-    products, scratch = product_pointers(products), scratch_pointers(scratch)
-    is_stored = block.out != 0
-    n_features, n_columns = block.n_features, block.column_stop - block.column_start
-    size = itemsize(scratch.band)
-    n_band, panel, group = BAND_BYTES // size, PANEL_BYTES // size, GROUP_BYTES // size
-    stop = -(-n_columns // panel) * panel
-    pack_columns(y, block, scratch)
-    for band_start in range(block.row_start, block.row_stop, n_band):
-        band_stop = min(band_start + n_band, block.row_stop)
-        # in a symmetric matrix, from the panel that reaches the diagonal
-        first = max(0, band_start - block.column_start) // panel * panel if block.is_symmetric else 0
-        if first >= n_columns:
-            break
-        n = -(-(stop - first) // group) * group
-        for k_start in range(0, n_features, FEATURE_BLOCK):
-            k_stop = min(k_start + FEATURE_BLOCK, n_features)
-            for i in range(band_start, band_stop, STRIP):
-                n_rows = min(STRIP, band_stop - i)
-                band = advance(scratch.band, (i - band_start) * scratch.columns)
-                strip_products(x, i, n_rows, n_features, k_start, k_stop, first, stop, scratch, band)
-                if k_stop == n_features:
-                    for r in range(n_rows):
-                        values = advance(band, r * scratch.columns)
-                        finish_row(entry, x, i + r, first, n, block, is_stored, scratch, values)
-        if not is_stored:
-            multiply_band(block, products, scratch, first, band_start, band_stop)
-        elif block.is_symmetric:
-            store_mirrored(block, scratch, first, band_start, band_stop)
-    finish_stores()
-
-
-@kept
-def square_norms(
-    rows: Pointer, row_stride: int, n_rows: int, n_features: int, memory: Pointer, result: Pointer
-) -> None:
-    """Sums of squares to the last bit or nearly: both the squares and their sum keep their rounding errors."""
-    lanes = 8
-    total = pointer(memory)
-    rest = advance(total, lanes)
-    for i in range(n_rows):
-        row = advance(pointer(rows), i * row_stride)
-        clear(total, 2 * lanes)
-        for k in range(0, n_features, lanes):
-            for c in range(min(lanes, n_features - k)):
-                value = np.float64(row[k + c])
-                square = value * value
-                after = total[c] + square
-                part = after - total[c]
-                square_rest = multiply_add_exact(value, value, -square)
-                rest[c] += square_rest + ((total[c] - (after - part)) + (square - part))
-                total[c] = after
-        half = lanes // 2
-        while half:
-            for c in range(half):
-                after = total[c] + total[c + half]
-                part = after - total[c]
-                rest[c] += rest[c + half] + ((total[c] - (after - part)) + (total[c + half] - part))
-                total[c] = after
-            half //= 2
-        result[i] = total[0] + rest[0]
+            if len(instructions) == 0:
+                for j in range(n):
+                    state[CHORD, j] = np.sqrt(square[j])
+                look_up(tables[0], profile[0], profile[1], True, state[CHORD], opposite, state[TANGENT], n)
+                for j in range(n):
+                    values[i, start + j] = state[TANGENT, j] * (x_scale[i] * y_scale[start + j])
+                continue
+            first = registers[0]
+            for j in range(n):
+                nearer = two * square[j]
+                first[M, j] = two - nearer if opposite[j] else nearer
+                first[P, j] = nearer if opposite[j] else two - nearer
+                first[TANGENT, j] = first[REST, j] = nearer * 0
+            row = x_parameters[i]
+            for step in range(len(instructions)):
+                instruction = instructions[step]
+                used = sources[instruction[4] : instruction[5]]
+                if instruction[6]:
+                    multiply(instruction[0], used, registers, n)
+                    continue
+                turned = 0
+                if instruction[1] >= 0:
+                    source = registers[used[0]]
+                    for j in range(n):
+                        state[M, j] = source[M, j]
+                        state[P, j] = source[P, j]
+                    index = instruction[1]
+                    turned = apply_map(
+                        map_codes[index], map_constants[index], tables, state, opposite, n, row, columns
+                    )
+                mix(instruction, used, shares[instruction[4] : instruction[5]], row, columns, registers, state, n, turned)
+            last = registers[instructions[len(instructions) - 1, 0]]
+            for j in range(n):
+                kappa = last[TANGENT, j] + last[REST, j] if has_tangent else 1 - last[M, j]
+                values[i, start + j] = kappa * (x_scale[i] * y_scale[start + j])

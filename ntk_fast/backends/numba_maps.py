@@ -1,0 +1,274 @@
+"""What activations do to pairs, in plain loops: the maps of `ntk_fast.layers`, a row against some columns at a time.
+
+`state` holds m, p, the tangent and D of the columns, in rows 0 to 3, and row 4 is scratch; a map replaces m and p and
+puts D, by which the tangent is multiplied, into row 3. `x` is the row's parameters, `y` those of the columns.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ntk_fast.backends.numba_tables import arcsine, compiled, inlined, look_up
+from ntk_fast.lower.near_pairs import BENDING, GAUSS_NODES, GAUSS_WEIGHTS, NEAR
+
+M, P, TANGENT, SLOPE, SCRATCH, CHORD, ODD, EVEN, ODD_SLOPE, EVEN_SLOPE = range(10)
+N_STATES = 10
+
+#: Outputs nearer than this are not taken by subtraction: in float32 the roundings of a cosine show sooner.
+NEAR_FLOAT32 = 1e-2
+
+KINDS = ("fold", "table", "exponential", "gaussian", "erf", "gelu", "sine", "polynomial")
+FOLD, TABLE, EXPONENTIAL, GAUSSIAN, ERF, GELU, SINE, POLYNOMIAL = range(8)
+
+
+@compiled
+def chords(state: Any, opposite: Any, n: Any) -> None:
+    """Put the chords of the states into their row CHORD."""
+    for j in range(n):
+        opposite[j] = state[P, j] < state[M, j]
+        state[CHORD, j] = np.sqrt(0.5 * min(state[M, j], state[P, j]))
+
+
+@compiled
+def fold(state: Any, opposite: Any, n: Any, linear: Any, share: Any, value: Any, angle: Any, scale: Any) -> None:
+    """ReLU and its kind: see `layers.relu`. D is replaced by 1 - D, which keeps its digits."""
+    chords(state, opposite, n)
+    look_up(value, scale[0], scale[0] * 0, False, state[CHORD], opposite, state[SCRATCH], n)
+    look_up(angle, scale[1], scale[1] * 0, False, state[CHORD], opposite, state[SLOPE], n)
+    turn = share * (2 / np.pi)
+    for j in range(n):
+        chord = state[CHORD, j]
+        square = chord * chord
+        bent = chord * square * state[SCRATCH, j]
+        folded = 2 * square - bent  # 1 - kappa of |z|
+        turned = turn * chord * state[SLOPE, j]
+        m_far = linear * state[M, j] + share * folded
+        m_near = 2 * square - share * bent
+        p = linear * state[P, j] + share * (2 - folded)
+        state[M, j] = m_far if opposite[j] else m_near
+        state[P, j] = p
+        state[SLOPE, j] = 2 * share - turned if opposite[j] else turned
+
+
+@compiled
+def univariate(
+    state: Any, opposite: Any, n: Any, parity: Any, power: Any, value: Any, derivative: Any, scale: Any
+) -> None:
+    """A map that is two tables: see `lower.program.UnivariateMap`. `scale`: scales, then stretches."""
+    chords(state, opposite, n)
+    look_up(value, scale[0], scale[2], parity == 0, state[CHORD], opposite, state[SCRATCH], n)
+    look_up(derivative, scale[1], scale[3], parity == 0, state[CHORD], opposite, state[SLOPE], n)
+    for j in range(n):
+        chord = state[CHORD, j]
+        factor = chord if power == 1 else chord * chord
+        nearer = state[SCRATCH, j] * factor
+        if parity == 0 and opposite[j]:
+            nearer = state[SCRATCH, j]
+        swapped = parity == -1 and opposite[j]
+        state[M, j] = 2 - nearer if swapped else nearer
+        state[P, j] = nearer if swapped else 2 - nearer
+        if parity == 1 and opposite[j]:
+            state[SLOPE, j] = -state[SLOPE, j]
+
+
+@compiled
+def exponential(state: Any, n: Any, x: Any, y: Any) -> None:
+    """See `layers.exponential`."""
+    for j in range(n):
+        rates = x[0] * y[0, j]
+        exponent = 0.5 * (x[0] - y[0, j]) ** 2 + rates * state[M, j]
+        shortfall = -np.expm1(-exponent)
+        state[M, j] = shortfall
+        state[P, j] = 2 - shortfall
+        state[SLOPE, j] = rates * (1 - shortfall)
+
+
+@compiled
+def gaussian(state: Any, n: Any, x: Any, y: Any) -> None:
+    """See `layers.gaussian`."""
+    for j in range(n):
+        m, p = state[M, j], state[P, j]
+        product, kept = x[0] * y[0, j], x[1] * y[1, j]
+        lost = product * m * p + 0.5 * ((x[0] - y[0, j]) ** 2 + (x[1] - y[1, j]) ** 2)
+        cosine = np.sqrt(kept / (lost + kept))
+        shortfall = lost / (lost + kept) / (1 + cosine)
+        state[M, j] = shortfall
+        state[P, j] = 2 - shortfall
+        state[SLOPE, j] = product * (0.5 * (p - m)) * cosine / (lost + kept)
+
+
+@inlined
+def noise_shortfall(x: Any, y: Any, j: Any) -> Any:
+    """1 - alpha alpha' of shares of signal and of noise, as a sum of positive terms."""
+    return x[3] * y[3, j] + 0.5 * ((x[2] - y[2, j]) ** 2 + (x[3] - y[3, j]) ** 2)
+
+
+@inlined
+def parts(kind: Any, m: Any, x: Any, y: Any, j: Any, odd_share: Any, even_share: Any) -> Any:
+    """The odd and the even part of the output's cosine at cosine 1 - m >= 0, and their derivatives by it."""
+    cosine = 1 - m
+    if kind == SINE:
+        turn = x[2] * y[2, j]
+        half = 0.5 * np.exp(-0.5 * (x[2] - y[2, j]) ** 2 - turn * m)
+        rise = -np.expm1(-turn * cosine)
+        scaled, slope = half * (rise * x[3]), half * (turn * x[3])
+        odd = odd_share * (scaled * ((2 - rise) * y[3, j]))
+        even = even_share * (scaled * (rise * y[3, j]))
+        odd_slope = odd_share * (slope * ((1 + (1 - rise) * (1 - rise)) * y[3, j]))
+        even_slope = even_share * (slope * (rise * (2 - rise) * y[3, j]))
+        return odd, even, odd_slope, even_slope
+    kept, normalisation = x[2] * y[2, j], x[4] * y[4, j]
+    noise_m = noise_shortfall(x, y, j)
+    noisy_m, noisy_x = kept * m + noise_m, kept * cosine
+    root = np.sqrt(noisy_m * (1 + noisy_x))
+    arc = arcsine(noisy_x, noisy_m)
+    if kind == ERF:
+        return normalisation * arc, 0.0 * arc, normalisation * kept / root, 0.0 * arc
+    noise = x[3] * y[3, j]
+    inner = noise * noise * (1 + 1 / (root * root)) + noise_m * (1 + kept)
+    turned = normalisation * (0.5 / np.pi)
+    return (
+        0.25 * normalisation * cosine,
+        turned * (cosine * arc + kept * (root + noise * cosine * (noise * cosine) / root)),
+        0.25 * normalisation,
+        turned * (arc + noisy_x / root * inner),
+    )
+
+
+@compiled
+def polynomial_parts(m: Any, x: Any, y: Any, j: Any, parity: Any) -> Any:
+    """The same of a Hermite expansion."""
+    cosine = 1 - m
+    square = cosine * cosine
+    odd = even = odd_derivative = even_derivative = 0.0 * cosine
+    for n in range(int(max(x[2], y[2, j])), 0, -1):
+        if n % 2 and parity <= 0:
+            odd_derivative = odd_derivative * square + odd
+            odd = odd * square + x[2 + n] * y[2 + n, j]
+        elif not n % 2 and parity >= 0:
+            even_derivative = even_derivative * square + even
+            even = even * square + x[2 + n] * y[2 + n, j]
+    return (
+        cosine * odd,
+        square * even,
+        odd + 2 * square * odd_derivative,
+        2 * cosine * (even + square * even_derivative),
+    )
+
+
+@inlined
+def any_parts(kind: Any, m: Any, x: Any, y: Any, j: Any, odd_share: Any, even_share: Any, parity: Any) -> Any:
+    if kind == POLYNOMIAL:
+        return polynomial_parts(m, x, y, j, parity)
+    return parts(kind, m, x, y, j, odd_share, even_share)
+
+
+@compiled
+def near_shortfall(kind: Any, m: Any, x: Any, y: Any, j: Any, odd_share: Any, even_share: Any, parity: Any) -> Any:
+    """1 - cosine of the output of a near pair, without cancellation: see `lower.near_pairs`; negative: not near."""
+    length, mean_bend = x[0] - y[0, j], 0.5 * (x[1] + y[1, j])
+    square = length * length
+    if abs(length * square * mean_bend) >= BENDING:
+        return -1.0
+    gap = 0.5 * square * (1 - mean_bend / 12 * square)
+    rounding = 0.0
+    if kind in (ERF, GELU):
+        rounding = noise_shortfall(x, y, j) / (x[2] * y[2, j])
+    lost = 0.0
+    start, stop = np.sqrt(rounding), np.sqrt(m + rounding)
+    whole = max(start + stop, 1e-300)
+    for k in range(3):
+        if rounding > 0:
+            root = start + GAUSS_NODES[k] * (m / whole)
+            at = m * GAUSS_NODES[k] * ((start + root) / whole)
+            weight = GAUSS_WEIGHTS[k] * (2 * root / whole)
+        else:
+            at, weight = m * GAUSS_NODES[k], GAUSS_WEIGHTS[k]
+        _, _, odd_slope, even_slope = any_parts(kind, at, x, y, j, odd_share, even_share, parity)
+        lost += weight * (odd_slope + even_slope)
+    return gap + m * lost
+
+
+@inlined
+def put(state: Any, j: Any, opposite: Any, shortfall: Any, odd: Any, even: Any, odd_slope: Any, even_slope: Any) -> None:
+    """All terms are positive, on either side."""
+    state[M, j] = shortfall + 2 * odd if opposite else shortfall
+    state[P, j] = shortfall + 2 * even if opposite else shortfall + 2 * (odd + even)
+    state[SLOPE, j] = odd_slope - even_slope if opposite else odd_slope + even_slope
+
+
+@compiled
+def erf(state: Any, n: Any, x: Any, y: Any) -> None:
+    for j in range(n):
+        m, p = state[M, j], state[P, j]
+        nearer, opposite = min(m, p), p < m
+        odd, even, odd_slope, even_slope = parts(ERF, nearer, x, y, j, 0.0, 0.0)
+        state[CHORD, j] = nearer
+        state[SCRATCH, j] = 1 - odd - even
+        put(state, j, opposite, 1 - odd - even, odd, even, odd_slope, even_slope)
+
+
+@compiled
+def gelu(state: Any, n: Any, x: Any, y: Any) -> None:
+    for j in range(n):
+        m, p = state[M, j], state[P, j]
+        nearer, opposite = min(m, p), p < m
+        odd, even, odd_slope, even_slope = parts(GELU, nearer, x, y, j, 0.0, 0.0)
+        state[CHORD, j] = nearer
+        state[SCRATCH, j] = 1 - odd - even
+        put(state, j, opposite, 1 - odd - even, odd, even, odd_slope, even_slope)
+
+
+@compiled
+def sine(state: Any, n: Any, x: Any, y: Any, odd_share: Any, even_share: Any) -> None:
+    for j in range(n):
+        m, p = state[M, j], state[P, j]
+        nearer, opposite = min(m, p), p < m
+        odd, even, odd_slope, even_slope = parts(SINE, nearer, x, y, j, odd_share, even_share)
+        state[CHORD, j] = nearer
+        state[SCRATCH, j] = 1 - odd - even
+        put(state, j, opposite, 1 - odd - even, odd, even, odd_slope, even_slope)
+
+
+@compiled
+def polynomial(state: Any, n: Any, x: Any, y: Any, parity: Any) -> None:
+    """Terms outside, columns inside, so that columns are vectors."""
+    most = x[2]
+    for j in range(n):
+        most = max(most, y[2, j])
+        state[CHORD, j] = min(state[M, j], state[P, j])
+        state[ODD, j] = state[EVEN, j] = state[ODD_SLOPE, j] = state[EVEN_SLOPE, j] = state[CHORD, j] * 0
+    for k in range(int(most), 0, -1):
+        if k % 2 and parity > 0 or not k % 2 and parity < 0:
+            continue
+        total, slope = (ODD, ODD_SLOPE) if k % 2 else (EVEN, EVEN_SLOPE)
+        coefficient = x[2 + k]
+        for j in range(n):
+            cosine = 1 - state[CHORD, j]
+            square = cosine * cosine
+            term = coefficient * y[2 + k, j] if k <= max(x[2], y[2, j]) else 0 * coefficient
+            state[slope, j] = state[slope, j] * square + state[total, j]
+            state[total, j] = state[total, j] * square + term
+    for j in range(n):
+        cosine = 1 - state[CHORD, j]
+        square = cosine * cosine
+        odd, even = cosine * state[ODD, j], square * state[EVEN, j]
+        odd_slope = state[ODD, j] + 2 * square * state[ODD_SLOPE, j]
+        even_slope = 2 * cosine * (state[EVEN, j] + square * state[EVEN_SLOPE, j])
+        state[SCRATCH, j] = 1 - odd - even
+        put(state, j, state[P, j] < state[M, j], 1 - odd - even, odd, even, odd_slope, even_slope)
+
+
+@compiled
+def mend_near(
+    state: Any, n: Any, kind: Any, x: Any, y: Any, odd_share: Any, even_share: Any, parity: Any, near: Any
+) -> None:
+    """Replace what a map took by subtraction where its output is near; its input is kept in row CHORD."""
+    for j in range(n):
+        if state[SCRATCH, j] < near:
+            shortfall = near_shortfall(kind, state[CHORD, j], x, y, j, odd_share, even_share, parity)
+            if shortfall >= 0:
+                state[M, j] = shortfall + (state[M, j] - state[SCRATCH, j])
+                state[P, j] = shortfall + (state[P, j] - state[SCRATCH, j])
