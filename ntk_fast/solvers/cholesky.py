@@ -15,6 +15,7 @@ from ntk_fast import lapack
 from ntk_fast.kernels import Kernel
 from ntk_fast.memory import refuse_too_large
 from ntk_fast.solvers.base import Report, Solution, refuse_extreme, silent, without_iterations
+from ntk_fast.solvers.weighted import roots_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,12 +91,20 @@ class Cholesky:
         targets: NDArray[np.floating],
         ridge: float,
         *,
+        weights: NDArray[np.float64] | None = None,
+        leave_one_out: bool = False,
         n_threads: int | None = None,
         report: Report = silent,
     ) -> Solution:
         """See :class:`ntk_fast.solvers.base.Solver`."""
-        factor = CholeskyFactor.in_place(gram_matrix(kernel, rows, n_threads, report), ridge, report)
-        return without_iterations(rows, factor.solve(targets))
+        matrix = gram_matrix(kernel, rows, n_threads, report, weights=weights)
+        factor = CholeskyFactor.in_place(matrix, ridge, report)
+        roots = roots_of(weights, len(rows))
+        solution = factor.solve(roots * targets)
+        if not leave_one_out:
+            return without_iterations(rows, roots * solution)
+        diagonal = factor.inverse_in_place(report).diagonal()[:, None]
+        return without_iterations(rows, roots * solution, solution / (roots * diagonal))
 
 
 def gram_matrix(
@@ -104,10 +113,12 @@ def gram_matrix(
     n_threads: int | None = None,
     report: Report = silent,
     copies: int = 1,
+    weights: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64]:
     """Return the symmetric Gram matrix in float64, whatever the rows: solving loses what float32 would not have.
 
-    `copies`: how many matrices of its size there will be at a time, itself included.
+    With weights it is D K D: see `weighted`. `copies`: how many matrices of its size there will be at a time, itself
+    included.
     """
     advice = "use fewer rows, or an NTKRegressor or NTKClassifier with solver='cg' or 'nystroem', which store none"
     refuse_extreme(kernel.diag(rows, dtype=np.float64))
@@ -118,4 +129,8 @@ def gram_matrix(
 
     matrix: NDArray[np.float64] = np.empty((len(rows), len(rows)))
     kernel(rows, out=matrix, dtype=np.float64, n_threads=n_threads, progress=progress)
+    if weights is not None:
+        roots = roots_of(weights, len(rows))
+        matrix *= roots
+        matrix *= roots.T
     return matrix

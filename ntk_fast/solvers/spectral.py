@@ -6,6 +6,7 @@ that a model fitted without row i makes on it is (G y)_i / G_ii (Allen's PRESS; 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,6 +17,7 @@ from ntk_fast import lapack
 from ntk_fast.kernels import Kernel
 from ntk_fast.solvers.base import Report, Solution, silent, without_iterations
 from ntk_fast.solvers.cholesky import gram_matrix
+from ntk_fast.solvers.weighted import roots_of
 
 #: Ridges to choose from, over the largest eigenvalue: below the first one rounding errors of the eigenvalues decide.
 LEAST_RIDGE, LARGEST_RIDGE = 1e-11, 10.0
@@ -23,6 +25,14 @@ RIDGES_PER_DECADE = 4
 #: Residuals of this many ridges are formed at a time, and squared eigenvectors this many numbers at a time.
 RIDGES_AT_A_TIME = 8
 BLOCK_NUMBERS = 1 << 22
+
+
+Reals = NDArray[np.float64]
+
+
+def mean_square(residuals: Reals) -> Reals:
+    """Return the mean squares of residuals, (n_ridges, n, n_targets), over rows and targets."""
+    return (residuals**2).mean(axis=(1, 2))
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +104,9 @@ class SpectralDecomposition:
         spectra = inverse_spectra.T[:, :, None] * projected  # (n_ridges, n, n_targets)
         return (self.eigenvectors @ spectra) / diagonal.T[:, :, None]
 
-    def ridge_path(self, targets: ArrayLike, ridges: ArrayLike | None = None) -> RidgePath:
+    def ridge_path(
+        self, targets: ArrayLike, ridges: ArrayLike | None = None, error: Callable[[Reals], Reals] = mean_square
+    ) -> RidgePath:
         """Return the mean squared leave-one-out error along a path of ridges.
 
         Parameters
@@ -103,6 +115,8 @@ class SpectralDecomposition:
         ridges : array-like of shape (n_ridges,), optional
             By default four per decade, from 1e-11 to 10 times the largest eigenvalue, and then ten between the
             neighbours of the best of these.
+        error : callable, optional
+            Makes one number of each ridge's residuals, (n_ridges, n, n_targets); by default the mean of their squares.
 
         Returns
         -------
@@ -110,22 +124,28 @@ class SpectralDecomposition:
         """
         if ridges is not None:
             chosen = np.sort(np.asarray(ridges, dtype=np.float64))
-            return RidgePath(chosen, self._mean_square_errors(targets, chosen))
-        largest = float(self.eigenvalues[-1])
-        if largest <= 0:
-            largest = 1.0  # a kernel of zeros: every ridge predicts 0
-        decades = np.log10(LARGEST_RIDGE / LEAST_RIDGE)
-        coarse = largest * np.geomspace(LEAST_RIDGE, LARGEST_RIDGE, round(RIDGES_PER_DECADE * decades) + 1)
-        errors = self._mean_square_errors(targets, coarse)
-        best = int(np.argmin(errors))
-        fine = np.geomspace(coarse[max(best - 1, 0)], coarse[min(best + 1, len(coarse) - 1)], 12)[1:-1]
-        merged, merged_errors = np.append(coarse, fine), np.append(errors, self._mean_square_errors(targets, fine))
-        order = np.argsort(merged)
-        return RidgePath(merged[order], merged_errors[order])
+            return RidgePath(chosen, self._errors(targets, chosen, error))
+        return search_path(lambda some: self._errors(targets, some, error), float(self.eigenvalues[-1]))
 
-    def _mean_square_errors(self, targets: ArrayLike, ridges: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _errors(
+        self, targets: ArrayLike, ridges: NDArray[np.float64], error: Callable[[Reals], Reals]
+    ) -> NDArray[np.float64]:
         parts = np.split(ridges, range(RIDGES_AT_A_TIME, len(ridges), RIDGES_AT_A_TIME))
-        return np.concatenate([(self.leave_one_out_residuals(targets, part) ** 2).mean(axis=(1, 2)) for part in parts])
+        return np.concatenate([error(self.leave_one_out_residuals(targets, part)) for part in parts])
+
+
+def search_path(errors_at: Callable[[NDArray[np.float64]], NDArray[np.float64]], largest: float) -> RidgePath:
+    """Return the path of ridges that suits a largest eigenvalue, finer where its errors are least."""
+    if largest <= 0:
+        largest = 1.0  # a kernel of zeros: every ridge predicts 0
+    decades = np.log10(LARGEST_RIDGE / LEAST_RIDGE)
+    coarse = largest * np.geomspace(LEAST_RIDGE, LARGEST_RIDGE, round(RIDGES_PER_DECADE * decades) + 1)
+    errors = errors_at(coarse)
+    best = int(np.argmin(errors))
+    fine = np.geomspace(coarse[max(best - 1, 0)], coarse[min(best + 1, len(coarse) - 1)], 12)[1:-1]
+    merged, merged_errors = np.append(coarse, fine), np.append(errors, errors_at(fine))
+    order = np.argsort(merged)
+    return RidgePath(merged[order], merged_errors[order])
 
 
 @dataclass(frozen=True)
@@ -137,11 +157,13 @@ class Spectral:
         kernel: Kernel,
         rows: NDArray[np.floating],
         *,
+        weights: NDArray[np.float64] | None = None,
         n_threads: int | None = None,
         report: Report = silent,
     ) -> SpectralDecomposition:
-        """Return the decomposition of the Gram matrix of the rows."""
-        return SpectralDecomposition.in_place(gram_matrix(kernel, rows, n_threads, report, copies=3), report)
+        """Return the decomposition of the Gram matrix of the rows, with weights that of D K D: see `weighted`."""
+        matrix = gram_matrix(kernel, rows, n_threads, report, copies=3, weights=weights)
+        return SpectralDecomposition.in_place(matrix, report)
 
     def solve(
         self,
@@ -150,9 +172,13 @@ class Spectral:
         targets: NDArray[np.float64],
         ridge: float,
         *,
+        weights: NDArray[np.float64] | None = None,
+        leave_one_out: bool = False,
         n_threads: int | None = None,
         report: Report = silent,
     ) -> Solution:
         """See :class:`ntk_fast.solvers.base.Solver`."""
-        decomposition = self.decompose(kernel, rows, n_threads=n_threads, report=report)
-        return without_iterations(rows, decomposition.coefficients(targets, ridge))
+        decomposition = self.decompose(kernel, rows, weights=weights, n_threads=n_threads, report=report)
+        roots = roots_of(weights, len(rows))
+        errors = decomposition.leave_one_out_residuals(roots * targets, [ridge])[0] / roots if leave_one_out else None
+        return without_iterations(rows, roots * decomposition.coefficients(roots * targets, ridge), errors)
