@@ -41,7 +41,9 @@ if TYPE_CHECKING:
         NTKClassifier,
         NTKGaussianProcessRegressor,
         NTKRegressor,
+        TableEncoder,
         load_model,
+        save_model,
     )
     from ntk_fast.operator import KernelOperator
     from ntk_fast.out_of_core import read_gram, write_gram
@@ -57,6 +59,7 @@ __all__ = [
     "NTKClassifier",
     "NTKGaussianProcessRegressor",
     "NTKRegressor",
+    "TableEncoder",
     "__version__",
     "available_backends",
     "finite",
@@ -64,6 +67,7 @@ __all__ = [
     "leaky_relu",
     "load_model",
     "read_gram",
+    "save_model",
     "spectrum",
     "write_gram",
 ]
@@ -76,8 +80,10 @@ _LAZY = {
     "NTKClassifier": "ntk_fast.estimators",
     "NTKGaussianProcessRegressor": "ntk_fast.estimators",
     "NTKRegressor": "ntk_fast.estimators",
+    "TableEncoder": "ntk_fast.estimators",
     "load_model": "ntk_fast.estimators",
     "read_gram": "ntk_fast.out_of_core",
+    "save_model": "ntk_fast.estimators",
     "write_gram": "ntk_fast.out_of_core",
 }
 #: Likewise, modules.

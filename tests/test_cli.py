@@ -17,6 +17,8 @@ import pytest
 
 import ntk_fast as ntk
 from ntk_fast.cli import main
+from ntk_fast.cli.csv_file import CsvFile
+from ntk_fast.cli.csv_layout import CsvOptions
 from ntk_fast.cli.row_files import read_csv
 from ntk_fast.engines import available_engines
 
@@ -177,16 +179,16 @@ BAD_INPUT: list[tuple[str, Callable[[], object] | None, list[str]]] = [
     ("gram rows.npy --out K.npy --other w.npy", lambda: np.save("w.npy", np.ones((2, 4))), ["columns", "3", "4"]),
     ("gram rows.npy --out K.npy --depth 0", None, ["depth", "0"]),
     ("gram rows.npy --out K.npy --depth 1.5", None, ["--depth", "1.5"]),
-    ("gram rows.npy --out K.npy --bias-variance -1", None, ["bias_variance", "-1"]),
+    ("gram rows.npy --out K.npy --bias-variance -1", None, ["--bias-variance must", "-1"]),
     ("gram rows.npy --out K.npy --weight-variance 1,x", None, ["--weight-variance", "'1,x'"]),
-    ("gram rows.npy --out K.npy --weight-variance 1,2,3", None, ["weight_variance", "3 values"]),
+    ("gram rows.npy --out K.npy --weight-variance 1,2,3", None, ["--weight-variance must", "3 values"]),
     ("gram rows.npy --out K.npy --order 1", None, ["--order", "arccos"]),
     ("gram rows.npy --out K.npy --kernel arccos --order 5", None, ["order", "5"]),
     ("gram rows.npy --out K.npy --kernel arccos --bias-variance 1", None, ["--bias-variance", "arccos"]),
     ("gram rows.npy --out K.npy --slope 0.1", None, ["--slope", "leaky_relu"]),
     ("gram rows.npy --out K.npy --kernel rbf", None, ["--kernel", "rbf", "ntk"]),
     ("gram rows.npy --out K.npy --backend fortran", None, ["backend", "'fortran'", "'numpy'"]),
-    ("gram rows.npy --out K.npy --threads 0", None, ["n_threads", "0"]),
+    ("gram rows.npy --out K.npy --threads 0", None, ["--threads must", "0"]),
     ("gram big.npy --out K.npy", lambda: np.save("big.npy", np.full((1, 2), 1e200)), ["overflow"]),
     ("gram rows.npy", None, ["--out"]),
     ("", None, ["COMMAND"]),
@@ -273,12 +275,13 @@ class TestCsv:
     def test_header_and_numbers(self, tmp_path: Path, text: str, names: list[str]) -> None:
         path = tmp_path / "rows.csv"
         path.write_text(text, encoding="utf-8", newline="")
-        numbers, found = read_csv(path)
-        assert found == names
+        file = CsvFile.of(path, CsvOptions())
+        numbers = file.read()
+        assert file.names == names
         assert np.array_equal(numbers, [[1, 2], [3, 4]])
 
     def test_numbers_keep_every_bit(self, folder: Path) -> None:
-        assert np.array_equal(read_csv(Path("rows.csv"))[0], ROWS)
+        assert np.array_equal(read_csv(Path("rows.csv"), CsvOptions()), ROWS)
 
 
 class TestInfo:

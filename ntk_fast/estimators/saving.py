@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from ntk_fast.activations import Activation
+from ntk_fast.estimators.column_encodings import ENCODINGS
 from ntk_fast.estimators.scaling import ColumnScaling, TargetScaling
 from ntk_fast.kernels import NNGP, NTK, ArcCosine, Kernel
 from ntk_fast.model_file import read_model_file, write_model_file
@@ -18,6 +19,8 @@ from ntk_fast.version import __version__
 
 KERNELS: dict[str, type[Kernel]] = {kernel.__name__: kernel for kernel in (ArcCosine, NNGP, NTK)}
 SCALINGS: dict[str, type[Any]] = {scaling.__name__: scaling for scaling in (ColumnScaling, TargetScaling)}
+#: Dataclasses that are saved by their fields, by the word that files have for their kind.
+DATACLASSES: dict[str, dict[str, type[Any]]] = {"kernel": {**KERNELS}, "scaling": SCALINGS, "column": {**ENCODINGS}}
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -43,7 +46,7 @@ def _encode(value: Any, name: str, arrays: Arrays) -> Any:
         return {"tuple" if isinstance(value, tuple) else "list": items}
     if isinstance(value, Activation):
         return {"activation": [value.name, value.slope]}
-    for kind, known in (("kernel", KERNELS), ("scaling", SCALINGS)):
+    for kind, known in DATACLASSES.items():
         if type(value) in known.values():
             parameters = {field.name: getattr(value, field.name) for field in fields(value)}
             encoded = {key: _encode(parameter, f"{name}.{key}", arrays) for key, parameter in parameters.items()}
@@ -61,8 +64,8 @@ def _decode(value: Any, arrays: Arrays) -> Any:
         return arrays[contents].astype(object)
     if kind == "activation":
         return Activation(*contents)
-    if kind in ("kernel", "scaling"):
-        known = KERNELS if kind == "kernel" else SCALINGS
+    if kind in DATACLASSES:
+        known = DATACLASSES[kind]
         name, parameters = contents
         if name not in known:
             raise ValueError(f"The model has a {kind} {name}, which this release of ntk_fast does not know.")
@@ -90,17 +93,20 @@ class SavedEstimator:
         OSError
             If the file cannot be written.
         """
-        check_is_fitted(self, "dual_coef_")
         arrays: Arrays = {}
+        write_model_file(path, self._header(arrays), arrays)
+
+    def _header(self, arrays: Arrays, prefix: str = "") -> dict[str, Any]:
+        """Return what JSON can hold of the estimator; arrays go to `arrays`, their names after `prefix`."""
+        check_is_fitted(self)
         parameters = self.get_params(deep=False)  # type: ignore[attr-defined]
         fitted = {name: value for name, value in vars(self).items() if name.endswith("_")}
-        header = {
+        return {
             "estimator": type(self).__name__,
             "ntk_fast": __version__,
-            "parameters": {name: _encode(value, name, arrays) for name, value in parameters.items()},
-            "fitted": {name: _encode(value, name, arrays) for name, value in fitted.items()},
+            "parameters": {name: _encode(value, prefix + name, arrays) for name, value in parameters.items()},
+            "fitted": {name: _encode(value, prefix + name, arrays) for name, value in fitted.items()},
         }
-        write_model_file(path, header, arrays)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -133,6 +139,9 @@ class SavedEstimator:
             estimator = cls(**{name: _decode(value, arrays) for name, value in header["parameters"].items()})
             for name, value in header["fitted"].items():
                 setattr(estimator, name, _decode(value, arrays))
+            names = vars(estimator).pop("column_names_", None)  # what release 0.1.0 of the command line called them
+            if names is not None:
+                estimator.feature_names_in_ = np.array(names, dtype=object)  # type: ignore[attr-defined]
         except (KeyError, TypeError) as error:
             raise ValueError(
                 f"{os.fspath(path)!r} holds a {cls.__name__} that this release of ntk_fast cannot read ({error}): "
