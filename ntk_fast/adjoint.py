@@ -23,7 +23,7 @@ from ntk_fast.compensated import Reals
 from ntk_fast.gram import choose_tiles
 from ntk_fast.profile import Entry, compile_entry
 from ntk_fast.recursion import Recursion
-from ntk_fast.rows import prepare_rows
+from ntk_fast.rows import Rows, prepare_rows
 from ntk_fast.threads import choose_n_threads, single_threaded_blas
 from ntk_fast.tiling import Progress, run_tiles
 
@@ -36,10 +36,10 @@ def row_adjoints(
     *,
     n_threads: int | None = None,
     progress: Progress | None = None,
-) -> tuple[Reals, Reals]:
-    """Return the derivatives with respect to each row of X and of Y, float64, (depth + 2, n) and (depth + 2, m).
+) -> list[tuple[Rows, Reals]]:
+    """Return the prepared rows X, float64, with their derivatives, (depth + 2, n); and likewise Y if it is given.
 
-    Without Y they are those of the symmetric matrix of X, in two parts to be added; `weights` is symmetric then.
+    Without Y the matrix is the symmetric one of X, and so must `weights` be.
     """
     backend = choose_backend()
     entry = _entry_with_slope(recursion, backend.pieces(np.dtype(np.float64)))
@@ -68,7 +68,7 @@ def row_adjoints(
         row_sums, column_sums = parts[tile]
         of_x[:, tile.row_start : tile.row_stop] += row_sums
         of_y[:, tile.column_start : tile.column_stop] += column_sums
-    return of_x, of_y
+    return [(x, of_x + of_y)] if y is None else [(x, of_x), (y, of_y)]
 
 
 def _entry_with_slope(recursion: Recursion, pieces: int) -> Entry | None:

@@ -107,6 +107,10 @@ class VarianceParameters:
             row[layers + n_layers * VARIANCES.index(name)] = 1.0
         return result
 
+    def at(self, theta: ArrayLike) -> VarianceParameters:
+        """Return the same parameters of the kernel with these logarithms."""
+        return replace(self, kernel=self.kernel_at(theta))
+
     def kernel_at(self, theta: ArrayLike) -> Kernel:
         """Return the kernel with these logarithms."""
         changes: dict[str, Any] = {name: np.array(self._layers(name)) for name in VARIANCES}
@@ -264,18 +268,11 @@ def contracted_derivatives(
         total = np.vdot(weights, kernel(X, Y, dtype=np.float64, n_threads=n_threads, progress=progress))
         return directions.sum(axis=1) * total
     x, y = check_both(X, Y, np.float64)
-    of_x, of_y = row_adjoints(kernel.recursion, x, y, weights, n_threads=n_threads, progress=progress)
-    if y is None:
-        return _along(kernel.recursion, x, directions, of_x + of_y)
-    return _along(kernel.recursion, x, directions, of_x) + _along(kernel.recursion, y, directions, of_y)
-
-
-def _along(recursion: Recursion, values: Reals, directions: Reals, adjoints: Reals) -> Reals:
-    """Return the derivative in each direction, from those with respect to what the kernel knows of each row."""
-    rows = prepare_rows(values, "X", recursion, None, NumpyBackend())
-    derivatives = _RowDerivatives.of(rows, directions)
-    by_angles = np.tensordot(derivatives.turn, adjoints[:-1], axes=2)
-    return by_angles + derivatives.log_scale @ adjoints[-1]
+    total = np.zeros(len(directions))
+    for rows, adjoints in row_adjoints(kernel.recursion, x, y, weights, n_threads=n_threads, progress=progress):
+        derivatives = _RowDerivatives.of(rows, directions)
+        total += np.tensordot(derivatives.turn, adjoints[:-1], axes=2) + derivatives.log_scale @ adjoints[-1]
+    return total
 
 
 def contracted_diagonal_derivatives(parameters: VarianceParameters, X: ArrayLike, weights: Reals) -> Reals:

@@ -25,8 +25,10 @@ class CholeskyFactor:
     lower: NDArray[np.float64]  # (n, n), zero above the diagonal
 
     @classmethod
-    def in_place(cls, matrix: NDArray[np.float64], ridge: float, report: Report = silent) -> CholeskyFactor:
-        """Factorise ``matrix + ridge I`` in the memory of `matrix`, C-contiguous and symmetric.
+    def in_place(
+        cls, matrix: NDArray[np.float64], ridge: float | NDArray[np.float64], report: Report = silent
+    ) -> CholeskyFactor:
+        """Factorise ``matrix + ridge I`` in the memory of `matrix`, C-contiguous and symmetric; `ridge` may be (n,).
 
         Raises
         ------
@@ -39,9 +41,9 @@ class CholeskyFactor:
         is_regular = lapack.cholesky_in_place(matrix, tick)
         if not is_regular or lapack.reciprocal_condition(matrix, norm, tick) < np.finfo(np.float64).eps:
             raise ValueError(
-                f"The kernel matrix with {ridge:g} added to its diagonal is singular to working precision (rows "
-                "repeat, or the kernel's functions have fewer dimensions than there are rows): pass a larger ridge or "
-                f"noise, such as {suggested_ridge(norm):.0e}."
+                f"The kernel matrix with {np.max(ridge):g} added to its diagonal is singular to working precision "
+                "(rows repeat, or the kernel's functions have fewer dimensions than there are rows): pass a larger "
+                f"ridge or noise, such as {suggested_ridge(norm):.0e}."
             )
         return cls(matrix)
 
