@@ -198,14 +198,11 @@ def _is_header(first: list[str], below: list[list[str]], decimal: str, path: Pat
     stands_out = bool(below) and all(
         any(is_number(cell, decimal) and not cell.isdecimal() for cell in column) for column in columns
     )
-    if counts and (
-        (start == 0 and len(numbers) >= LONG_COUNT_FROM_0)
-        or len(numbers) >= LONG_COUNT
-        or first_column == 1
-        or (stands_out and len(numbers) > 1)
-    ):
+    is_long = len(numbers) >= (LONG_COUNT_FROM_0 if start == 0 else LONG_COUNT)
+    above_labels = first_column == 1 and bool(below) and _are_labels(below, decimal)
+    if above_labels or (counts and (is_long or (stands_out and len(numbers) > 1))):
         return True, f"header of numbers, {_shortened(numbers)}"
-    if below and ((counts and start == 0 and len(numbers) > 1) or (stands_out and start >= 0)):
+    if below and ((counts and start == 0 and len(numbers) > 1) or stands_out):
         raise ValueError(
             f"{path}: the first line, {_shortened(numbers)}, may be a header and may be a row: pass --header yes or "
             "--header no."

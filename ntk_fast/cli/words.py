@@ -24,13 +24,19 @@ def in_words_of_the_command_line(sentence: str) -> str:
     >>> in_words_of_the_command_line("ridge='loo' is for small ones: pass solver='cholesky'.")
     '--ridge loo is for small ones: pass --solver cholesky.'
     """
+    sentence = re.sub(r"^X\b", "The rows", sentence)
+    sentence = re.sub(r"^y\b", "The targets", sentence)
+    # a kernel is shown as Python writes it, NTK(depth=3)
+    parts = re.split(r"(\w+\([^()]*\))", sentence)
+    return "".join(part if place % 2 else _with_options(part) for place, part in enumerate(parts))
+
+
+def _with_options(sentence: str) -> str:
     sentence = sentence.replace("=numpy.", "=")
     sentence = re.sub(rf"\b({_ANY})=(['\"]?)([^\s,;:'\"]*[^\s,;:'\".)])\2", _with_value, sentence)
     sentence = re.sub(rf"\b({_ANY})(?= must\b)", _option, sentence)
     sentence = re.sub(r"\b(raise|lower) (\w+(?:, \w+)*(?: or \w+)?)", _all_options, sentence)
-    sentence = re.sub(rf"(?<!-)\b({'|'.join(NAMES)})\b", _option, sentence)
-    sentence = re.sub(r"^X\b", "The rows", sentence)
-    return re.sub(r"^y\b", "The targets", sentence)
+    return re.sub(rf"(?<!-)\b({'|'.join(NAMES)})\b", _option, sentence)
 
 
 def _option(match: re.Match[str]) -> str:

@@ -17,6 +17,8 @@ from ntk_fast.frames import Column, is_missing
 
 #: Of texts in a column of at least so many, a share above which hardly any occurs twice: they are no categories.
 FEW, MOST_DIFFERENT = 20, 0.9
+#: Of texts among numbers, a share up to which they are slips, and not names like the numbers.
+MOST_SLIPS = 0.1
 DAY = np.timedelta64(1, "D")
 ISO_DATE = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d{1,6})?)?)?")
 OTHER_DATE = re.compile(r"\d{1,4}([/.-])\d{1,2}\1\d{1,4}([ T]\d\d?:\d\d.*)?")
@@ -130,24 +132,25 @@ def encoding_of(column: Column, max_categories: int) -> Encoding:
     present = [text for text in texts if text is not None]
     if not present:
         return LeftOut("it holds nothing")
+    different = sorted(set(present))
+    hardly_repeat = len(present) >= FEW and len(different) > MOST_DIFFERENT * len(present)
     if not column.is_category:
-        numbers = [text for text in present if _is_number(text)]
-        if len(numbers) == len(present):
+        odd = [text for text in present if not _is_number(text)]
+        if not odd:
             return _of_gaps(Number, _numbers_of(column))
-        if len(numbers) > len(present) / 2:
-            odd = next(text for text in present if not _is_number(text))
+        is_category = len(different) <= max_categories and not hardly_repeat
+        if len(odd) <= MOST_SLIPS * len(present) or (len(odd) < len(present) / 2 and not is_category):
             raise ValueError(
-                f"Column {column.name!r} holds numbers but for {len(present) - len(numbers)} of {len(present)} cells, "
-                f"such as {odd!r}: mend these, or leave the column out."
+                f"Column {column.name!r} holds numbers but for {len(odd)} of {len(present)} cells, such as {odd[0]!r}: "
+                "mend these, or leave the column out."
             )
         if all(_is_date(text) for text in present):
             return _of_gaps(Date, _days_of(column))
         if all(OTHER_DATE.fullmatch(text) for text in present):
-            return LeftOut(f"it holds dates that are not written as 2024-12-31, such as {present[0]!r}")
-    different = sorted(set(present))
-    hardly_repeat = len(present) >= FEW and len(different) > MOST_DIFFERENT * len(present)
-    if not column.is_category and (len(different) > max_categories or hardly_repeat):
-        return LeftOut(f"{len(different)} different texts in {len(texts)} rows, such as {different[0]!r}")
+            odd = [text for text in present if not _is_date(text)]
+            return LeftOut(f"it holds dates that are not written as 2024-12-31, such as {odd[0]!r}")
+        if not is_category:
+            return LeftOut(f"{len(different)} different texts in {len(texts)} rows, such as {different[0]!r}")
     has_gaps = len(present) < len(texts)
     if len(different) == 1 and not has_gaps:
         return LeftOut(f"it holds {different[0]!r} everywhere")

@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ntk_fast.estimators.column_encodings import LeftOut, Number, encoding_of
 from ntk_fast.estimators.saving import SavedEstimator
-from ntk_fast.frames import Column, columns_of, is_frame
+from ntk_fast.frames import Column, columns_of, columns_of_array, is_frame
 from ntk_fast.validation import check_whole_number
 
 
@@ -166,4 +166,4 @@ def _columns(X: Any) -> list[Column]:
     array = np.asarray(X)
     if array.ndim != 2:
         raise ValueError(f"X must be a data frame, or an array (n_rows, n_columns); got shape {array.shape}.")
-    return [Column(position, array[:, position]) for position in range(array.shape[1])]
+    return list(columns_of_array(array))
