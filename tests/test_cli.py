@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
-import importlib.metadata
+import importlib
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from ntk_fast.cli.csv_layout import CsvOptions
 from ntk_fast.cli.row_files import read_csv
 from ntk_fast.engines import available_engines
 
+ROOT = Path(__file__).parent.parent
 ROWS = np.random.default_rng(0).standard_normal((20, 3))
 
 #: Runs the command line in a process of its own, with Ctrl-C as a terminal has it: background shells turn it off.
@@ -327,15 +330,44 @@ def test_a_signal_leaves_nothing_behind(folder: Path, number: signal.Signals, co
     assert set(os.listdir()) == before
 
 
-def test_the_console_script_is_installed() -> None:
-    scripts = importlib.metadata.entry_points(group="console_scripts", name="ntk-fast")
-    assert [script.value for script in scripts] in ([], ["ntk_fast.cli:main"])
+def test_the_console_script_is_declared() -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    module, _, function = declared["project"]["scripts"]["ntk-fast"].partition(":")
+    assert declared["tool"]["setuptools"]["py-modules"] == [module]
+    assert callable(getattr(importlib.import_module(module), function))
+
+
+@pytest.mark.parametrize(
+    "name", ["numpy", "ntk_fast.kernels", "ntk_fast.cli", "ntk_fast.cli.fit", "ntk_fast.cli.words"]
+)
+def test_ctrl_c_is_heard_while_the_command_is_imported(name: str) -> None:
+    code = f"""
+import sys
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == {name!r}:
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupting())
+from ntk_fast_command import main
+sys.exit(main())
+"""
+    arguments = ["gram", "missing.npy", "--out", "K.npy"]
+    done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 130
+    assert re.fullmatch(r"ntk-fast( gram)?: interrupted\n", done.stderr)
+
+
+def test_python_m(folder: Path) -> None:
+    done = subprocess.run([sys.executable, "-m", "ntk_fast", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"ntk-fast {ntk.__version__}\n"
 
 
 def test_commands_load_no_extra() -> None:
     code = (
-        "import sys, ntk_fast.cli; "
-        "print([name for name in ('rich', 'matplotlib', 'sklearn', 'mpmath', 'numba') if name in sys.modules])"
+        "import importlib, sys; from ntk_fast.cli import COMMANDS; "
+        "[importlib.import_module(f'ntk_fast.cli.{name}') for name in COMMANDS]; "
+        "extras = ('rich', 'matplotlib', 'pandas', 'sklearn', 'mpmath', 'numba'); "
+        "print([name for name in extras if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
