@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from ntk_fast.estimators import (
         GradientFlowRegressor,
         NTKClassifier,
+        NTKGaussianProcessClassifier,
         NTKGaussianProcessRegressor,
         NTKRegressor,
         TableEncoder,
@@ -57,6 +58,7 @@ __all__ = [
     "GradientFlowRegressor",
     "KernelOperator",
     "NTKClassifier",
+    "NTKGaussianProcessClassifier",
     "NTKGaussianProcessRegressor",
     "NTKRegressor",
     "TableEncoder",
@@ -78,6 +80,7 @@ _LAZY = {
     "GradientFlowRegressor": "ntk_fast.estimators",
     "KernelOperator": "ntk_fast.operator",
     "NTKClassifier": "ntk_fast.estimators",
+    "NTKGaussianProcessClassifier": "ntk_fast.estimators",
     "NTKGaussianProcessRegressor": "ntk_fast.estimators",
     "NTKRegressor": "ntk_fast.estimators",
     "TableEncoder": "ntk_fast.estimators",

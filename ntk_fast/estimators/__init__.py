@@ -2,6 +2,8 @@
 
 ridge               NTKRegressor, NTKClassifier: kernel ridge regression, with any of the solvers
 gaussian_process    NTKGaussianProcessRegressor: deviations, samples; `marginal_likelihood`: what its variances maximise
+                    by `likelihood_search`, in `standard_units`; `process_parameters`: checks of what it is given
+gaussian_process_classifier  NTKGaussianProcessClassifier: probabilities, by `laplace`
 gradient_flow       GradientFlowRegressor: infinitely many infinitely wide networks, trained for some time
 scaling             units of columns and targets; `targets`: their checks; `parameters`: what else the estimators share
 expansion           predictions as sums of kernels
@@ -17,6 +19,7 @@ from typing import Any
 from sklearn.pipeline import Pipeline
 
 from ntk_fast.estimators.gaussian_process import NTKGaussianProcessRegressor
+from ntk_fast.estimators.gaussian_process_classifier import NTKGaussianProcessClassifier
 from ntk_fast.estimators.gradient_flow import GradientFlowRegressor
 from ntk_fast.estimators.ridge import NTKClassifier, NTKRegressor
 from ntk_fast.estimators.saving import SavedEstimator
@@ -27,6 +30,7 @@ from ntk_fast.version import __version__
 __all__ = [
     "GradientFlowRegressor",
     "NTKClassifier",
+    "NTKGaussianProcessClassifier",
     "NTKGaussianProcessRegressor",
     "NTKRegressor",
     "TableEncoder",
@@ -36,7 +40,14 @@ __all__ = [
 
 ESTIMATORS: dict[str, Any] = {
     estimator.__name__: estimator
-    for estimator in (NTKRegressor, NTKClassifier, NTKGaussianProcessRegressor, GradientFlowRegressor, TableEncoder)
+    for estimator in (
+        NTKRegressor,
+        NTKClassifier,
+        NTKGaussianProcessRegressor,
+        NTKGaussianProcessClassifier,
+        GradientFlowRegressor,
+        TableEncoder,
+    )
 }
 #: What a file calls a pipeline of these.
 PIPELINE = "Pipeline"
@@ -51,7 +62,8 @@ def load_model(path: str | os.PathLike[str]) -> Any:
 
     Returns
     -------
-    NTKRegressor, NTKClassifier, NTKGaussianProcessRegressor, GradientFlowRegressor, TableEncoder or a pipeline of them
+    NTKRegressor, NTKClassifier, NTKGaussianProcessRegressor, NTKGaussianProcessClassifier, GradientFlowRegressor,
+    TableEncoder or a pipeline of them
 
     Raises
     ------

@@ -1,13 +1,14 @@
 """Gaussian-process regression with an infinite-width kernel as its prior (Rasmussen & Williams, 2006, algorithm 2.1).
 
 With A = K + noise_variance I = L L^T, the noiseless function at x has the posterior mean K(x, X) A^-1 y and covariance
-K(x, x) - K(x, X) A^-1 K(X, x). The variances of the kernel and of the noise maximise the `marginal_likelihood`, in
+K(x, x) - K(x, X) A^-1 K(X, x); a mean that is fitted, and so not quite known, adds r(x)^2 / 1^T A^-1 1 to it, with
+r(x) = 1 - K(x, X) A^-1 1. The variances of the kernel and of the noise maximise the `marginal_likelihood`, in
 `standard_units`; depths are compared by the maxima that they reach.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
@@ -23,12 +24,12 @@ from ntk_fast.derivatives import VARIANCES, VarianceParameters
 from ntk_fast.estimators.expansion import kernel_expansion
 from ntk_fast.estimators.marginal_likelihood import FITTED, NOISE, Model, log_density, most_likely_mean
 from ntk_fast.estimators.parameters import KernelParameters, choose_kernel, choose_report
-from ntk_fast.estimators.process_parameters import at_depth, check_fitted, check_noise
+from ntk_fast.estimators.process_parameters import check_fitted, check_noise, depths_of, mean_square_norm
 from ntk_fast.estimators.saving import SavedEstimator
 from ntk_fast.estimators.scaling import ColumnScaling, TargetScaling
 from ntk_fast.estimators.standard_units import StandardUnits, fit_model
 from ntk_fast.estimators.targets import FLOATS, checked_regression
-from ntk_fast.kernels import Kernel
+from ntk_fast.kernels import NNGP, NTK, Kernel
 from ntk_fast.solvers.base import Report
 from ntk_fast.solvers.cholesky import CholeskyFactor
 from ntk_fast.threads import aside
@@ -89,8 +90,8 @@ class NTKGaussianProcessRegressor(MultiOutputMixin, RegressorMixin, SavedEstimat
         The log marginal likelihood reached at each of `depths`.
     X_fit_ : ndarray of shape (n, n_features)
         Standardised if `standardize`.
-    column_scaling_, y_mean_, y_scale_
-        What was done about units.
+    column_scaling_, y_mean_, y_scale_, mean_is_fitted_
+        What was done about units, and the mean of the targets.
     dual_coef_ : ndarray of shape (n, n_targets)
     factor_ : ndarray of shape (n, n)
         L above.
@@ -107,12 +108,13 @@ class NTKGaussianProcessRegressor(MultiOutputMixin, RegressorMixin, SavedEstimat
     >>> round(process.noise_variance_ ** 0.5, 1)
     0.1
     >>> mean, deviation = process.predict([[0.0], [1.5]], return_std=True)
-    >>> bool((np.abs(mean - [0.0, 1.5]) < 2 * deviation).all()), bool((deviation < 0.1).all())
+    >>> bool((np.abs(mean - [0.0, 1.5]) < 0.1).all()), bool((deviation < 0.1).all())
     (True, True)
     """
 
-    #: Of models that were saved before it existed.
+    #: Of models that were saved before these existed.
     column_scaling_ = ColumnScaling()
+    mean_is_fitted_ = False
 
     def __init__(
         self,
@@ -190,12 +192,21 @@ class NTKGaussianProcessRegressor(MultiOutputMixin, RegressorMixin, SavedEstimat
             _refuse_extreme(unit)
             scaling = TargetScaling(scaling.mean)
         targets = scaling.apply(targets)
-        units = StandardUnits(_square(rows), unit)
+        units = StandardUnits(mean_square_norm(rows), unit)
         models = [replace(model, fits_mean=fits and normalize is None) for model in models]
+        if not isinstance(models[0].kernel, NTK | NNGP):  # nothing of its prior can be brought to the targets' unit
+            unit = 1.0
+            units = StandardUnits(1.0, unit)
+        inside = targets / unit**0.5
+
+        def likelihood(model: Model, with_gradient: bool, report: Report) -> tuple[float, Reals]:
+            return model.log_likelihood(rows, inside, with_gradient, report)
+
         fitted = []
+        size = float((inside**2).mean()) or 1.0
         for model in models:
-            fitted.append(fit_model(model, rows, targets, units, n_restarts, generator, report))
-        values = np.array([value for value, _ in fitted])
+            fitted.append(fit_model(model, rows, units, size, n_restarts, generator, report, likelihood))
+        values = np.array([value for value, _ in fitted]) - targets.size * np.log(unit) / 2
         best = int(np.argmax(values))
         model = fitted[best][1]
         factor = model.factorise(rows, report)
@@ -206,6 +217,7 @@ class NTKGaussianProcessRegressor(MultiOutputMixin, RegressorMixin, SavedEstimat
         values[best] = log_density(targets, coefficients, factor)
         # set at the end: an interrupted fit leaves none of them
         self.single_target_, self.column_scaling_ = single_target, columns
+        self.mean_is_fitted_ = model.fits_mean
         self.y_mean_, self.y_scale_ = (np.full(targets.shape[1], part) for part in (scaling.mean, scaling.scale))
         self.depth_values_, self.log_marginal_likelihood_value_ = values, float(values[best])
         self.kernel_, self.noise_variance_, self.theta_ = model.kernel, model.noise_variance, model.theta
@@ -216,19 +228,14 @@ class NTKGaussianProcessRegressor(MultiOutputMixin, RegressorMixin, SavedEstimat
 
     def _models(self, n_rows: int) -> list[Model]:
         """Return where fitting starts, at each depth."""
-        kernel = choose_kernel(self.kernel)
+        kernels = depths_of(choose_kernel(self.kernel), self.depths)
         noise: Any = self.noise_variance
         is_array = np.ndim(noise) > 0
         noise = check_noise(noise, n_rows) if is_array else check_not_negative(noise, NOISE)
         per_layer = check_flag(self.per_layer, "per_layer")
         names = check_fitted(self.fitted, FITTED)
-        if self.depths is not None and not isinstance(self.depths, Iterable):
-            raise TypeError(f"depths must be a sequence of whole numbers >= 1, or None; got {self.depths!r}.")
         variances = tuple(name for name in VARIANCES if name in names)
         fits_noise = NOISE in names and not is_array and noise > 0
-        kernels = [kernel] if self.depths is None else [at_depth(kernel, depth) for depth in self.depths]
-        if not kernels:
-            raise ValueError("depths must hold at least one depth; got none.")
         return [Model(VarianceParameters(k, per_layer, variances), noise, fits_noise) for k in kernels]
 
     def log_marginal_likelihood(
@@ -292,13 +299,14 @@ class NTKGaussianProcessRegressor(MultiOutputMixin, RegressorMixin, SavedEstimat
         expansion = kernel_expansion(self.kernel_, rows, self.X_fit_, self.dual_coef_)
         mean = self._shaped(expansion * self.y_scale_ + self.y_mean_)
         if return_cov:
-            whitened = np.concatenate(list(self._whitened(rows)), axis=1)
+            whitened, unknown = (np.concatenate(parts, axis=-1) for parts in zip(*self._whitened(rows), strict=True))
             covariance = self.kernel_(rows, dtype=np.float64) - aside(lambda: whitened.T @ whitened)
+            covariance += np.outer(unknown, unknown)
             covariance.flat[:: len(covariance) + 1] += noise
             return mean, self._shaped(covariance[:, :, None] * self.y_scale_**2)
         if return_std:
-            explained = np.concatenate([np.einsum("ij,ij->j", part, part) for part in self._whitened(rows)])
-            variance = self.kernel_.diag(rows, dtype=np.float64) - explained
+            explained = [np.einsum("ij,ij->j", part, part) - unknown**2 for part, unknown in self._whitened(rows)]
+            variance = self.kernel_.diag(rows, dtype=np.float64) - np.concatenate(explained)
             return mean, self._shaped(np.sqrt(np.maximum(variance, 0) + noise)[:, None] * self.y_scale_)
         return mean
 
@@ -310,12 +318,15 @@ class NTKGaussianProcessRegressor(MultiOutputMixin, RegressorMixin, SavedEstimat
             )
         return float(self.noise_variance_)
 
-    def _whitened(self, rows: NDArray[np.floating]) -> Iterator[Reals]:
-        """Yield L^-1 K(X_fit_, rows), (n, some rows) at a time."""
+    def _whitened(self, rows: NDArray[np.floating]) -> Iterator[tuple[Reals, Reals]]:
+        """Yield L^-1 K(X_fit_, rows), (n, some rows) at a time, and the deviations that not knowing the mean adds."""
         factor, n = CholeskyFactor(self.factor_), len(self.X_fit_)
+        ones = factor.whiten(np.ones((n, 1)))[:, 0]
         step = max(1, int(WHITENED_AT_A_TIME / n**2))
-        for start in range(0, len(rows), step):
-            yield factor.whiten(self.kernel_(rows[start : start + step], self.X_fit_, dtype=np.float64).T)
+        for start in range(0, max(len(rows), 1), step):
+            part = factor.whiten(self.kernel_(rows[start : start + step], self.X_fit_, dtype=np.float64).T)
+            unknown = (1 - ones @ part) / np.sqrt(ones @ ones)
+            yield part, unknown if self.mean_is_fitted_ else np.zeros_like(unknown)
 
     def sample_y(self, X: ArrayLike, n_samples: int = 1, random_state: Any = 0) -> Reals:
         """Draw functions from the posterior.
@@ -345,15 +356,6 @@ class NTKGaussianProcessRegressor(MultiOutputMixin, RegressorMixin, SavedEstimat
 
     def _shaped(self, values: Reals) -> Reals:
         return values[..., 0] if self.single_target_ else values
-
-
-def _square(rows: NDArray[np.floating]) -> float:
-    """Return the mean squared norm of the rows; 1 where they are all zero, or it is out of range."""
-    largest = float(np.abs(rows).max(initial=0.0))
-    if not largest:
-        return 1.0
-    square = largest * largest * float(((rows / largest) ** 2).sum(axis=1, dtype=np.float64).mean())
-    return square if 0 < square < np.inf else 1.0
 
 
 def _refuse_extreme(square: float) -> None:

@@ -46,17 +46,22 @@ def maximise(
     if not np.isfinite(values).any():
         likelihood(starts[0], False)  # what is wrong is the caller's to hear of
 
-    def objective(theta: Reals) -> tuple[float, Reals]:
-        try:
-            value, gradient = likelihood(theta, True)
-        except ValueError:  # the line search turns back
-            return np.inf, np.zeros_like(theta)
-        return -value, -gradient
-
     def climb(start: Reals) -> tuple[float, Reals, str]:
         """Return the value and theta reached, and what went wrong."""
+        unit = 0.0
+
+        def objective(theta: Reals) -> tuple[float, Reals]:
+            nonlocal unit
+            try:
+                value, gradient = likelihood(theta, True)
+            except ValueError:  # the line search turns back
+                return np.inf, np.zeros_like(theta)
+            # the first step is as long as the gradient: a factor of e is enough
+            unit = unit or max(1.0, float(np.linalg.norm(gradient)))
+            return -value / unit, -gradient / unit
+
         result = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds.T)
-        value, theta = -float(result.fun), result.x
+        value, theta = -float(result.fun) * unit, result.x
         for parameter, slope in enumerate(-result.jac):
             # so flat that the search stopped under way: noise that is not there does this
             edge = theta.copy()

@@ -52,3 +52,24 @@ def at_depth(kernel: Kernel, depth: Any) -> Kernel:
         )
     }
     return replace(kernel, depth=depth, **changes)
+
+
+def depths_of(kernel: Kernel, depths: Any) -> list[Kernel]:
+    """Return the kernel at each of the depths; as it is if there are none to compare."""
+    if depths is None:
+        return [kernel]
+    if not isinstance(depths, Iterable):
+        raise TypeError(f"depths must be a sequence of whole numbers >= 1, or None; got {depths!r}.")
+    kernels = [at_depth(kernel, depth) for depth in depths]
+    if not kernels:
+        raise ValueError("depths must hold at least one depth; got none.")
+    return kernels
+
+
+def mean_square_norm(rows: NDArray[np.floating]) -> float:
+    """Return the mean squared norm of the rows; 1 where they are all zero, or it is out of range."""
+    largest = float(np.abs(rows).max(initial=0.0))
+    if not largest:
+        return 1.0
+    square = largest * largest * float(((rows / largest) ** 2).sum(axis=1, dtype=np.float64).mean())
+    return square if 0 < square < np.inf else 1.0

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -89,38 +90,39 @@ def _with(model: Model, kernel: Kernel, weights: Reals, biases: Reals, noise: fl
     return replace(model, variances=replace(model.variances, kernel=changed), noise_variance=noise)
 
 
+#: Of a model, and whether the gradient is wanted: the value, and the gradient.
+Likelihood = Callable[[Model, bool, Report], tuple[float, Reals]]
+
+
 def fit_model(
     model: Model,
     X: NDArray[np.floating],
-    targets: Reals,
     units: StandardUnits,
+    size: float,
     n_restarts: int,
     generator: Any,
     report: Report,
+    likelihood: Likelihood,
 ) -> tuple[float, Model]:
-    """Return the largest log marginal likelihood found, and the model that has it."""
+    """Return the largest likelihood found, and the model that has it; `size` is the targets' mean square."""
     if not model.names:
         return -np.inf, model
-    if not isinstance(model.kernel, NTK | NNGP):  # a prior without variances has a unit that nothing can change
-        units = StandardUnits(1.0, 1.0)
     inside = units.enter(model)
-    targets = targets / units.target_square**0.5
-    size = float((targets**2).mean()) or 1.0
     evaluations = itertools.count(1)
 
-    def likelihood(theta: Reals, with_gradient: bool) -> tuple[float, Reals]:
+    def at(theta: Reals, with_gradient: bool) -> tuple[float, Reals]:
         number = next(evaluations)
 
         def report_within(stage: str, share: float | None) -> None:
             report(f"Depth {model.kernel.recursion.depth}, likelihood {number}: {stage}", share)
 
-        return inside.at(theta).log_likelihood(X, targets, with_gradient, report_within)
+        return likelihood(inside.at(theta), with_gradient, report_within)
 
     starts, bounds = starts_and_bounds(inside, X, size)
     restarts = [generator.uniform(*bounds) for _ in range(n_restarts)]
     with single_threaded_blas() if len(X) <= MOST_ROWS_FOR_ONE_THREAD else nullcontext():
-        value, theta = maximise(likelihood, starts, restarts, bounds, model.names, repr(model.kernel))
-    return value - targets.size * math.log(units.target_square) / 2, units.leave(inside.at(theta), model)
+        value, theta = maximise(at, starts, restarts, bounds, model.names, repr(model.kernel))
+    return value, units.leave(inside.at(theta), model)
 
 
 def starts_and_bounds(model: Model, X: NDArray[np.floating], size: float) -> tuple[list[Reals], Reals]:
