@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 
 import numpy as np
@@ -137,7 +138,8 @@ def test_a_singular_matrix_is_refused_with_a_ridge_that_works(ridge, data):
     rows, targets = np.vstack([data[0], data[0][:2]]), np.vstack([data[1], data[1][:2]])
     with pytest.raises(ValueError, match=r"singular to working precision .* such as") as caught:
         Cholesky().solve(ntk.NTK(2), rows, targets, ridge)
-    suggested = float(str(caught.value).split()[-1].rstrip("."))
+    suggested, share = (float(part) for part in re.findall(r"\d[\d.]*e-\d+", str(caught.value))[-2:])
+    assert share == pytest.approx(suggested / ntk.NTK(2).diag(rows).mean(), rel=0.5)
     assert np.isfinite(Cholesky().solve(ntk.NTK(2), rows, targets, suggested).coefficients).all()
 
 

@@ -27,9 +27,10 @@ def summary_of(
     task = "classification" if is_classifier(model) else "regression"
     parameter = "noise variance" if process else "ridge"
     value = float(model.noise_variance_ if process else model.ridge_)
+    of_diagonal = "" if process else f" ({model.relative_ridge_:.3g} of the kernel's mean diagonal)"
     summary.add(
         "model",
-        f"{task}, {model.kernel_!r}, {parameter} {value:.6g}",
+        f"{task}, {model.kernel_!r}, {parameter} {value:.6g}{of_diagonal}",
         task=task,
         estimator=type(model).__name__,
         kernel=repr(model.kernel_),
@@ -53,13 +54,21 @@ def summary_of(
         of_rows = f" ({len(truth)} rows)" if len(results) > 1 else ""
         for kind, words, number in errors(model, truth, predicted):
             summary.add(f"{name} {kind}", words + of_rows, **{f"{name}_{kind}": number})
-    path_errors = getattr(model, "path_errors_", None)
-    if path_errors is not None and len(path_errors):
-        least = float(path_errors.min())
-        summary.add("leave-one-out", f"mean squared error {least:.6g} of the targets", leave_one_out_error=least)
+    score = getattr(model, "leave_one_out_score_", None)
+    if score is not None:
+        kind, words = ("accuracy", f"{score:.2%}") if is_classifier(model) else ("R2", f"{score:.6f}")
+        estimated = ", an estimate" if model.leave_one_out_is_estimate_ else ""
+        summary.add("leave-one-out", f"{kind} {words}{estimated}", **{f"leave_one_out_{kind}": score})
     if not process:
+        summary.add("units", _units(model), columns_divided_by=model.column_scaling_.by)
         summary.add("solver", _solver(model, len(results[0][1])), solver=model.solver_, iterations=int(model.n_iter_))
     return summary
+
+
+def _units(model: Any) -> str:
+    spread = model.column_scaling_.by
+    columns = f"columns centred and divided by their {spread}s" if spread else "columns as they are"
+    return columns + (", targets centred" if model.fit_intercept else ", targets as they are")
 
 
 def _solver(model: Any, n_rows: int) -> str:

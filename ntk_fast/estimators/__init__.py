@@ -1,6 +1,8 @@
 """Models in scikit-learn's conventions.
 
-ridge               NTKRegressor, NTKClassifier: kernel ridge regression, with any of the solvers
+regressor           NTKRegressor, and `classifier`, NTKClassifier: kernel ridge regression, with any of the solvers
+ridge               what they share; `ridge_choice`: what is chosen from data; `calibration`: probabilities
+fit_warnings        what a fit should not pass over in silence
 gaussian_process    NTKGaussianProcessRegressor: deviations, samples; `marginal_likelihood`: what its variances maximise
                     by `likelihood_search`, in `standard_units`; `process_parameters`: checks of what it is given
 gaussian_process_classifier  NTKGaussianProcessClassifier: probabilities, by `laplace`
@@ -18,16 +20,19 @@ from typing import Any
 
 from sklearn.pipeline import Pipeline
 
+from ntk_fast.estimators.classifier import NTKClassifier
+from ntk_fast.estimators.fit_warnings import FitWarning
 from ntk_fast.estimators.gaussian_process import NTKGaussianProcessRegressor
 from ntk_fast.estimators.gaussian_process_classifier import NTKGaussianProcessClassifier
 from ntk_fast.estimators.gradient_flow import GradientFlowRegressor
-from ntk_fast.estimators.ridge import NTKClassifier, NTKRegressor
+from ntk_fast.estimators.regressor import NTKRegressor
 from ntk_fast.estimators.saving import SavedEstimator
 from ntk_fast.estimators.table_encoder import TableEncoder
 from ntk_fast.model_file import read_model_file, write_model_file
 from ntk_fast.version import __version__
 
 __all__ = [
+    "FitWarning",
     "GradientFlowRegressor",
     "NTKClassifier",
     "NTKGaussianProcessClassifier",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import fields
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,6 +77,9 @@ def _decode(value: Any, arrays: Arrays) -> Any:
 class SavedEstimator:
     """Gives a scikit-learn estimator `save` and `load`: see `model_file` for the file."""
 
+    #: Attributes that files of earlier releases lack, and what they stand for.
+    NOT_IN_OLD_FILES: ClassVar[dict[str, Any]] = {}
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted model to one file, replacing what was there only when the new file is complete.
 
@@ -137,8 +140,9 @@ class SavedEstimator:
     def _restored(cls, header: dict[str, Any], arrays: Arrays, path: str | os.PathLike[str]) -> Self:
         try:
             estimator = cls(**{name: _decode(value, arrays) for name, value in header["parameters"].items()})
-            for name, value in header["fitted"].items():
-                setattr(estimator, name, _decode(value, arrays))
+            fitted = {name: _decode(value, arrays) for name, value in header["fitted"].items()}
+            for name, value in {**cls.NOT_IN_OLD_FILES, **fitted}.items():
+                setattr(estimator, name, value)
             names = vars(estimator).pop("column_names_", None)  # what release 0.1.0 of the command line called them
             if names is not None:
                 estimator.feature_names_in_ = np.array(names, dtype=object)  # type: ignore[attr-defined]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,6 +72,8 @@ def refuse_extreme(diagonal: NDArray[np.floating]) -> float:
 
 class Solver(Protocol):
     """One way to solve; instances are immutable and hold its options only."""
+
+    is_direct: ClassVar[bool]  # whether it solves without iterations, and what it says of rows left out is exact
 
     def solve(
         self,

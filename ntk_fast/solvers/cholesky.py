@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,7 @@ class CholeskyFactor:
             If it is singular to working precision (a reciprocal condition number below 2^-52).
         """
         tick = partial(report, "Cholesky factorisation", None)
+        mean = float(matrix.diagonal().mean()) or 1.0 if len(matrix) else 1.0
         matrix.flat[:: len(matrix) + 1] += ridge
         norm = scipy_lapack.dlange("1", matrix.T)
         is_regular = lapack.cholesky_in_place(matrix, tick)
@@ -43,7 +45,8 @@ class CholeskyFactor:
             raise ValueError(
                 f"The kernel matrix with {np.max(ridge):g} added to its diagonal is singular to working precision "
                 "(rows repeat, or the kernel's functions have fewer dimensions than there are rows): pass a larger "
-                f"ridge or noise, such as {suggested_ridge(norm):.0e}."
+                f"ridge or noise, such as {suggested_ridge(norm):.0e} ({suggested_ridge(norm) / mean:.0e} of the mean "
+                "diagonal, in which models measure their ridge)."
             )
         return cls(matrix)
 
@@ -85,6 +88,8 @@ class Cholesky:
     >>> bool(np.allclose((K + 0.1 * np.eye(3)) @ solution.coefficients, targets))
     True
     """
+
+    is_direct: ClassVar[bool] = True
 
     def solve(
         self,

@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -179,6 +180,7 @@ class ConjugateGradient:
     (True, True)
     """
 
+    is_direct: ClassVar[bool] = False
     tolerance: float = 1e-8
     max_iterations: int = 1000
     rank: int = 750
@@ -220,8 +222,10 @@ class ConjugateGradient:
             report=report,
         )
         if not found.converged:
+            suggested = suggested_ridge(len(rows) * largest)
             advice = (
-                f"the kernel matrix may be singular: raise ridge, to {suggested_ridge(len(rows) * largest):.0e} for one"
+                f"the kernel matrix may be singular: raise ridge, to {suggested:.0e} for one "
+                f"({suggested / diagonal.mean():.0e} of the mean diagonal, in which models measure it)"
                 if ridge < np.finfo(np.float64).eps * len(rows) * largest
                 else "raise ridge, rank or max_iterations, or use the Cholesky solver"
             )

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +64,7 @@ class Nystroem:
     True
     """
 
+    is_direct: ClassVar[bool] = False
     n_centres: int | None = None
     tolerance: float = 1e-8
     max_iterations: int = 1000

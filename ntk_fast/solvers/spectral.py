@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -45,7 +46,13 @@ class RidgePath:
     @property
     def best(self) -> float:
         """The ridge of the smallest error."""
-        return float(self.ridges[np.argmin(self.errors)])
+        return self.best_of_at_least(0.0)
+
+    def best_of_at_least(self, least: float) -> float:
+        """Return the best ridge that is no smaller than this; of equals the largest."""
+        allowed = np.flatnonzero((self.ridges >= least) | (self.ridges == self.ridges[-1]))
+        errors = self.errors[allowed]
+        return float(self.ridges[allowed[np.flatnonzero(errors == errors.min())[-1]]])
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,6 +158,8 @@ def search_path(errors_at: Callable[[NDArray[np.float64]], NDArray[np.float64]],
 @dataclass(frozen=True)
 class Spectral:
     """Solve by eigendecomposition: about twenty times the work of :class:`Cholesky`, for a path of ridges at once."""
+
+    is_direct: ClassVar[bool] = True
 
     def decompose(
         self,

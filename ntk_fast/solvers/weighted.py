@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Reals = NDArray[np.float64]
+Reals = NDArray[Any]
 
 
 def roots_of(weights: NDArray[np.float64] | None, n_rows: int) -> NDArray[np.float64]:
