@@ -1,6 +1,7 @@
 # make demo    the main job on real data: every backend, its speed and errors, a classifier, a picture in demo/
 # make test    formatting, lint, types, and all tests
 # make bench   every target measured, and the grid (an hour); make bench-quick: smaller sizes (minutes)
+# make test-oldest    all tests, or TESTS="tests/test_x.py ...", with the oldest release of all that pyproject.toml allows
 #
 # Each needs Python >= 3.11 and a C compiler, and sets up .venv by itself; PYTHON names another interpreter.
 
@@ -8,7 +9,16 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := $(wildcard csrc/*.c csrc/*.h ntk_fast/backends/*.pyx) setup.py pyproject.toml ntk_fast/version.py
 
-.PHONY: demo test bench bench-quick clean
+# What pip and its like say is shown, all of it, if they fail. A build without a compiler does not fail.
+LOG := .venv/last-installation.log
+quietly = { $(1); } >$(LOG) 2>&1 || { cat $(LOG) >&2; exit 1; }
+
+# A copy of the sources in an environment of its own: neither sees what the other has built.
+OLDEST := build/oldest
+IN_OLDEST = cd $(OLDEST)/source && ../venv/bin/
+TESTS ?=
+
+.PHONY: demo test test-oldest bench bench-quick clean
 .DELETE_ON_ERROR:
 
 demo: .venv/with-demo
@@ -31,15 +41,30 @@ bench-quick: .venv/with-bench
 # What a command needs beyond the package. The package is there already: pip only adds the extra's requirements.
 .venv/with-%: .venv/built
 	@echo "Installing what 'make $*' needs ..."
-	@$(BIN)/python -m pip install --disable-pip-version-check "ntk_fast[$*]"
+	@$(call quietly,$(BIN)/python -m pip install --disable-pip-version-check "ntk_fast[$*]")
 	@touch $@
 
 # An editable installation: Python sources count as they stand, the extension is built anew when a source changes.
 .venv/built: $(SOURCES) | .venv/bin/python
 	@echo "Building and installing ntk_fast into .venv (about a minute) ..."
 	@rm -f ntk_fast/backends/_tile.*.so
-	@$(BIN)/python -m pip install --disable-pip-version-check --editable .
+	@$(call quietly,$(BIN)/python -m pip install --disable-pip-version-check --editable .)
+	@ls ntk_fast/backends/_tile.*.so >/dev/null 2>&1 || \
+	  echo "Without the compiled extension, which needs a C compiler (gcc or clang), it runs on Numba, slower."
 	@touch $@
+
+test-oldest: .venv/bin/python
+	@rm -rf $(OLDEST)
+	@mkdir -p $(OLDEST)/source
+	@cp -R bench csrc docs ntk_fast tests LICENSE Makefile README.md pyproject.toml setup.py $(OLDEST)/source
+	@rm -f $(OLDEST)/source/ntk_fast/backends/_tile.c $(OLDEST)/source/ntk_fast/backends/_tile.*.so
+	@echo "Installing the oldest release of every dependency into $(OLDEST)/venv ..."
+	@$(PYTHON) -m venv $(OLDEST)/venv
+	@$(call quietly,$(OLDEST)/venv/bin/python -m pip install --disable-pip-version-check uv)
+	@$(call quietly,( $(IN_OLDEST)uv pip install --python ../venv/bin/python --resolution lowest-direct \
+	  --requirements pyproject.toml --extra test ))
+	@$(call quietly,( $(IN_OLDEST)uv pip install --python ../venv/bin/python --no-build-isolation --no-deps --editable . ))
+	$(IN_OLDEST)python -m pytest $(TESTS)
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -12,12 +12,14 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.model_selection import GridSearchCV, StratifiedKFold
+from sklearn.model_selection import GridSearchCV, KFold, StratifiedKFold
 from sklearn.svm import SVC
 
 import ntk_fast as ntk
-from bench.data import digits, mnist
+from bench.data import KEEL_HELD_OUT, KEEL_TUNED, Fold, digits, keel, mnist, regressions
 from bench.targets import Row, Setting, normal_rows, target
+from ntk_fast.estimators.scaling import ColumnScaling
+from ntk_fast.solvers import Spectral
 
 PARITY = Path(__file__).parent.parent / "tests" / "data" / "neural_tangents_predict.npz"
 ROWS_TO_CHOOSE_ON = 2000
@@ -26,8 +28,8 @@ CLASSIFIERS: dict[str, tuple[Any, dict[str, list[Any]]]] = {
     "NTKClassifier": (
         ntk.NTKClassifier(),
         {
-            "kernel": [ntk.NTK(depth, weight_variance=(1.0, *(2.0,) * depth)) for depth in (1, 2, 3, 5)],
-            "ridge": [0.1, 1.0, 10.0],
+            "kernel": [ntk.NTK(depth, weight_variance="he", bias_variance=bias) for depth in (1, 3) for bias in (0, 1)],
+            "scale_columns": ["range", None],
         },
     ),
     "SVC": (SVC(), {"C": [1, 10, 100], "gamma": [0.01, 0.02, 0.03, 0.05, 0.1]}),
@@ -80,6 +82,74 @@ def gaussian_process(setting: Setting) -> Iterator[Row]:
     ) / (12 * step)
     error = float(np.abs(gradient - differences).max() / np.abs(differences).max())
     yield Row("Gaussian process: derivatives from finite differences, relative", error, 1e-6, True)
+
+
+@target("models")
+def classifications_as_they_come(setting: Setting) -> Iterator[Row]:
+    """NTKClassifier() and a random forest, both as they are, on the raw columns of KEEL's folds."""
+    n_folds = 1 if setting.quick else 3
+    for kind, names in (("settings were compared on", KEEL_TUNED), ("held out", KEEL_HELD_OUT)):
+        ours, forest, differences = [], [], {}
+        for name in names:
+            folds = keel(name, n_folds)
+            ours.append(_percent_right(ntk.NTKClassifier(random_state=0), folds))
+            forest.append(_percent_right(RandomForestClassifier(random_state=0), folds))
+            differences[name] = ours[-1] - forest[-1]
+        worst = sorted(differences, key=lambda name: differences[name])[:3]
+        absolute = f"{np.mean(ours):.2f}, forest {np.mean(forest):.2f}; least: " + ", ".join(
+            f"{name} {differences[name]:+.1f}" for name in worst
+        )
+        if names is KEEL_TUNED:
+            yield Row(f"NTKClassifier(): percent right, {len(names)} sets of KEEL", float(np.mean(ours)), 78.8, False)
+        what = f"NTKClassifier(): percent right beyond a random forest, {len(names)} sets {kind}"
+        yield Row(what, float(np.mean(ours) - np.mean(forest)), -0.5, False, absolute)
+
+
+def _percent_right(classifier: Any, folds: list[Fold]) -> float:
+    return 100 * float(np.mean([clone(classifier).fit(X, y).score(*new) for X, y, *new in folds]))
+
+
+@target("models")
+def regressions_as_they_come(setting: Setting) -> Iterator[Row]:
+    """NTKRegressor() as it is against the best of a grid, chosen on the test parts, and in other units."""
+    kernels = [
+        kind(depth, weight_variance="he", bias_variance=bias)
+        for kind in (ntk.NTK, ntk.NNGP)
+        for depth in (1, 2, 3, 5)
+        for bias in (0.0, 0.1, 1.0)
+    ]
+    for name, (X, y) in regressions().items():
+        ours, elsewhere, grid = [], [], []
+        units = 10.0 ** np.random.default_rng(0).uniform(-6, 6, X.shape[1])
+        for train, test in KFold(5, shuffle=True, random_state=0).split(X):
+            model = ntk.NTKRegressor(random_state=0)
+            ours.append(model.fit(X[train], y[train]).score(X[test], y[test]))
+            moved = X * units + 10 * units * X.std(axis=0)
+            model.fit(moved[train], 1e-3 * y[train] + 100)
+            elsewhere.append(model.score(moved[test], 1e-3 * y[test] + 100))
+            if not setting.quick:
+                grid.append([_r2_of_ridges(kernel, X, y, train, test) for kernel in kernels])
+        score = float(np.mean(ours))
+        moved_score = f"{np.mean(elsewhere):.4f} in other units"
+        if grid:
+            best = float(np.mean(grid, axis=0).max())
+            yield Row(
+                f"NTKRegressor(): R2 short of the best of a grid, {name}", best - score, 0.01, True, f"{score:.4f}"
+            )
+        change = float(np.abs(np.subtract(ours, elsewhere)).max())
+        yield Row(f"NTKRegressor(): change of R2 by units, {name}", change, 0.005, True, moved_score)
+
+
+def _r2_of_ridges(kernel: Any, X: np.ndarray, y: np.ndarray, train: np.ndarray, test: np.ndarray) -> list[float]:
+    """Return R2 on the test part for a path of ridges, with standardised columns."""
+    scaling = ColumnScaling.of(X[train])
+    rows, new, mean = scaling.apply(X[train]), scaling.apply(X[test]), y[train].mean()
+    decomposition = Spectral().decompose(kernel, rows)
+    ridges = np.geomspace(1e-5, 3, 23) * kernel.diag(rows).mean()
+    targets = (y[train] - mean)[:, None]
+    coefficients = np.column_stack([decomposition.coefficients(targets, ridge) for ridge in ridges])
+    predicted = kernel(new, rows) @ coefficients + mean
+    return [float(1 - ((column - y[test]) ** 2).mean() / y[test].var()) for column in predicted.T]
 
 
 @target("models")

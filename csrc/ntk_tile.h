@@ -86,17 +86,6 @@ typedef struct {
     ptrdiff_t vector_stride, sum_stride; /* in reals */
 } ntk_vectors;
 
-/* Derivatives of sum_ij weights[i][j] K_ij with respect to its rows' angles t, rho = cos t and tau = sin t, layer by layer,
- * and, last, to the logarithms of their scales. Float64, and entries of layers, only; the sums are written, not added to.
- * In a symmetric matrix an entry above the diagonal counts twice: `weights` is symmetric as well.
- */
-typedef struct {
-    const double *weights; /* (n, m), rows contiguous */
-    double *row_sums;      /* (n_layers + 2, rows of the tile) */
-    double *column_sums;   /* (n_layers + 2, columns of the tile) */
-    ptrdiff_t weight_stride;
-} ntk_adjoint;
-
 #define NTK_PADDING 16 /* the most lanes of any instruction set */
 
 typedef struct {
@@ -106,7 +95,6 @@ typedef struct {
     void *out;                /* the whole matrix */
     ptrdiff_t out_row_stride, out_column_stride; /* in reals */
     const ntk_vectors *vectors; /* NULL: store */
-    const ntk_adjoint *adjoint; /* not NULL: neither store nor multiply, but differentiate */
     int streaming;            /* store past the caches: right when the matrix does not fit in them */
 } ntk_block;
 

@@ -39,9 +39,12 @@ if TYPE_CHECKING:
     from ntk_fast.estimators import (
         GradientFlowRegressor,
         NTKClassifier,
+        NTKGaussianProcessClassifier,
         NTKGaussianProcessRegressor,
         NTKRegressor,
+        TableEncoder,
         load_model,
+        save_model,
     )
     from ntk_fast.operator import KernelOperator
     from ntk_fast.out_of_core import read_gram, write_gram
@@ -55,8 +58,10 @@ __all__ = [
     "GradientFlowRegressor",
     "KernelOperator",
     "NTKClassifier",
+    "NTKGaussianProcessClassifier",
     "NTKGaussianProcessRegressor",
     "NTKRegressor",
+    "TableEncoder",
     "__version__",
     "available_backends",
     "finite",
@@ -64,6 +69,7 @@ __all__ = [
     "leaky_relu",
     "load_model",
     "read_gram",
+    "save_model",
     "spectrum",
     "write_gram",
 ]
@@ -74,10 +80,13 @@ _LAZY = {
     "GradientFlowRegressor": "ntk_fast.estimators",
     "KernelOperator": "ntk_fast.operator",
     "NTKClassifier": "ntk_fast.estimators",
+    "NTKGaussianProcessClassifier": "ntk_fast.estimators",
     "NTKGaussianProcessRegressor": "ntk_fast.estimators",
     "NTKRegressor": "ntk_fast.estimators",
+    "TableEncoder": "ntk_fast.estimators",
     "load_model": "ntk_fast.estimators",
     "read_gram": "ntk_fast.out_of_core",
+    "save_model": "ntk_fast.estimators",
     "write_gram": "ntk_fast.out_of_core",
 }
 #: Likewise, modules.

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -69,11 +68,10 @@ class VarianceParameters:
     per_layer: bool
     fitted: tuple[str, ...] = VARIANCES
 
-    @cached_property
+    @property
     def _variances(self) -> dict[str, tuple[float, ...]]:
         """Of each Dense."""
-        weights, biases = zip(*variances_of(self.kernel.network), strict=True)
-        return {"weight_variance": tuple(map(float, weights)), "bias_variance": tuple(map(float, biases))}
+        return dict(zip(VARIANCES, self.kernel.variances, strict=True))  # type: ignore[attr-defined]
 
     @cached_property
     def groups(self) -> list[tuple[str, NDArray[np.intp]]]:
@@ -103,15 +101,12 @@ class VarianceParameters:
 
     def kernel_at(self, theta: ArrayLike) -> Kernel:
         """Return the kernel with these logarithms."""
-        changes: dict[str, Any] = {name: np.array(self._variances[name]) for name in VARIANCES}
-        for (name, layers), old, new in zip(self.groups, self.theta, np.asarray(theta), strict=True):
-            changes[name][layers] *= np.exp(new - old)
         if not self.groups:
             return self.kernel
-        plain = {name: tuple(values.tolist()) for name, values in changes.items()}
-        if self.kernel.depth is None:  # type: ignore[attr-defined]
-            return type(self.kernel)(network=with_variances(self.kernel.network, *plain.values()))  # type: ignore[call-arg]
-        return type(self.kernel)(self.kernel.depth, self.kernel.activation, *plain.values())  # type: ignore[attr-defined,call-arg]
+        changes = {name: np.array(values) for name, values in self._variances.items()}
+        for (name, layers), old, new in zip(self.groups, self.theta, np.asarray(theta), strict=True):
+            changes[name][layers] *= np.exp(new - old)
+        return self.kernel.with_variances(*(values.tolist() for values in changes.values()))  # type: ignore[attr-defined]
 
     @cached_property
     def directions(self) -> list[LogWeights]:
@@ -130,8 +125,8 @@ class VarianceParameters:
     @cached_property
     def powers(self) -> Reals | None:
         """The power of each parameter that the kernel is proportional to; None where it is more than a product."""
-        if any(bias for _, bias in variances_of(self.kernel.network)):
-            return None
+        if not isinstance(self.kernel, NTK | NNGP) or any(self.kernel.variances[1]):
+            return None if any(bias for _, bias in variances_of(self.kernel.network)) else np.zeros(0)
         unit = RowParameters(self.kernel.plan, measure(np.ones((1, 1)), "X", self.kernel.plan, NumpyBackend()).square_norm)
         if unit.instructions.planes or any(
             slot.step.activation.homogeneity is None for slot in unit.instructions.maps

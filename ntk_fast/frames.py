@@ -45,7 +45,13 @@ def columns_of(frame: Any) -> Iterator[Column]:
     reader = _reader_of(frame)
     assert reader is not None
     for name, values, is_category in reader(frame):
-        yield Column(name, _typed(values) if values.dtype == object else values, is_category)
+        yield Column(name, _typed(values), is_category)
+
+
+def columns_of_array(array: NDArray[Any]) -> Iterator[Column]:
+    """Yield the columns of a 2-D array, named by their positions."""
+    for position in range(array.shape[1]):
+        yield Column(position, _typed(array[:, position]))
 
 
 def frame_rows(frame: Any, name: str) -> NDArray[Any]:
@@ -122,7 +128,9 @@ def _reader_of(value: Any) -> Callable[[Any], Parts] | None:
 
 
 def _typed(values: NDArray[Any]) -> NDArray[Any]:
-    """Return objects that are all numbers, or all dates, as such; missing ones are NaN or NaT."""
+    """Return objects that are all numbers, or all dates, as such, missing ones as NaN or NaT; others as they are."""
+    if values.dtype != object:
+        return values
     is_gap = np.fromiter((is_missing(value) for value in values), dtype=bool, count=len(values))
     present = values[~is_gap]
     if not len(present):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import InitVar, dataclass, replace
+from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,13 +14,13 @@ from ntk_fast.backends import choose_backend
 from ntk_fast.gram import gram
 from ntk_fast.layers.activation import ActivationLayer
 from ntk_fast.layers.arc_cosine import RectifiedMonomial, Step
-from ntk_fast.layers.dense import Dense
+from ntk_fast.layers.dense import Dense, with_variances
 from ntk_fast.layers.layer import Layer
 from ntk_fast.layers.names import activation_named, name_of
 from ntk_fast.layers.relu import Relu
 from ntk_fast.layers.sequential import Sequential
 from ntk_fast.lower.compile import RowParameters, profile_of
-from ntk_fast.lower.plan import Plan, plan_of
+from ntk_fast.lower.plan import Plan, plan_of, variances_of
 from ntk_fast.lower.scaled import Scaled
 from ntk_fast.rows import measure, row_values
 from ntk_fast.tiling import Progress
@@ -31,6 +32,10 @@ from ntk_fast.validation import (
     is_one_row,
     refuse_overflow,
 )
+
+
+#: What kernels keep once it is asked for, and do not pickle.
+CACHED = ("plan", "_hash", "variances")
 
 
 class Kernel:
@@ -46,6 +51,12 @@ class Kernel:
     def network(self) -> Layer:
         """The network whose limit the kernel is, as a description: see :mod:`ntk_fast.layers`."""
         raise NotImplementedError
+
+    @property
+    def title(self) -> str:
+        """What progress calls it: "Depth 3", or "Network"."""
+        depth = getattr(self, "depth", None)
+        return "Network" if depth is None else f"Depth {depth}"
 
     @cached_property
     def plan(self) -> Plan:
@@ -63,7 +74,7 @@ class Kernel:
         return type(self) is type(other) and self.network == other.network  # type: ignore[attr-defined]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
+        return {name: value for name, value in vars(self).items() if name not in CACHED}
 
     def __call__(
         self,
@@ -158,18 +169,13 @@ class Kernel:
 
         There is no ``set_params``: kernels are immutable, and estimators of this package take a new one instead.
         """
-        return {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
+        raise NotImplementedError
 
     def __sklearn_clone__(self) -> Kernel:
         return self
 
     def __repr__(self) -> str:
-        shown = [
-            f"{field.name}={getattr(self, field.name)!r}"
-            for field in fields(self)  # type: ignore[arg-type]
-            if field.name in ("depth", "order") or getattr(self, field.name) != field.default
-        ]
-        return f"{type(self).__name__}({', '.join(shown)})"
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.get_params().items())})"
 
 
 #: Names the weight variances that keep the diagonal of Sigma at every depth.
@@ -209,6 +215,9 @@ class ArcCosine(Kernel):
 
     has_tangent: ClassVar[bool] = False
 
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        return {"order": self.order, "depth": self.depth}
+
     @cached_property
     def network(self) -> Layer:
         hidden = (Step(), Relu(), RectifiedMonomial(2))[self.order]
@@ -223,17 +232,18 @@ class _NetworkKernel(Kernel):
     activation: str | ActivationLayer | None = None
     weight_variance: float | tuple[float, ...] | str | None = None
     bias_variance: float | tuple[float, ...] | None = None
-    network: Layer | None = None  # type: ignore[assignment]
+    network: InitVar[Layer | None] = None  # type: ignore[assignment]
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, network: Layer | None) -> None:
         short = {name: getattr(self, name) for name in ("depth", "activation", "weight_variance", "bias_variance")}
-        if self.network is not None:
+        if network is not None:
             given = [name for name, value in short.items() if value is not None]
             if given:
                 raise ValueError(f"network says it all: {given[0]} must not be given beside it.")
-            if not isinstance(self.network, Layer):
-                raise TypeError(f"network must be a layer of ntk_fast.layers; got a {type(self.network).__name__}.")
-            plan_of(self.network)
+            if not isinstance(network, Layer):
+                raise TypeError(f"network must be a layer of ntk_fast.layers; got a {type(network).__name__}.")
+            plan_of(network)
+            object.__setattr__(self, "network", network)
             return
         depth = check_whole_number(1 if self.depth is None else self.depth, "depth", 1)
         activation = activation_named("relu" if self.activation is None else self.activation)
@@ -254,6 +264,18 @@ class _NetworkKernel(Kernel):
             ("network", network),
         ):
             object.__setattr__(self, name, value)
+
+    @cached_property
+    def variances(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """The variances of the weights, and of the biases, of each Dense of the network in order, as numbers."""
+        weights, biases = zip(*variances_of(self.network), strict=True)
+        return tuple(map(float, weights)), tuple(map(float, biases))
+
+    def with_variances(self, weights: Sequence[float], biases: Sequence[float]) -> Self:
+        """Return the same kernel with other variances, one of each for each Dense."""
+        if self.depth is None:
+            return replace(self, network=with_variances(self.network, weights, biases))
+        return replace(self, weight_variance=tuple(map(float, weights)), bias_variance=tuple(map(float, biases)))
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         names = ("network",) if self.depth is None else ("depth", "activation", "weight_variance", "bias_variance")

@@ -1,4 +1,4 @@
-"""Building the package on a machine without a C compiler."""
+"""Building the package: without a C compiler, and in `make`, which is quiet where all is well."""
 
 from __future__ import annotations
 
@@ -48,3 +48,30 @@ def test_without_a_compiler_the_package_builds_and_runs_on_numba(tmp_path):
     assert used.returncode == 0, used.stderr
     assert used.stdout.splitlines() == ["('numba', 'numpy')", "True"]
     assert "RuntimeWarning: ntk_fast runs on Numba" in used.stderr
+
+
+PIP = """#!/bin/sh
+echo "Collecting numpy"
+echo "WARNING: a new release of pip" >&2
+exit {code}
+"""
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+@pytest.mark.parametrize("code", [0, 7])
+def test_make_shows_what_pip_says_only_if_it_fails(tmp_path, code):
+    for name in ("Makefile", "setup.py", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "ntk_fast" / "backends").mkdir(parents=True)
+    (tmp_path / "ntk_fast" / "version.py").touch()
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(PIP.format(code=code))
+    python.chmod(0o755)
+    done = subprocess.run(["make", ".venv/with-demo"], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode == 0) == (code == 0)
+    assert ("Collecting numpy\nWARNING: a new release of pip" in done.stderr) == (code != 0)
+    assert "Collecting" not in done.stdout
+    assert (tmp_path / ".venv" / "built").exists() == (code == 0)
+    if code == 0:
+        assert [line.split(maxsplit=1)[0] for line in done.stdout.splitlines()] == ["Building", "Without", "Installing"]

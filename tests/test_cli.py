@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
-import importlib.metadata
+import importlib
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,9 +19,12 @@ import pytest
 
 import ntk_fast as ntk
 from ntk_fast.cli import main
+from ntk_fast.cli.csv_file import CsvFile
+from ntk_fast.cli.csv_layout import CsvOptions
 from ntk_fast.cli.row_files import read_csv
 from ntk_fast.engines import available_engines
 
+ROOT = Path(__file__).parent.parent
 ROWS = np.random.default_rng(0).standard_normal((20, 3))
 
 #: Runs the command line in a process of its own, with Ctrl-C as a terminal has it: background shells turn it off.
@@ -177,16 +182,16 @@ BAD_INPUT: list[tuple[str, Callable[[], object] | None, list[str]]] = [
     ("gram rows.npy --out K.npy --other w.npy", lambda: np.save("w.npy", np.ones((2, 4))), ["columns", "3", "4"]),
     ("gram rows.npy --out K.npy --depth 0", None, ["depth", "0"]),
     ("gram rows.npy --out K.npy --depth 1.5", None, ["--depth", "1.5"]),
-    ("gram rows.npy --out K.npy --bias-variance -1", None, ["bias_variance", "-1"]),
+    ("gram rows.npy --out K.npy --bias-variance -1", None, ["--bias-variance must", "-1"]),
     ("gram rows.npy --out K.npy --weight-variance 1,x", None, ["--weight-variance", "'1,x'"]),
-    ("gram rows.npy --out K.npy --weight-variance 1,2,3", None, ["weight_variance", "3 values"]),
+    ("gram rows.npy --out K.npy --weight-variance 1,2,3", None, ["--weight-variance must", "3 values"]),
     ("gram rows.npy --out K.npy --order 1", None, ["--order", "arccos"]),
     ("gram rows.npy --out K.npy --kernel arccos --order 5", None, ["order", "5"]),
     ("gram rows.npy --out K.npy --kernel arccos --bias-variance 1", None, ["--bias-variance", "arccos"]),
     ("gram rows.npy --out K.npy --slope 0.1", None, ["--slope", "leaky_relu"]),
     ("gram rows.npy --out K.npy --kernel rbf", None, ["--kernel", "rbf", "ntk"]),
     ("gram rows.npy --out K.npy --backend fortran", None, ["backend", "'fortran'", "'numpy'"]),
-    ("gram rows.npy --out K.npy --threads 0", None, ["n_threads", "0"]),
+    ("gram rows.npy --out K.npy --threads 0", None, ["--threads must", "0"]),
     ("gram big.npy --out K.npy", lambda: np.save("big.npy", np.full((1, 2), 1e200)), ["overflow"]),
     ("gram rows.npy", None, ["--out"]),
     ("", None, ["COMMAND"]),
@@ -273,12 +278,13 @@ class TestCsv:
     def test_header_and_numbers(self, tmp_path: Path, text: str, names: list[str]) -> None:
         path = tmp_path / "rows.csv"
         path.write_text(text, encoding="utf-8", newline="")
-        numbers, found = read_csv(path)
-        assert found == names
+        file = CsvFile.of(path, CsvOptions())
+        numbers = file.read()
+        assert file.names == names
         assert np.array_equal(numbers, [[1, 2], [3, 4]])
 
     def test_numbers_keep_every_bit(self, folder: Path) -> None:
-        assert np.array_equal(read_csv(Path("rows.csv"))[0], ROWS)
+        assert np.array_equal(read_csv(Path("rows.csv"), CsvOptions()), ROWS)
 
 
 class TestInfo:
@@ -324,15 +330,44 @@ def test_a_signal_leaves_nothing_behind(folder: Path, number: signal.Signals, co
     assert set(os.listdir()) == before
 
 
-def test_the_console_script_is_installed() -> None:
-    scripts = importlib.metadata.entry_points(group="console_scripts", name="ntk-fast")
-    assert [script.value for script in scripts] in ([], ["ntk_fast.cli:main"])
+def test_the_console_script_is_declared() -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    module, _, function = declared["project"]["scripts"]["ntk-fast"].partition(":")
+    assert declared["tool"]["setuptools"]["py-modules"] == [module]
+    assert callable(getattr(importlib.import_module(module), function))
+
+
+@pytest.mark.parametrize(
+    "name", ["numpy", "ntk_fast.kernels", "ntk_fast.cli", "ntk_fast.cli.fit", "ntk_fast.cli.words"]
+)
+def test_ctrl_c_is_heard_while_the_command_is_imported(name: str) -> None:
+    code = f"""
+import sys
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == {name!r}:
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupting())
+from ntk_fast_command import main
+sys.exit(main())
+"""
+    arguments = ["gram", "missing.npy", "--out", "K.npy"]
+    done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 130
+    assert re.fullmatch(r"ntk-fast( gram)?: interrupted\n", done.stderr)
+
+
+def test_python_m(folder: Path) -> None:
+    done = subprocess.run([sys.executable, "-m", "ntk_fast", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"ntk-fast {ntk.__version__}\n"
 
 
 def test_commands_load_no_extra() -> None:
     code = (
-        "import sys, ntk_fast.cli; "
-        "print([name for name in ('rich', 'matplotlib', 'sklearn', 'mpmath', 'numba') if name in sys.modules])"
+        "import importlib, sys; from ntk_fast.cli import COMMANDS; "
+        "[importlib.import_module(f'ntk_fast.cli.{name}') for name in COMMANDS]; "
+        "extras = ('rich', 'matplotlib', 'pandas', 'sklearn', 'mpmath', 'numba'); "
+        "print([name for name in extras if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

@@ -106,15 +106,79 @@ def test_depths_are_compared(data):
     assert value == pytest.approx(process.log_marginal_likelihood_value_, rel=1e-12)
 
 
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-@pytest.mark.parametrize(("rows_scale", "targets_scale"), [(1.0, 1e-6), (1.0, 1e6), (1e6, 1.0), (1e-4, 1.0)])
-def test_fitting_finds_the_scale_of_rows_and_targets(data, rows_scale, targets_scale):
+@pytest.mark.parametrize(
+    "prior", [None, ntk.NTK(2, bias_variance=0.1), ntk.NNGP(1, "abs", bias_variance=1.0), ntk.NTK(2)]
+)
+def test_a_fit_does_not_depend_on_units(prior):
+    generator = np.random.default_rng(5)
+    n, p = int(10 ** generator.uniform(1.5, 2)), int(10 ** generator.uniform(0.3, 1))
+    X, X_new = generator.standard_normal((n, p)), generator.standard_normal((200, p))
+    y, truth = (np.abs(rows[:, 0]) + np.sin(2 * rows[:, 1]) for rows in (X, X_new))
+    y += 0.1 * generator.standard_normal(n)
+    expected = ntk.NTKGaussianProcessRegressor(prior).fit(X, y)
+    mean, deviation = expected.predict(X_new, return_std=True)
+    of_rows = [1e-30, 1e-4, 10 ** generator.uniform(-4, 4), 1e4, 1e30, 1.0, 1.0]
+    of_targets = [1.0, 1e4, 10 ** generator.uniform(-4, 4), 1e-4, 1.0, 1e30, 1e-30]
+    for a, b in zip(of_rows, of_targets, strict=True):
+        process = ntk.NTKGaussianProcessRegressor(prior).fit(a * X, b * y + 7 * b)
+        moved, wider = process.predict(a * X_new, return_std=True)
+        np.testing.assert_allclose(moved / b - 7, mean, atol=1e-4 * truth.std(), err_msg=f"{a}, {b}")
+        np.testing.assert_allclose(wider / b, deviation, rtol=1e-3)
+        value = process.log_marginal_likelihood_value_ + n * np.log(b)
+        assert value == pytest.approx(expected.log_marginal_likelihood_value_, abs=1e-4)
+        assert process.noise_variance_ / b**2 == pytest.approx(expected.noise_variance_, rel=1e-2, abs=1e-6)
+
+
+def test_columns_of_different_units_do_not_matter_to_the_default_kernel(data):
     X, y, X_new = data
-    prior = ntk.NTK(2, bias_variance=0.1)
-    expected = ntk.NTKGaussianProcessRegressor(prior).fit(X, y).predict(X_new)
-    process = ntk.NTKGaussianProcessRegressor(prior).fit(rows_scale * X, targets_scale * y)
-    error = process.predict(rows_scale * X_new) / targets_scale - expected
-    assert np.sqrt((error**2).mean()) < 0.5 * expected.std()
+    expected = ntk.NTKGaussianProcessRegressor().fit(X, y)
+    units, origins = np.array([1e-3, 1.0, 1e4]), np.array([0.0, 5.0, -1e5])
+    process = ntk.NTKGaussianProcessRegressor().fit(X * units + origins, y)
+    np.testing.assert_allclose(process.predict(X_new * units + origins), expected.predict(X_new), atol=1e-4)
+    as_they_are = ntk.NTKGaussianProcessRegressor(standardize=False).fit(X, y)
+    np.testing.assert_array_equal(as_they_are.X_fit_, X)
+
+
+def test_what_is_not_fitted_stays_whatever_the_units(data):
+    X, y, _ = data
+    prior = ntk.NTK(2, weight_variance=(0.5, 1.0, 2.0), bias_variance=0.3)
+    for fitted in ((), ("noise_variance",), ("weight_variance", "noise_variance"), ("bias_variance",)):
+        process = ntk.NTKGaussianProcessRegressor(prior, 0.07, fitted=fitted).fit(1e2 * X, 1e3 * y)
+        if "weight_variance" not in fitted:
+            assert process.kernel_.weight_variance == prior.weight_variance
+        if "bias_variance" not in fitted:
+            assert process.kernel_.bias_variance == prior.bias_variance
+        assert (process.noise_variance_ == 0.07) is ("noise_variance" not in fitted)
+
+
+def test_noise_of_each_row_against_scikit_learn(data):
+    X, y, X_new = data
+    noise = 10.0 ** np.random.default_rng(2).uniform(-6, 2, len(X))
+    prior = PRIORS["ntk-bias"]
+    ours = ntk.NTKGaussianProcessRegressor(prior, noise, fitted=()).fit(X, y)
+    theirs = GaussianProcessRegressor(ntk.GaussianProcessKernel(prior), alpha=noise, optimizer=None).fit(X, y)
+    for a, b in zip(ours.predict(X_new, return_std=True), theirs.predict(X_new, return_std=True), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-8)
+    assert ours.log_marginal_likelihood_value_ == pytest.approx(theirs.log_marginal_likelihood_value_, rel=1e-10)
+    fitted = ntk.NTKGaussianProcessRegressor(prior, noise).fit(X, y)
+    np.testing.assert_array_equal(fitted.noise_variance_, noise)
+    assert fitted.log_marginal_likelihood_value_ > ours.log_marginal_likelihood_value_
+    moved = ntk.NTKGaussianProcessRegressor(prior, 1e6 * noise).fit(X, 1e3 * y)
+    np.testing.assert_allclose(moved.predict(X_new) / 1e3, fitted.predict(X_new), rtol=1e-3, atol=1e-4)
+    with pytest.raises(ValueError, match="include_noise must be False where noise_variance was given for each row"):
+        fitted.predict(X_new, return_std=True, include_noise=True)
+
+
+def test_intervals_of_observations_add_the_noise(data):
+    X, y, X_new = data
+    process = ntk.NTKGaussianProcessRegressor(PRIORS["ntk-bias"], 0.3, fitted=(), normalize_y=True).fit(X, 100 * y)
+    noise = 0.3 * (100 * y).var()
+    mean, deviation = process.predict(X_new, return_std=True)
+    same, wider = process.predict(X_new, return_std=True, include_noise=True)
+    np.testing.assert_array_equal(same, mean)
+    np.testing.assert_allclose(wider**2 - deviation**2, noise, rtol=1e-9)
+    covariances = [process.predict(X_new, return_cov=True, include_noise=included)[1] for included in (False, True)]
+    np.testing.assert_allclose(covariances[1] - covariances[0], noise * np.eye(20), rtol=1e-9, atol=1e-9 * noise)
 
 
 def test_a_maximum_at_a_bound_is_a_warning(data):
@@ -158,6 +222,11 @@ def test_samples_have_the_posterior_mean_and_covariance(data):
         ({"fitted": None}, TypeError, "fitted must be a sequence of names; got None"),
         ({"per_layer": "no"}, TypeError, "per_layer must be True or False; got 'no'"),
         ({"normalize_y": "no"}, TypeError, "normalize_y must be True or False; got 'no'"),
+        ({"standardize": 1}, TypeError, "standardize must be True or False; got 1"),
+        ({"noise_variance": [0.1, 0.2]}, ValueError, r"one for each row; got shape \(2,\) for 80 rows"),
+        ({"noise_variance": np.full(80, -1.0)}, ValueError, "one for each row; got -1.0 for row 0"),
+        ({"noise_variance": np.full(80, np.nan)}, ValueError, "one for each row; got nan for row 0"),
+        ({"noise_variance": ["a"] * 80}, TypeError, "noise_variance must be a number >= 0, or one for each row; got"),
         ({"n_restarts": -1}, ValueError, "n_restarts"),
         ({"kernel": 3}, TypeError, "kernel must be"),
     ],

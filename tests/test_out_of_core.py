@@ -9,7 +9,10 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import threading
+import time
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -448,14 +451,119 @@ def test_unfinished_work_that_was_removed_by_hand_is_not_counted_on(tmp_path, mo
     np.testing.assert_array_equal(ntk.read_gram(path), ntk.NTK(3)(X))
 
 
-def test_a_zarr_store_without_a_chunk_is_not_finished(tmp_path):
-    path = tmp_path / "K.zarr"
-    ntk.write_gram(KERNEL, rows(100), path)
-    (path / "c" / "1" / "1").unlink()
-    with pytest.raises(ValueError, match="has changed since it was finished"):
-        ntk.write_gram(KERNEL, rows(100), path, resume=True)
-    ntk.write_gram(KERNEL, rows(100), path, resume=True, overwrite=True)
-    np.testing.assert_array_equal(ntk.read_gram(path), KERNEL(rows(100)))
+def cut(file: Path) -> None:
+    content = file.read_bytes()
+    file.write_bytes(content[: len(content) * 2 // 3])
+
+
+def turn_a_bit(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 4
+    file.write_bytes(content)
+
+
+DAMAGES: dict[str, Callable[[Path], Any]] = {
+    "missing": Path.unlink,
+    "cut short": cut,
+    "emptied": lambda file: file.write_bytes(b""),
+    "longer": lambda file: file.write_bytes(file.read_bytes() + b"\0"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize(
+    ("state", "compressor", "triangle"),
+    [
+        ("finished", None, "both"),
+        ("finished", "zstd", "upper"),
+        ("unfinished", None, "upper"),
+        ("unfinished", "blosc", "both"),
+    ],
+)
+def test_a_damaged_chunk_is_named_and_computed_again_alone(tmp_path, damage, state, compressor, triangle):
+    X, path = rows(100), tmp_path / "K.zarr"
+    options: dict[str, Any] = {"compressor": compressor, "triangle": triangle}
+    if state == "finished":
+        ntk.write_gram(KERNEL, X, path, **options)
+    else:
+        begin_most(path, X, **options)
+    reports: list[tuple[int, int]] = []
+    place = path if state == "finished" else tmp_path / "K.zarr.partial"
+    chunks = [file for file in (place / "c").rglob("*") if file.is_file()]
+    i, j = (1, 4) if triangle == "upper" else (4, 1)
+    damaged = place / "c" / str(i) / str(j)
+    DAMAGES[damage](damaged)
+    before = {file.relative_to(place): file.stat().st_mtime_ns for file in chunks if file != damaged}
+    if state == "finished":
+        with pytest.raises(ValueError, match=rf"is damaged: its chunk \({i}, {j}\).*{damaged}"):
+            ntk.read_gram(path)
+        np.testing.assert_array_equal(ntk.read_gram(path, 0, 16, 0, 16), KERNEL(X)[:16, :16])
+    ntk.write_gram(KERNEL, X, path, resume=True, progress=lambda *report: reports.append(report), **options)
+    np.testing.assert_array_equal(ntk.read_gram(path), KERNEL(X))
+    assert 0 < reports[0][0] < reports[-1][0] == reports[-1][1]
+    assert names(tmp_path) == {"K.zarr", "K.zarr.journal"}
+    assert {file: (path / file).stat().st_mtime_ns for file in before} == before, "the others stay as they are"
+
+
+def begin_most(path: Path, X: np.ndarray, **options: Any) -> None:
+    """Leave a store of which nearly everything is finished."""
+
+    def interrupt(done: int, total: int) -> None:
+        if done > 0.9 * total:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ntk.write_gram(KERNEL, X, path, n_threads=1, progress=interrupt, **options)
+
+
+@pytest.mark.parametrize("compressor", [None, "zstd"])
+def test_a_turned_bit_of_a_chunk_is_never_read(tmp_path, compressor):
+    X, path = rows(100), tmp_path / "K.zarr"
+    ntk.write_gram(KERNEL, X, path, compressor=compressor)
+    damaged = path / "c" / "1" / "2"
+    turn_a_bit(damaged)
+    with pytest.raises(ValueError, match=rf"its chunk \(1, 2\) cannot be read .*remove {damaged}"):
+        ntk.read_gram(path, 0, 50)
+    damaged.unlink()
+    ntk.write_gram(KERNEL, X, path, resume=True, compressor=compressor)
+    np.testing.assert_array_equal(ntk.read_gram(path), KERNEL(X))
+
+
+def test_an_unfinished_file_that_was_cut_short_is_no_zeros(tmp_path):
+    """Its space is reserved again when it is opened: what is missing would read as zeros."""
+    for share in (0.01, 0.4, 0.99):
+        path = tmp_path / "K.npy"
+        begin_most(path, rows(200))
+        partial = tmp_path / "K.npy.partial"
+        os.truncate(partial, int(share * partial.stat().st_size))
+        ntk.write_gram(KERNEL, rows(200), path, resume=True)
+        assert path.read_bytes() == npy_bytes(KERNEL(rows(200)))
+        path.unlink()
+
+
+def test_every_chunk_is_on_the_disk_before_the_journal_says_so(tmp_path, monkeypatch):
+    """Threads write chunks while one of them syncs: none may be forgotten."""
+    synced: set[Path] = set()
+    known: dict[str, Any] = {}
+    sync, mark, make_tiles, open_store = zarr_store.sync_path, Journal.mark, write.make_tiles, zarr_store.ZarrStore.open
+
+    def slow_sync(path: Path) -> None:
+        time.sleep(1e-4)
+        sync(path)
+        synced.add(path)
+
+    def checked_mark(self: Journal, blocks: list[int]) -> None:
+        for chunk in (chunk for block in blocks for chunk in known["store"]._chunks(known["tiles"][block])):
+            assert zarr_store.chunk_file(known["store"].path, chunk) in synced
+        mark(self, blocks)
+
+    monkeypatch.setattr(zarr_store, "sync_path", slow_sync)
+    monkeypatch.setattr(Journal, "mark", checked_mark)
+    monkeypatch.setattr(write, "make_tiles", lambda *n, **options: known.setdefault("tiles", make_tiles(*n, **options)))
+    monkeypatch.setattr(
+        zarr_store.ZarrStore, "open", lambda self, fresh: (known.update(store=self), open_store(self, fresh))
+    )
+    ntk.write_gram(KERNEL, rows(200), tmp_path / "K.zarr", n_threads=8)
 
 
 def test_a_missing_chunk_is_no_zeros(tmp_path):
@@ -718,6 +826,43 @@ def test_what_cannot_be_read_is_refused(tmp_path):
     (tmp_path / "K.zarr").mkdir()
     with pytest.raises(ValueError, match="is not a Zarr array"):
         ntk.read_gram(tmp_path / "K.zarr")
+
+
+READ_UNDER_A_LIMIT = """
+import resource, sys
+import numpy as np
+import ntk_fast as ntk
+ntk.read_gram
+in_use = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (in_use + (64 << 20),) * 2)
+print(ntk.read_gram(sys.argv[1], 3, 5, 7, 10).tolist())
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="asks Linux for the address space in use")
+def test_a_part_is_read_where_the_whole_does_not_fit_in_the_address_space(tmp_path):
+    path = tmp_path / "K.npy"
+    with open(path, "wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": (20000, 20000)})
+        start = file.tell()
+        for row in (3, 4):
+            file.seek(start + 8 * (row * 20000 + 7))
+            file.write(np.arange(row, row + 3.0).tobytes())
+        os.truncate(path, start + 8 * 20000**2)
+    script = [sys.executable, "-c", READ_UNDER_A_LIMIT, str(path)]
+    done = subprocess.run(script, capture_output=True, text=True, env=os.environ | {"OPENBLAS_NUM_THREADS": "1"})
+    assert done.stdout == "[[3.0, 4.0, 5.0], [4.0, 5.0, 6.0]]\n", done.stderr
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("stored", ["<f4", ">f8", "<f2"])
+def test_parts_of_any_npy_file_of_reals(tmp_path, order, stored):
+    K = np.asarray(np.random.default_rng(0).standard_normal((30, 50)), dtype=stored, order=order)
+    np.save(tmp_path / "K.npy", K)
+    for part in ((0, None, 0, None), (3, 9, 0, None), (0, None, 7, 8), (29, 30, 49, 50), (5, 5, 0, 3), (0, 30, 50, 50)):
+        read = ntk.read_gram(tmp_path / "K.npy", *part)
+        np.testing.assert_array_equal(read, K[part[0] : part[1], part[2] : part[3]])
+        assert read.dtype == K.dtype
 
 
 def test_a_checkpoint_comes_by_size_or_by_time(tmp_path, monkeypatch):

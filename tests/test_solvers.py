@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 
 import numpy as np
@@ -12,9 +13,11 @@ from ntk_fast import memory
 from ntk_fast.solvers import Cholesky, ConjugateGradient, ConvergenceWarning, Nystroem, Spectral
 from ntk_fast.solvers.cholesky import CholeskyFactor, gram_matrix
 from ntk_fast.solvers.conjugate_gradient import conjugate_gradients
-from ntk_fast.solvers.nystroem import StreamedMatrix, independent_centres
+from ntk_fast.solvers.nystroem import independent_centres
 from ntk_fast.solvers.pivoted_cholesky import LowRankPreconditioner, pivoted_cholesky
 from ntk_fast.solvers.spectral import SpectralDecomposition
+from ntk_fast.solvers.streamed import StreamedMatrix
+from ntk_fast.solvers.weighted import WeightedTargets
 
 PRIORS = {"ntk": ntk.NTK(3), "ntk-bias": ntk.NTK(2, bias_variance=0.1), "arccos": ntk.ArcCosine(0)}
 SOLVERS = {
@@ -48,6 +51,76 @@ def test_predictions_are_those_of_the_dense_system(solver, prior, dtype_of_rows,
     assert solution.residuals.shape == (solution.n_iterations + 1, 3)
 
 
+@pytest.mark.parametrize("solver", SOLVERS.values(), ids=SOLVERS.keys())
+def test_weights_are_those_of_least_squares(solver, data):
+    """The minimum of sum_i w_i (y_i - f_i)^2 + ridge c^T K c over all functions that kernels at rows span."""
+    rows, targets = data
+    weights = 10 ** np.random.default_rng(1).uniform(-3, 2, 300)
+    prior = ntk.NTK(2, bias_variance=0.1)
+    solution = solver.solve(prior, rows, targets, ridge=0.3, weights=weights)
+    K = prior(rows)
+    f = prior(rows, solution.rows) @ solution.coefficients
+    expected = K @ np.linalg.solve(K + 0.3 * np.diag(1 / weights), targets)
+    np.testing.assert_allclose(f, expected, atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("solver", "accuracy"),
+    [(Cholesky(), 1e-9), (Spectral(), 1e-9), (ConjugateGradient(tolerance=1e-12, rank=200), 0.15)],
+    ids=["cholesky", "spectral", "cg"],
+)
+@pytest.mark.parametrize("is_weighted", [False, True])
+def test_errors_of_rows_left_out(solver, accuracy, is_weighted, data):
+    rows, targets = data
+    weights = 10 ** np.random.default_rng(1).uniform(-1, 1, 300) if is_weighted else None
+    prior = ntk.NTK(2, bias_variance=0.1)
+    found = solver.solve(prior, rows, targets, ridge=0.3, weights=weights, leave_one_out=True)
+    plain = solver.solve(prior, rows, targets, ridge=0.3, weights=weights)
+    np.testing.assert_allclose(found.coefficients, plain.coefficients, atol=1e-6)
+    K, w = prior(rows), np.ones(300) if weights is None else weights
+    for left_out in (0, 17, 299):
+        rest = np.delete(np.arange(300), left_out)
+        kept = K[np.ix_(rest, rest)] + 0.3 * np.diag(1 / w[rest])
+        expected = targets[left_out] - K[left_out, rest] @ np.linalg.solve(kept, targets[rest])
+        np.testing.assert_allclose(found.leave_one_out[left_out], expected, rtol=accuracy, atol=accuracy)
+
+
+@pytest.mark.parametrize("is_weighted", [False, True])
+def test_errors_of_rows_left_out_where_the_centres_stay(is_weighted, data):
+    rows, targets = data
+    weights = 10 ** np.random.default_rng(1).uniform(-1, 1, 300) if is_weighted else None
+    prior, options = ntk.NTK(2, bias_variance=0.1), Nystroem(n_centres=40, tolerance=1e-10)
+    found = options.solve(prior, rows, targets, ridge=0.3, weights=weights, leave_one_out=True)
+    plain = options.solve(prior, rows, targets, ridge=0.3, weights=weights)
+    features, inner = prior(rows, found.rows), prior(found.rows)
+    np.testing.assert_allclose(features @ found.coefficients, features @ plain.coefficients, atol=1e-5)
+    assert found.n_iterations <= 3  # the preconditioner is exact
+    w = np.ones(300) if weights is None else weights
+    for left_out in (0, 17, 299):
+        kept = np.delete(np.arange(300), left_out)
+        normal = features[kept].T @ (w[kept, None] * features[kept]) + 0.3 * inner
+        expected = features[left_out] @ np.linalg.solve(normal, features[kept].T @ (w[kept, None] * targets[kept]))
+        np.testing.assert_allclose(found.leave_one_out[left_out], targets[left_out] - expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("is_weighted", [False, True])
+def test_a_mean_is_left_out_too(is_weighted, data):
+    rows, y = data[0][:40], data[1][:40] + 5
+    weights = 10 ** np.random.default_rng(1).uniform(-1, 1, 40) if is_weighted else None
+    prior, w = ntk.NTK(2, bias_variance=0.1), np.ones(40) if weights is None else weights
+    problem = WeightedTargets(y - np.average(y, axis=0, weights=w), weights, is_centred=True)
+    solution = Cholesky().solve(prior, rows, problem.columns, 0.3, weights=weights, leave_one_out=True)
+    errors = problem.leave_one_out(solution.leave_one_out)
+    for left_out in (0, 17):
+        kept = np.delete(np.arange(40), left_out)
+        mean = np.average(y[kept], axis=0, weights=w[kept])
+        part = None if weights is None else w[kept]
+        fitted = Cholesky().solve(prior, rows[kept], y[kept] - mean, 0.3, weights=part)
+        predicted = mean + prior(rows[[left_out]], rows[kept]) @ fitted.coefficients
+        np.testing.assert_allclose(errors[left_out], (y[left_out] - predicted)[0], atol=1e-9)
+    np.testing.assert_allclose(problem.mean_square(errors), np.average((errors**2).mean(axis=1), weights=w))
+
+
 def test_cholesky_overwrites_the_matrix_it_is_given(data):
     matrix = gram_matrix(ntk.NTK(2), data[0])
     original = matrix + 0.1 * np.eye(len(matrix))
@@ -65,7 +138,8 @@ def test_a_singular_matrix_is_refused_with_a_ridge_that_works(ridge, data):
     rows, targets = np.vstack([data[0], data[0][:2]]), np.vstack([data[1], data[1][:2]])
     with pytest.raises(ValueError, match=r"singular to working precision .* such as") as caught:
         Cholesky().solve(ntk.NTK(2), rows, targets, ridge)
-    suggested = float(str(caught.value).split()[-1].rstrip("."))
+    suggested, share = (float(part) for part in re.findall(r"\d[\d.]*e-\d+", str(caught.value))[-2:])
+    assert share == pytest.approx(suggested / ntk.NTK(2).diag(rows).mean(), rel=0.5)
     assert np.isfinite(Cholesky().solve(ntk.NTK(2), rows, targets, suggested).coefficients).all()
 
 
@@ -196,8 +270,8 @@ def test_an_indefinite_matrix_ends_without_converging():
 
 @pytest.mark.parametrize("dtype_of_rows", [np.float64, np.float32])
 def test_streamed_products(dtype_of_rows, monkeypatch):
-    monkeypatch.setattr("ntk_fast.solvers.nystroem.ROWS_AT_A_TIME", 64)
-    monkeypatch.setattr("ntk_fast.solvers.nystroem.CACHED_NUMBERS", 1000)
+    monkeypatch.setattr("ntk_fast.solvers.streamed.ROWS_AT_A_TIME", 64)
+    monkeypatch.setattr("ntk_fast.solvers.streamed.CACHED_NUMBERS", 1000)
     generator = np.random.default_rng(0)
     rows = generator.standard_normal((1000, 4)).astype(dtype_of_rows)
     prior, centres, vectors = ntk.NTK(2, bias_variance=0.1), rows[:70].astype(np.float64), generator.random((70, 2))

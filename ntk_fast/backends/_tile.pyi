@@ -3,7 +3,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ntk_fast.backends.base import AdjointTask, GramTask, ProductTask, Tile
+from ntk_fast.backends.base import GramTask, ProductTask, Tile
 
 class Functions:
     def __init__(self, instruction_set: str, is_float: bool) -> None: ...
@@ -23,7 +23,3 @@ class TileMultiplier:
     def __call__(
         self, tile: Tile, row_sums: NDArray[np.floating[Any]], column_sums: NDArray[np.floating[Any]]
     ) -> None: ...
-
-class TileDifferentiator:
-    def __init__(self, functions: Functions, task: AdjointTask, scratch: NDArray[np.uint8]) -> None: ...
-    def __call__(self, tile: Tile, row_sums: NDArray[np.float64], column_sums: NDArray[np.float64]) -> None: ...

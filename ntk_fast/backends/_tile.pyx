@@ -73,12 +73,6 @@ cdef extern from "ntk_tile.h" nogil:
         ptrdiff_t vector_stride
         ptrdiff_t sum_stride
 
-    ctypedef struct ntk_adjoint:
-        const double *weights
-        double *row_sums
-        double *column_sums
-        ptrdiff_t weight_stride
-
     ctypedef struct ntk_block:
         ptrdiff_t n_features
         ptrdiff_t row_start
@@ -90,7 +84,6 @@ cdef extern from "ntk_tile.h" nogil:
         ptrdiff_t out_row_stride
         ptrdiff_t out_column_stride
         const ntk_vectors *vectors
-        const ntk_adjoint *adjoint
         int streaming
 
 
@@ -298,23 +291,6 @@ cdef class TileMultiplier(TileRunner):
         self.vectors.row_sums = <void *>address(row_sums)
         self.vectors.column_sums = <void *>address(column_sums)
         self.vectors.sum_stride = row_sums.strides[0] // row_sums.itemsize
-        self.run(tile)
-
-
-cdef class TileDifferentiator(TileRunner):
-    """Sums derivatives of weighted tiles: see ntk_adjoint."""
-
-    cdef ntk_adjoint adjoint
-
-    def __init__(self, Functions functions, task, scratch):
-        super().__init__(functions, task, scratch)
-        self.adjoint.weights = <const double *>address(task.weights)
-        self.adjoint.weight_stride = task.weights.strides[0] // task.weights.itemsize
-        self.block.adjoint = &self.adjoint
-
-    def __call__(self, tile, row_sums, column_sums):
-        self.adjoint.row_sums = <double *>address(row_sums)
-        self.adjoint.column_sums = <double *>address(column_sums)
         self.run(tile)
 
 

@@ -70,18 +70,6 @@ class ProductTask(TileTask):
     vectors: NDArray[np.floating]  # (n_vectors, n_columns + PADDING or more): contiguous rows that end in zeros
 
 
-@dataclass(frozen=True, eq=False)
-class AdjointTask(TileTask):
-    """Derivatives of ``sum(weights * K)`` with respect to what the kernel of several layers knows of its rows."""
-
-    weights: NDArray[np.float64]  # (n, m), rows contiguous; symmetric if `y` is None
-
-
-#: Writes one tile's derivatives by its rows, (n_layers + 2, rows), and by its columns: by the angle t of every layer,
-#: t, rho = cos t and tau = sin t, and last of the logarithm of the scale.
-DifferentiateTile = Callable[[Tile, NDArray[np.float64], NDArray[np.float64]], None]
-
-
 class Backend(Protocol):
     """One way to compute; instances never change, and are shared between threads."""
 
@@ -116,6 +104,3 @@ class Backend(Protocol):
 
     def multiply_tile(self, task: ProductTask) -> MultiplyTile:
         """Return a function that multiplies tiles of a task, with scratch memory of its own."""
-
-    def differentiate_tile(self, task: AdjointTask) -> DifferentiateTile:
-        """Return a function that differentiates tiles of a task, with scratch memory of its own."""

@@ -1,115 +1,245 @@
-"""CSV files: their separator, their header, and their lines, with progress where there are many."""
+"""CSV files as data frames, read by pandas: plain, compressed, or standard input; with progress where it takes long."""
 
 from __future__ import annotations
 
+import bz2
 import csv
-import re
-from collections.abc import Iterator
+import gzip
+import inspect
+import io
+import lzma
+import sys
+import warnings
+import zlib
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from functools import cache
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, TextIO
 
+import numpy as np
+from numpy.typing import NDArray
+
+from ntk_fast.cli.csv_layout import MISSING, CsvLayout, CsvOptions, cells_of, layout_of
 from ntk_fast.cli.progress import shown_stages
+from ntk_fast.solvers.base import Report, silent
 
-#: Bytes from which on reading shows its progress, and lines between two steps of it.
-LARGE, LINES_BETWEEN_STEPS = 8 << 20, 10_000
+#: What a CSV file's name ends in, before the ending of a compressed one.
+ENDINGS = (".csv", ".tsv")
+OPENERS: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+STANDARD_INPUT = Path("-")
+#: Bytes from which on reading shows its progress.
+LARGE = 8 << 20
 
-#: What stands for a number that is missing, and is no name of a column.
-MISSING = {"", "na", "n/a", "nan", "null", "none", "missing", "?", "-", "."}
+
+def is_csv(path: Path) -> bool:
+    """Whether a path names a CSV file, a compressed one, or standard input."""
+    *_, before, last = ["", "", *(suffix.lower() for suffix in path.suffixes)]
+    return path == STANDARD_INPUT or last in ENDINGS or (before in ENDINGS and last in OPENERS)
 
 
 @dataclass(frozen=True, eq=False)
 class CsvFile:
-    """An open CSV file.
-
-    Attributes
-    ----------
-    names : list of str
-        Of the columns: "1", "2", ... if there is no header.
-    has_header : bool
-        Whether the first line is one: if none of its cells is a number, or one is a name where the second line has a
-        number.
-    delimiter : str
-        A semicolon or a tab if the first line has one outside of quotes, else a comma.
-    """
+    """A CSV file whose layout is known."""
 
     path: Path
-    names: list[str]
-    has_header: bool
-    delimiter: str
-    _file: Any
+    layout: CsvLayout
 
-    def text(self) -> Iterator[str]:
-        """Yield the lines as they are, from the first one on."""
-        self._file.seek(0)
-        size = self.path.stat().st_size
-        if size < LARGE:
-            yield from iter(self._file.readline, "")  # and not from the file, which would be closed with this iterator
-            return
-        with shown_stages(f"Reading {self.path}") as report:
-            read = 0
-            for number, line in enumerate(self._file):
-                read += len(line)
-                if number % LINES_BETWEEN_STEPS == 0:
-                    report(f"line {number + 1}", min(1.0, read / size))
-                yield line
+    @classmethod
+    def of(cls, path: Path, options: CsvOptions) -> CsvFile:
+        """Find out how a file is laid out.
 
-    def rows(self) -> Iterator[tuple[int, list[str]]]:
-        """Yield the cells of each line that is not blank, with its number; the header is left out."""
-        for line, cells in islice(_lines(self.text(), self.delimiter), int(self.has_header), None):
-            if len(cells) != len(self.names):
-                raise ValueError(
-                    f"{self.path}: line {line} has {len(cells)} cells, the first line has {len(self.names)}."
-                )
-            yield line, cells
+        Raises
+        ------
+        ImportError
+            Without pandas.
+        OSError, ValueError
+            If the file cannot be read, or is no CSV file.
+        """
+        _pandas()
+        with _readable(path), _opened(path) as text:
+            return cls(path, layout_of(text, path, options))
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the columns, row labels left out: "1", "2", ... without a header."""
+        n_columns = self.layout.n_columns - self.layout.has_labels
+        return self.layout.names or [str(i + 1) for i in range(n_columns)]
+
+    def read(self, raw: Collection[int] = (), text: Collection[int] = ()) -> Any:
+        """Return all rows as a pandas.DataFrame whose columns are numbered from 0; gaps are NaN.
+
+        Parameters
+        ----------
+        raw : positions of columns that stay as they are written, gaps too
+        text : positions of columns that stay text
+
+        Raises
+        ------
+        OSError, ValueError
+            If the file cannot be read, or its lines differ in their numbers of cells.
+        """
+        pandas, path, layout = _pandas(), self.path, self.layout
+        with _readable(path):
+            try:
+                with _shown(path) as report, _opened(path, report) as lines:
+                    frame = _parse(pandas, lines, layout, raw, text)
+            except pandas.errors.ParserError as error:
+                _refuse_ragged(path, layout)
+                raise csv.Error(str(error).removeprefix("Error tokenizing data. C error: ").strip()) from None
+            gaps = _gaps(frame)
+            if gaps[:, -1].any():
+                _refuse_ragged(path, layout)  # pandas fills lines that are too short
+            if gaps.all(axis=1).any():
+                frame = _without_blank_rows(path, layout, frame)
+        return frame
+
+    def cell(self, row: int, column: int) -> tuple[int, str]:
+        """Return the line and the text of a cell, by reading the file once more."""
+        with _opened(self.path) as text:
+            for number, (line, cells) in enumerate(_records(text, self.layout)):
+                if number == row:
+                    return line, cells[column + self.layout.has_labels]
+        raise ValueError(f"{self.path} was changed while it was read.")
 
 
 @contextmanager
-def opened_csv(path: Path) -> Iterator[CsvFile]:
-    """Open a CSV file; what is no such file is a ValueError, also while its lines are read."""
+def _readable(path: Path) -> Iterator[None]:
+    """Say in one sentence why a file cannot be read."""
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            first = re.sub('"[^"]*"', "", file.readline())
-            delimiter = next((mark for mark in ";\t" if mark in first), ",")
-            file.seek(0)
-            beginning = [cells for _, cells in islice(_lines(file, delimiter), 2)]
-            if not beginning:
-                raise ValueError(f"{path} is empty.")
-            has_header = _is_header(*beginning)
-            names = beginning[0] if has_header else [str(i + 1) for i in range(len(beginning[0]))]
-            yield CsvFile(path, names, has_header, delimiter, file)
+        yield
     except UnicodeDecodeError:
         raise ValueError(f"{path} is not a text file in UTF-8.") from None
     except csv.Error as error:
         raise ValueError(f"{path} is not a CSV file that can be read: {error}; is a quote not closed?") from None
+    except (EOFError, OSError, lzma.LZMAError, zlib.error) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise ValueError(f"{path} is not a compressed file, or is cut short ({error}).") from None
 
 
-def _lines(text: Iterator[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield the cells of lines that are not blank, with their numbers."""
-    reader = csv.reader(text, delimiter=delimiter)
-    for cells in reader:
-        if any(cell.strip() for cell in cells):
-            yield reader.line_num, [cell.strip() for cell in cells]
-
-
-def is_number(cell: str) -> bool:
+def _pandas() -> Any:
     try:
-        float(cell)
-    except ValueError:
-        return False
-    return "_" not in cell
+        return import_module("pandas")
+    except ModuleNotFoundError as error:
+        if error.name != "pandas":
+            raise
+        raise ImportError("Reading CSV files needs pandas: pip install 'ntk_fast[csv]'.") from None
 
 
-def _is_header(first: list[str], second: list[str] | None = None) -> bool:
-    """Whether no cell of the first line is a number, or one that could be a name is none where the second line's is."""
-    if not any(map(is_number, first)):
+def _parse(pandas: Any, lines: TextIO, layout: CsvLayout, raw: Collection[int], text: Collection[int]) -> Any:
+    for _ in range(layout.lines_before):
+        lines.readline()
+    labels = int(layout.has_labels)
+    positions = range(-labels, layout.n_columns - labels)
+    columns = [f"column {position}" for position in positions]  # whole numbers would mean positions, and names too
+    as_they_are = [columns[position + labels] for position in raw]
+    missing = ["NaN", "<NA>", *(form for word in MISSING for form in (word, word.upper(), word.capitalize()))]
+    options: dict[str, Any] = {"float_precision": "round_trip"}
+    if "float_precision" not in inspect.signature(pandas.read_csv).parameters:
+        options = {}  # later releases always read numbers to the last bit
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The 'float_precision' argument is deprecated")
+        try:
+            frame = pandas.read_csv(
+                lines,
+                sep=r"\s+" if layout.separator == " " else layout.separator,
+                decimal=layout.decimal,
+                header=None,
+                names=columns,
+                index_col=False,
+                dtype=dict.fromkeys([columns[position + labels] for position in [*raw, *text]], str),
+                na_values={column: missing for column in columns if column not in as_they_are},
+                keep_default_na=False,
+                skipinitialspace=True,
+                low_memory=False,  # one type a column, whatever its length
+                **options,
+            )
+        except pandas.errors.EmptyDataError:
+            frame = pandas.DataFrame(columns=columns)
+    return frame.set_axis(positions, axis=1).iloc[:, labels:]
+
+
+def _gaps(frame: Any) -> NDArray[np.bool_]:
+    """Return which cells hold nothing."""
+    gaps = np.array(frame.isna())
+    for position in range(frame.shape[1]):
+        if frame[position].dtype.kind == "O":
+            gaps[:, position] |= (frame[position] == "").to_numpy(dtype=bool, na_value=True)
+    return gaps
+
+
+def _refuse_ragged(path: Path, layout: CsvLayout) -> None:
+    with _opened(path) as text:
+        for line, cells in _records(text, layout):
+            if len(cells) != layout.n_columns:
+                raise ValueError(f"{path}: line {line} has {len(cells)} cells, the first line has {layout.n_columns}.")
+
+
+def _records(text: TextIO, layout: CsvLayout) -> Iterator[tuple[int, list[str]]]:
+    """Yield the cells of each row that is not blank, with its line."""
+    for line, cells in cells_of(text, layout.separator):
+        if line > layout.lines_before:
+            yield line, cells
+
+
+def _without_blank_rows(path: Path, layout: CsvLayout, frame: Any) -> Any:
+    """Leave out rows of separators alone, which spreadsheets write below a table."""
+    with _opened(path) as text:
+        for _ in range(layout.lines_before):
+            text.readline()
+        rows = [cells for cells in csv.reader(text, delimiter=layout.separator) if len(cells) > 1 or any(cells)]
+    has_cells = [any(cell.strip() for cell in cells) for cells in rows]
+    return frame[has_cells].reset_index(drop=True) if len(has_cells) == len(frame) else frame
+
+
+@contextmanager
+def _opened(path: Path, report: Report = silent) -> Iterator[TextIO]:
+    """Open a CSV file as text; tell how much of it is read."""
+    if path == STANDARD_INPUT:
+        binary: BinaryIO = io.BytesIO(_standard_input())
+        size = 0
+    else:
+        binary = open(path, "rb")  # noqa: SIM115  closed below
+        size = path.stat().st_size
+    with binary:
+        watched: Any = io.BufferedReader(_Watched(binary, size, report), 1 << 18) if size else binary
+        opener = OPENERS.get(path.suffix.lower())
+        plain = watched if opener is None else opener(watched, "rb")
+        with io.TextIOWrapper(plain, encoding="utf-8-sig", newline="") as text:
+            yield text
+
+
+class _Watched(io.RawIOBase):
+    """A file that tells how much of it is read."""
+
+    def __init__(self, file: BinaryIO, size: int, report: Report) -> None:
+        self._file, self._size, self._report = file, size, report
+
+    def readable(self) -> bool:
         return True
-    return second is not None and any(
-        _is_name(above) and is_number(below) for above, below in zip(first, second, strict=False)
-    )
+
+    def readinto(self, buffer: Any) -> int:
+        content = self._file.read(len(buffer))
+        buffer[: len(content)] = content
+        self._report("rows", min(1.0, self._file.tell() / self._size))
+        return len(content)
 
 
-def _is_name(cell: str) -> bool:
-    return not is_number(cell) and cell.lower() not in MISSING
+@cache
+def _standard_input() -> bytes:
+    """Return all of standard input, which can be read only once."""
+    if sys.stdin is None or sys.stdin.isatty():
+        raise ValueError("Standard input, -, is a terminal: name a file, or pipe one in.")
+    return sys.stdin.buffer.read()
+
+
+@contextmanager
+def _shown(path: Path) -> Iterator[Report]:
+    if path == STANDARD_INPUT or path.stat().st_size < LARGE:
+        yield silent
+        return
+    with shown_stages(f"Reading {path}") as report:
+        yield report

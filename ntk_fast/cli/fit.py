@@ -1,4 +1,4 @@
-"""ntk-fast fit: a model of rows and their targets, into a file."""
+"""ntk-fast fit: a model of a table and its targets, into a file."""
 
 from __future__ import annotations
 
@@ -11,17 +11,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 import ntk_fast
-from ntk_fast.cli.csv_file import is_number
+from ntk_fast.cli.csv_layout import csv_options, is_number
+from ntk_fast.cli.fit_summary import summary_of
 from ntk_fast.cli.kernel_arguments import add_kernel_arguments, kernel_from
-from ntk_fast.cli.labelled_rows import LabelledRows, add_target_arguments, read_labelled_rows
+from ntk_fast.cli.labelled_rows import Choice, LabelledRows, add_target_arguments, column_list, read_labelled_rows
 from ntk_fast.cli.new_files import check_new
 from ntk_fast.cli.parser import Subparsers, add_command
-from ntk_fast.cli.prediction import check_picture, draw_model, error_lines, predict_in_blocks
+from ntk_fast.cli.prediction import check_picture, draw_model, predict_in_blocks
 from ntk_fast.cli.progress import shown_stages
-from ntk_fast.cli.table import aligned
+from ntk_fast.cli.summary import add_json_argument
+from ntk_fast.cli.training_rows import SEED, encoded, rows_at, split
 from ntk_fast.threads import choose_n_threads
 
 SOLVERS = ("auto", "cholesky", "cg", "nystroem")
+#: Options of the estimators that are passed on as they are, where they are given.
+PASSED_ON = {
+    "ridge": "ridge",
+    "solver": "solver",
+    "centres": "n_centres",
+    "rank": "rank",
+    "tolerance": "tolerance",
+    "max_iterations": "max_iterations",
+}
 
 
 def add_parser(commands: Subparsers) -> None:
@@ -29,15 +40,26 @@ def add_parser(commands: Subparsers) -> None:
         commands,
         "fit",
         run,
-        "Fit kernel ridge regression or classification to rows with targets (.csv, .npy, .npz) and save the model.",
-        "ntk-fast fit train.csv --target price --model price.ntk --depth 3 --bias-variance 0.1 --ridge loo",
+        "Fit a kernel model to a table with targets (.csv, .npy, .npz) and save it. Texts become columns of 0 and 1, "
+        "gaps in numbers the median, dates days; what was done is told, kept in the model, and done again by predict.",
+        "ntk-fast fit train.csv --target price --model price.ntk --validation 0.2",
     )
-    parser.add_argument("rows", type=Path, metavar="TRAIN", help="rows by features, a column of targets among them")
+    parser.add_argument("rows", type=Path, metavar="TRAIN", help="the table; - is standard input, a CSV file")
     add_target_arguments(parser, required=True)
+    columns = "headers or positions from 1, with commas between"
+    parser.add_argument("--columns", type=column_list, metavar="A,B", help=f"features to take, {columns}; default: all")
+    parser.add_argument("--drop", type=column_list, metavar="A,B", help="columns to leave out, likewise")
     parser.add_argument("--model", type=Path, metavar="FILE", required=True, help="the model file to write")
-    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="also draw the model on its training rows")
+    parser.add_argument(
+        "--validation",
+        type=_share,
+        metavar="SHARE",
+        help="keep this share of the rows out, 0.2 say, and report the error",
+    )
+    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="also draw predictions beside true targets")
     parser.add_argument("--force", action="store_true", help="replace files that exist")
-    add_kernel_arguments(parser)
+    add_json_argument(parser)
+    add_kernel_arguments(parser, "that of the library's models; with --kernel, that kernel's own")
     group = parser.add_argument_group("model")
     group.add_argument(
         "--task",
@@ -45,49 +67,96 @@ def add_parser(commands: Subparsers) -> None:
         help="default: classification if a target is text, regression if all are numbers, whole numbers too",
     )
     group.add_argument(
-        "--ridge", type=_ridge, default=1.0, metavar="R", help="a number >= 0, or loo: by leave-one-out; default 1"
+        "--gaussian-process",
+        action="store_true",
+        help="a Gaussian process, whose variances are fitted: predict --std then has deviations",
     )
-    group.add_argument("--solver", choices=SOLVERS, default="auto", help="default: auto, by the number of rows")
+    group.add_argument("--ridge", type=_ridge, metavar="R", help="a number >= 0, or loo: by leave-one-out")
+    group.add_argument("--solver", choices=SOLVERS, help="default: auto, by the number of rows")
     group.add_argument("--centres", type=int, metavar="N", help="of solver nystroem; default: 5 sqrt(rows)")
+    group.add_argument("--rank", type=int, metavar="N", help="of the preconditioner of solver cg")
+    group.add_argument("--tolerance", type=float, metavar="T", help="where solvers cg and nystroem stop")
+    group.add_argument("--max-iterations", type=int, metavar="N", help="likewise")
     group.add_argument("--threads", type=int, metavar="N", help="default: all processors")
 
 
 def run(arguments: argparse.Namespace) -> None:
+    _check_outputs(arguments)
+    options = _passed_on(arguments)
+    layout = csv_options(arguments)
+    n_threads = choose_n_threads(arguments.threads)
+    kernel = _kernel(arguments)
+    choice = Choice(arguments.columns, arguments.drop)
+    data = read_labelled_rows(arguments.rows, layout, arguments.target, arguments.target_file, arguments.key, choice)
+    task, target = _task_and_target(arguments.task, data)
+    chosen, held_out = split(arguments.validation, target, task)
+    encoder, rows = encoded(data, chosen)
+    model = _model(arguments, task, kernel, options, n_threads)
+    start = time.perf_counter()
+    with shown_stages(f"Fitting {len(rows)} rows") as report:
+        model.fit(rows, target[chosen], report=report)
+    seconds = time.perf_counter() - start
+    results = [("training", target[chosen], predict_in_blocks(model.predict, rows, "Errors on the training rows"))]
+    if len(held_out):
+        new_rows = rows_at(data, held_out, encoder)
+        predicted = predict_in_blocks(model.predict, new_rows, "Errors on the validation rows")
+        results.append(("validation", target[held_out], predicted))
+    _save(arguments, model, encoder, data)
+    if arguments.plot is not None:
+        name, truth, predicted = results[-1]
+        draw_model(arguments.plot, arguments.force, model, truth, predicted, f"{name} rows")
+    summary = summary_of(arguments.model, data, encoder, model, results)
+    summary.add("time", f"{seconds:.3g} s, {n_threads} threads", seconds=seconds, threads=n_threads)
+    print(summary.text(arguments.json))
+
+
+def _check_outputs(arguments: argparse.Namespace) -> None:
     check_new(arguments.model, arguments.force)
     check_picture(arguments.plot, arguments.force)
+    inputs = [path.resolve() for path in (arguments.rows, arguments.target_file) if path is not None]
     for option, path in (("--model", arguments.model), ("--plot", arguments.plot)):
-        if path is not None and path.resolve() in _inputs(arguments):
+        if path is not None and path.resolve() in inputs:
             raise ValueError(f"{option} must not be a file of the rows or targets, {path}.")
     if arguments.plot is not None and arguments.plot.resolve() == arguments.model.resolve():
         raise ValueError(f"--model and --plot must be different files; got {arguments.plot} for both.")
-    if arguments.centres is not None and arguments.solver != "nystroem":
+
+
+def _passed_on(arguments: argparse.Namespace) -> dict[str, Any]:
+    given = {name: getattr(arguments, name) for name in PASSED_ON if getattr(arguments, name) is not None}
+    if "centres" in given and arguments.solver != "nystroem":
         raise ValueError("--centres applies to --solver nystroem only.")
-    kernel = kernel_from(arguments)
-    n_threads = choose_n_threads(arguments.threads)
-    data = read_labelled_rows(arguments.rows, arguments.target, arguments.target_file, arguments.key)
-    task, target = _task_and_target(arguments.task, data)
+    if arguments.gaussian_process and given:
+        raise ValueError(f"--{next(iter(given)).replace('_', '-')} does not apply to --gaussian-process.")
+    if arguments.gaussian_process and arguments.task == "classification":
+        raise ValueError("--gaussian-process is for regression; got --task classification.")
+    return {PASSED_ON[name]: value for name, value in given.items()}
+
+
+def _kernel(arguments: argparse.Namespace) -> Any:
+    """Return the kernel that is asked for, or None for the default of the model."""
+    from ntk_fast.estimators.parameters import DEFAULT_KERNEL
+
+    kernel = kernel_from(arguments, DEFAULT_KERNEL)
+    return None if kernel == DEFAULT_KERNEL else kernel
+
+
+def _model(arguments: argparse.Namespace, task: str, kernel: Any, options: dict[str, Any], n_threads: int) -> Any:
+    if arguments.gaussian_process:
+        if task == "classification":
+            raise ValueError("--gaussian-process is for regression, and the targets are text.")
+        return ntk_fast.NTKGaussianProcessRegressor(kernel, random_state=SEED)
     estimator = ntk_fast.NTKClassifier if task == "classification" else ntk_fast.NTKRegressor
-    # the threads are those of this run, not the model's
-    model = estimator(
-        kernel, arguments.ridge, arguments.solver, n_centres=arguments.centres, random_state=0, n_threads=n_threads
-    )
-    start = time.perf_counter()
-    with shown_stages(f"Fitting {len(target)} rows") as report:
-        model.fit(data.rows, target, report=report)
-    seconds = time.perf_counter() - start
-    predicted = predict_in_blocks(model, data.rows, "Errors on the training rows")
-    model.set_params(n_threads=None)
-    # what `predict` finds columns by; part of the model file as every attribute with an underscore at its end
-    model.column_names_, model.target_name_ = data.names, data.target_name
-    check_new(arguments.model, arguments.force)  # it may have appeared meanwhile
-    model.save(arguments.model)
-    if arguments.plot is not None:
-        draw_model(arguments.plot, arguments.force, model, target, predicted, "training rows")
-    print(aligned(_report(arguments, task, data, model, seconds, n_threads, target, predicted)))
+    return estimator(kernel, random_state=SEED, n_threads=n_threads, **options)
 
 
-def _inputs(arguments: argparse.Namespace) -> list[Path]:
-    return [path.resolve() for path in (arguments.rows, arguments.target_file) if path is not None]
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = 0.0
+    if not 0 < share < 1:
+        raise argparse.ArgumentTypeError(f"must be a share of the rows, between 0 and 1; got {text!r}")
+    return share
 
 
 def _ridge(text: str) -> float | str:
@@ -119,29 +188,16 @@ def _task_and_target(task: str | None, data: LabelledRows) -> tuple[str, NDArray
     return task, data.target.astype(np.int64) if whole else data.target
 
 
-def _report(
-    arguments: argparse.Namespace,
-    task: str,
-    data: LabelledRows,
-    model: Any,
-    seconds: float,
-    n_threads: int,
-    target: NDArray[Any],
-    predicted: NDArray[Any],
-) -> list[tuple[str, str]]:
-    solver = model.solver_
-    if model.n_iter_:
-        solver += f", {model.n_iter_} iterations to a residual of {float(model.residuals_[-1].max()):.1e}"
-    if len(model.X_fit_) < len(data.rows):
-        solver += f", {len(model.X_fit_)} centres"
-    lines = [
-        ("written", f"{arguments.model}: {arguments.model.stat().st_size / 1e6:.4g} MB"),
-        ("model", f"{task}, {model.kernel_!r}, ridge {model.ridge_:.6g}"),
-        ("rows", f"{data.rows.shape[0]} x {data.rows.shape[1]} features"),
-    ]
-    if task == "classification":
-        lines.append(("classes", str(len(model.classes_))))
-    lines += [(f"training {name}", value) for name, value in error_lines(model, target, predicted)]
-    if len(model.path_errors_):
-        lines.append(("leave-one-out", f"mean squared error {float(model.path_errors_.min()):.6g} of the targets"))
-    return [*lines, ("solver", solver), ("time", f"{seconds:.3g} s, {n_threads} threads")]
+def _save(arguments: argparse.Namespace, model: Any, encoder: Any, data: LabelledRows) -> None:
+    if "n_threads" in model.get_params():
+        model.set_params(n_threads=None)  # those of this run, not the model's
+    if encoder is None and data.names is not None:
+        model.feature_names_in_ = np.array(data.names, dtype=object)
+    model.target_name_ = data.target_name
+    check_new(arguments.model, arguments.force)  # it may have appeared meanwhile
+    if encoder is None:
+        ntk_fast.save_model(model, arguments.model)
+        return
+    from sklearn.pipeline import Pipeline
+
+    ntk_fast.save_model(Pipeline([("table", encoder), ("model", model)]), arguments.model)

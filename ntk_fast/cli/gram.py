@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 import ntk_fast
 from ntk_fast.backends import BACKENDS
+from ntk_fast.cli.csv_layout import add_csv_arguments, csv_options
 from ntk_fast.cli.kernel_arguments import add_kernel_arguments, kernel_from
 from ntk_fast.cli.new_files import check_new, check_new_store
 from ntk_fast.cli.parser import Subparsers, add_command
 from ntk_fast.cli.progress import shown_progress
 from ntk_fast.cli.row_files import is_archive, read_rows
-from ntk_fast.cli.table import aligned
+from ntk_fast.cli.summary import aligned
 from ntk_fast.engines import chosen_engine
 from ntk_fast.gram import check_both
 from ntk_fast.kernels import Kernel
@@ -45,6 +46,7 @@ def add_parser(commands: Subparsers) -> None:
     parser.add_argument(
         "--resume", action="store_true", help="keep unfinished work, as FILE.partial, and go on with what there is"
     )
+    add_csv_arguments(parser)
     add_kernel_arguments(parser)
     group = parser.add_argument_group("computation")
     group.add_argument(
@@ -128,7 +130,8 @@ def _read(arguments: argparse.Namespace) -> tuple[NDArray[np.floating[Any]], NDA
     paths = [path for path in (arguments.rows, arguments.other) if path is not None]
     if arguments.key is not None and not any(is_archive(path) for path in paths):
         raise ValueError(f"--key names an array of an .npz archive; got {' and '.join(map(str, paths))}.")
-    x, *others = (read_rows(path, arguments.key, dtype) for path in paths)
+    layout = csv_options(arguments)
+    x, *others = (read_rows(path, arguments.key, dtype, layout) for path in paths)
     for y in others:
         if x.shape[1] != y.shape[1]:
             widths = f"{x.shape[1]} and {y.shape[1]}"

@@ -10,7 +10,7 @@ import warnings
 
 from ntk_fast.backends import BACKEND_VARIABLE, BACKENDS, why_missing
 from ntk_fast.cli.parser import Subparsers, add_command
-from ntk_fast.cli.table import aligned
+from ntk_fast.cli.summary import Summary, add_json_argument
 from ntk_fast.engines import available_engines, chosen_engine
 from ntk_fast.threads import THREADS_VARIABLE, available_cores, choose_n_threads
 from ntk_fast.version import __version__
@@ -19,14 +19,21 @@ VARIABLES = (BACKEND_VARIABLE, "NTK_FAST_ISA", THREADS_VARIABLE)
 
 
 def add_parser(commands: Subparsers) -> None:
-    add_command(
+    parser = add_command(
         commands, "info", run, "Show the version, the backends, the instruction set, threads and BLAS.", "ntk-fast info"
     )
+    add_json_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    print(f"ntk-fast {__version__}\n")
-    print(aligned(_lines()))
+    summary = Summary()
+    lines = _lines()
+    for name, words in lines:
+        same = [other for given, other in lines if given == name]
+        summary.add(name, words, **{name.strip().replace(" ", "_"): same if len(same) > 1 else words})
+    if not arguments.json:
+        print(f"ntk-fast {__version__}\n")
+    print(summary.text(arguments.json))
 
 
 def _lines() -> list[tuple[str, str]]:

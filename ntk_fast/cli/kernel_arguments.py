@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 import argparse
+import re
+from dataclasses import replace
 
-from ntk_fast.kernels import NNGP, NTK, ArcCosine, Kernel
+from ntk_fast.kernels import HE, NNGP, NTK, ArcCosine, Kernel
 from ntk_fast.layers.names import ACTIVATIONS
 from ntk_fast.layers.relu import LeakyRelu
 
 NETWORKS = {"ntk": NTK, "nngp": NNGP}
+#: Layers that are put together in seconds.
+MOST_LAYERS = 10_000
 
 
-def add_kernel_arguments(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("kernel")
-    group.add_argument("--kernel", choices=[*NETWORKS, "arccos"], default="ntk", help="default: ntk")
-    group.add_argument("--depth", type=int, default=1, metavar="N", help="number of hidden layers, default 1")
+def add_kernel_arguments(parser: argparse.ArgumentParser, default: str = "ntk of depth 1") -> None:
+    """Add the options; `default` says what is taken if none of them is given."""
+    group = parser.add_argument_group("kernel", f"default: {default}")
+    group.add_argument("--kernel", choices=[*NETWORKS, "arccos"], help="default: ntk")
+    group.add_argument("--depth", type=_depth, metavar="N", help=f"number of hidden layers, 1 to {MOST_LAYERS}")
     group.add_argument("--order", type=int, metavar="N", help="arccos only: 0, 1 or 2, default 1")
     group.add_argument("--activation", choices=ACTIVATIONS, help="ntk and nngp only; default: relu")
     group.add_argument("--slope", type=float, metavar="S", help="of leaky_relu where it is negative, default 0.01")
     numbers = "ntk and nngp only: one number, or depth + 1 of them, input layer first: 1,2,2"
-    group.add_argument("--weight-variance", type=_variances, metavar="V", help=f"{numbers}; default 1")
-    group.add_argument("--bias-variance", type=_variances, metavar="V", help="likewise; default 0")
+    group.add_argument("--weight-variance", type=_weights, metavar="V", help=f"{numbers}; or he: 1,2,2,... for relu")
+    group.add_argument("--bias-variance", type=_variances, metavar="V", help="numbers likewise")
 
 
-def kernel_from(arguments: argparse.Namespace) -> Kernel:
-    """Return the kernel that parsed arguments name; options that do not apply to it are refused."""
+def kernel_from(arguments: argparse.Namespace, default: Kernel = NTK()) -> Kernel:  # noqa: B008  immutable
+    """Return the kernel that parsed arguments name; options that do not apply to it are refused.
+
+    Without --kernel they change the default, one by one.
+    """
     for_networks = {
         "activation": arguments.activation,
         "weight_variance": arguments.weight_variance,
@@ -35,13 +43,27 @@ def kernel_from(arguments: argparse.Namespace) -> Kernel:
         if arguments.activation != "leaky_relu":
             raise ValueError("--slope applies to --activation leaky_relu only.")
         given["activation"] = LeakyRelu(arguments.slope)
+    depth = {} if arguments.depth is None else {"depth": arguments.depth}
     if arguments.kernel == "arccos":
         if given:
             raise ValueError(f"--{next(iter(given)).replace('_', '-')} does not apply to --kernel arccos.")
-        return ArcCosine(order=1 if arguments.order is None else arguments.order, depth=arguments.depth)
+        return ArcCosine(order=1 if arguments.order is None else arguments.order, **depth)
     if arguments.order is not None:
         raise ValueError("--order applies to --kernel arccos only.")
-    return NETWORKS[arguments.kernel](depth=arguments.depth, **given)
+    if arguments.kernel is None:
+        return replace(default, **depth, **given)  # type: ignore[type-var]
+    return NETWORKS[arguments.kernel](**depth, **given)
+
+
+def _depth(text: str) -> int:
+    number = int(text) if re.fullmatch(r"\+?\d{1,9}", text) else 0
+    if not 1 <= number <= MOST_LAYERS:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {MOST_LAYERS}; got {text!r}")
+    return number
+
+
+def _weights(text: str) -> float | tuple[float, ...] | str:
+    return HE if text == HE else _variances(text)
 
 
 def _variances(text: str) -> float | tuple[float, ...]:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ntk_fast.cli.demo_picture import FAINT, INK, STYLE
-from ntk_fast.cli.prediction import error_lines, is_classifier
+from ntk_fast.cli.prediction import errors, is_classifier
 
 #: Points of a scatter plot beyond which a random choice is drawn.
 MOST_POINTS = 20_000
@@ -29,8 +29,8 @@ def draw(path: Path, model: Any, target: NDArray[Any], predicted: NDArray[Any], 
             _draw_confusion(panels[0], target, predicted)
         else:
             _draw_predicted(panels[0], target, predicted)
-        (name, value), *_ = error_lines(model, target, predicted)
-        panels[0].set_title(f"{len(target)} {rows_name}, {name} {value.split(',')[0]}")
+        (name, words, _), *_ = errors(model, target, predicted)
+        panels[0].set_title(f"{len(target)} {rows_name}, {name} {words.split(',')[0]}")
         if has_path:
             _draw_path(panels[1], model)
         figure.savefig(path, dpi=120, format="png")

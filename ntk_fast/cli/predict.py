@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import csv
+import inspect
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 import ntk_fast
-from ntk_fast.cli.labelled_rows import LabelledRows, add_target_arguments, read_labelled_rows
+from ntk_fast.cli.csv_layout import csv_options
+from ntk_fast.cli.labelled_rows import Choice, LabelledRows, add_target_arguments, read_labelled_rows
 from ntk_fast.cli.new_files import check_new, new_file
 from ntk_fast.cli.parser import Subparsers, add_command
-from ntk_fast.cli.prediction import check_picture, draw_model, error_lines, is_classifier, predict_in_blocks
-from ntk_fast.cli.table import aligned
+from ntk_fast.cli.prediction import check_picture, draw_model, errors, is_classifier, predict_in_blocks
+from ntk_fast.cli.summary import Summary, add_json_argument
 from ntk_fast.threads import choose_n_threads
 
 
@@ -34,43 +37,104 @@ def add_parser(commands: Subparsers) -> None:
     )
     add_target_arguments(parser, required=False)
     parser.add_argument("--out", type=Path, metavar="FILE", required=True, help="the .csv or .npy file to write")
+    more = parser.add_mutually_exclusive_group()
+    more.add_argument("--std", action="store_true", help="also write the standard deviation of each prediction")
+    more.add_argument("--scores", action="store_true", help="also write the score of each class; the largest wins")
+    more.add_argument("--proba", action="store_true", help="also write the probability of each class")
     parser.add_argument("--plot", type=Path, metavar="FILE.png", help="also draw predictions beside true targets")
     parser.add_argument("--force", action="store_true", help="replace files that exist")
+    add_json_argument(parser)
     parser.add_argument("--threads", type=int, metavar="N", help="default: all processors")
+
+
+@dataclass(frozen=True, eq=False)
+class _Model:
+    """A model file: the estimator, and before it how a table becomes rows if it needs that."""
+
+    encoder: Any
+    estimator: Any
+
+    @classmethod
+    def of(cls, path: Path, n_threads: int) -> _Model:
+        from sklearn.pipeline import Pipeline
+
+        model = ntk_fast.load_model(path)
+        steps = [step for _, step in model.steps] if isinstance(model, Pipeline) else [model]
+        estimator = steps.pop()
+        if not hasattr(estimator, "predict") or len(steps) > 1:
+            raise ValueError(f"{path} holds a {type(model).__name__} that does not predict.")
+        if "n_threads" in estimator.get_params():
+            estimator.set_params(n_threads=n_threads)
+        return cls(steps[0] if steps else None, estimator)
+
+    @property
+    def columns(self) -> Any:
+        """What knows the columns: their number, and perhaps their names."""
+        return self.estimator if self.encoder is None else self.encoder
+
+    @property
+    def names(self) -> list[str] | None:
+        names = getattr(self.columns, "feature_names_in_", None)
+        return None if names is None else list(names)
+
+    @property
+    def text_columns(self) -> set[str]:
+        """Names of the columns whose cells are texts, whatever they look like."""
+        if self.encoder is None:
+            return set()
+        names = self.names or [str(i + 1) for i in range(self.encoder.n_features_in_)]
+        return {name for name, kind in zip(names, self.encoder.encodings_, strict=True) if kind.is_text}
+
+    def rows(self, data: LabelledRows) -> NDArray[np.floating[Any]]:
+        if self.encoder is None:
+            return data.numbers()
+        try:
+            return self.encoder.transform(data.features)
+        except (TypeError, ValueError) as error:
+            sentence = str(error)
+            path = "" if data.source is None else f"{data.source.path}: "
+            raise type(error)(f"{path}{sentence[0].lower()}{sentence[1:]}") from None
 
 
 def run(arguments: argparse.Namespace) -> None:
     _check_outputs(arguments)
+    layout = csv_options(arguments)
     n_threads = choose_n_threads(arguments.threads)
-    model = ntk_fast.load_model(arguments.model)
-    if "n_threads" in model.get_params():
-        model.set_params(n_threads=n_threads)
-    target_name = getattr(model, "target_name_", None)
+    model = _Model.of(arguments.model, n_threads)
+    estimator = model.estimator
+    predict = _prediction(arguments, estimator)
+    target_name = getattr(estimator, "target_name_", None)
+    choice = Choice(named=model.names, text=model.text_columns)
     data = read_labelled_rows(
-        arguments.rows,
-        arguments.target,
-        arguments.target_file,
-        arguments.key,
-        features=getattr(model, "column_names_", None),
-        usual_target=target_name,
+        arguments.rows, layout, arguments.target, arguments.target_file, arguments.key, choice, target_name
     )
     target, unused = _check_against(model, data, arguments)
+    rows = model.rows(data)
     start = time.perf_counter()
-    predicted = predict_in_blocks(model, data.rows, f"Predicting {len(data.rows)} rows")
+    predicted, *more = predict_in_blocks(predict, rows, f"Predicting {len(rows)} rows")
     seconds = time.perf_counter() - start
-    _write(arguments.out, arguments.force, predicted, target_name or "prediction")
-    lines = [
-        ("written", f"{arguments.out}: {len(predicted)} predictions"),
-        ("model", f"{type(model).__name__}, {getattr(model, 'kernel_', model.kernel)!r}"),
-    ]
+    _write(arguments, predicted, more, target_name or "prediction", estimator)
+    summary = Summary()
+    n = len(predicted)
+    summary.add("written", f"{arguments.out}: {n} predictions", out=str(arguments.out), predictions=n)
+    kernel = repr(getattr(estimator, "kernel_", estimator.kernel))
+    summary.add("model", f"{type(estimator).__name__}, {kernel}", estimator=type(estimator).__name__, kernel=kernel)
+    if data.notes:
+        summary.add("table", ", ".join(data.notes), table=data.notes)
+    if model.names is not None:
+        by_name = data.names is not None
+        words = "found by name" if by_name else f"taken in order: {arguments.rows} does not name them"
+        summary.add("columns", words, columns_found_by="name" if by_name else "position")
     if target is not None:
-        lines += error_lines(model, target, predicted)
+        for kind, words, value in errors(estimator, target, predicted):
+            summary.add(kind, words, **{kind: value})
     elif unused is not None:
-        lines.append(("no errors", unused))
+        summary.add("error unknown", unused)
     if arguments.plot is not None:
         assert target is not None
-        draw_model(arguments.plot, arguments.force, model, target, predicted, "rows")
-    print(aligned([*lines, ("time", f"{seconds:.3g} s, {n_threads} threads")]))
+        draw_model(arguments.plot, arguments.force, estimator, target, predicted, "rows")
+    summary.add("time", f"{seconds:.3g} s, {n_threads} threads", seconds=seconds, threads=n_threads)
+    print(summary.text(arguments.json))
 
 
 def _check_outputs(arguments: argparse.Namespace) -> None:
@@ -81,25 +145,49 @@ def _check_outputs(arguments: argparse.Namespace) -> None:
         raise ValueError(f"--out must not be the file of the model, rows or targets, {arguments.out}.")
     if arguments.plot is not None and arguments.plot.resolve() in inputs:
         raise ValueError(f"--plot must not be the file of the model, rows or targets, {arguments.plot}.")
+    for option in ("std", "scores", "proba"):
+        if getattr(arguments, option) and arguments.out.suffix.lower() != ".csv":
+            raise ValueError(f"--{option} writes several columns: --out must name a .csv file; got {arguments.out}.")
     check_new(arguments.out, arguments.force)
     check_picture(arguments.plot, arguments.force)
 
 
+def _prediction(arguments: argparse.Namespace, estimator: Any) -> Any:
+    """Return a function of rows that returns a tuple: predictions, and what else is to be written."""
+    name = f"{arguments.model} holds {type(estimator).__name__}, which"
+    if arguments.std:
+        if "return_std" not in inspect.signature(estimator.predict).parameters:
+            raise ValueError(f"--std: {name} has no deviations; fit one with --gaussian-process.")
+        return lambda rows: estimator.predict(rows, return_std=True)
+    if (arguments.scores or arguments.proba) and not is_classifier(estimator):
+        raise ValueError(f"--{'scores' if arguments.scores else 'proba'}: {name} predicts numbers, not classes.")
+    if arguments.proba:
+        if not hasattr(estimator, "predict_proba"):
+            raise ValueError(f"--proba: {name} has no probabilities; --scores writes what its classes are chosen by.")
+        return lambda rows: (estimator.predict(rows), estimator.predict_proba(rows))
+    if arguments.scores:
+        if not hasattr(estimator, "decision_function"):
+            raise ValueError(f"--scores: {name} has no scores; pass --proba.")
+        return lambda rows: (estimator.predict(rows), estimator.decision_function(rows))
+    return lambda rows: (estimator.predict(rows),)
+
+
 def _check_against(
-    model: Any, data: LabelledRows, arguments: argparse.Namespace
+    model: _Model, data: LabelledRows, arguments: argparse.Namespace
 ) -> tuple[NDArray[Any] | None, str | None]:
     """Return the true targets as the model has them, or why there are none; refuse what does not suit the model.
 
     Targets that nobody asked for, in the column that was the target in training, are not used if they do not suit it.
     """
-    expected, found = model.n_features_in_, data.rows.shape[1]
+    expected, found = model.columns.n_features_in_, data.features.shape[1]
     if found != expected:
         hint = ""
         if data.target is None and found == expected + 1:
             hint = "; if one of them is the target, name it with --target"
         raise ValueError(f"{arguments.rows} has {found} columns, and the model was fitted on {expected}{hint}.")
+    estimator = model.estimator
     target, unused = data.target, data.unused
-    wants_text = is_classifier(model) and np.asarray(model.classes_).dtype.kind in "UO"
+    wants_text = is_classifier(estimator) and np.asarray(estimator.classes_).dtype.kind in "UO"
     kinds = "text" if wants_text else "numbers"
     is_asked_for = arguments.target is not None or arguments.target_file is not None
     if target is not None and not is_asked_for and (target.dtype.kind == "U") != wants_text:
@@ -109,7 +197,7 @@ def _check_against(
             reason = f" ({unused})" if unused else ""
             raise ValueError(f"--plot draws predictions beside true targets: pass --target or --target-file{reason}.")
         return None, unused
-    if not getattr(model, "single_target_", True):
+    if not getattr(estimator, "single_target_", True):
         raise ValueError(
             f"{arguments.model} predicts several targets, and errors are reported for one: leave --target."
         )
@@ -118,18 +206,35 @@ def _check_against(
     return target, None
 
 
-def _write(path: Path, force: bool, predicted: NDArray[Any], name: str) -> None:
-    """Write a column, or several, with every bit: numbers in their shortest form that reads back the same."""
+def _write(
+    arguments: argparse.Namespace, predicted: NDArray[Any], more: list[NDArray[Any]], name: str, estimator: Any
+) -> None:
+    """Write columns with every bit: numbers in their shortest form that reads back the same."""
     if predicted.dtype == object:
         predicted = predicted.astype(str)
-    with new_file(path, force) as temporary:
-        if path.suffix.lower() == ".npy":
+    with new_file(arguments.out, arguments.force) as temporary:
+        if arguments.out.suffix.lower() == ".npy":
             with open(temporary, "wb") as file:
                 np.save(file, predicted, allow_pickle=False)
             return
-        columns = predicted.reshape(len(predicted), -1)
-        names = [name] if columns.shape[1] == 1 else [f"{name}_{i + 1}" for i in range(columns.shape[1])]
+        blocks = [part.reshape(len(predicted), -1).tolist() for part in (predicted, *more)]
+        names = _numbered(name, len(blocks[0][0]))
+        for block in blocks[1:]:
+            names += _names_of_more(arguments, name, len(block[0]), estimator)
         with open(temporary, "w", newline="", encoding="utf-8") as text:
             writer = csv.writer(text, lineterminator="\n")
             writer.writerow(names)
-            writer.writerows(columns.tolist())
+            writer.writerows([cell for part in row for cell in part] for row in zip(*blocks, strict=True))
+
+
+def _numbered(name: str, count: int) -> list[str]:
+    return [name] if count == 1 else [f"{name}_{i + 1}" for i in range(count)]
+
+
+def _names_of_more(arguments: argparse.Namespace, name: str, count: int, estimator: Any) -> list[str]:
+    if arguments.std:
+        return [f"{part}_std" for part in _numbered(name, count)]
+    kind = "score" if arguments.scores else "probability"
+    classes = estimator.classes_.tolist()
+    # of two classes there is one score, the second one's
+    return [f"{kind} {label}" for label in (classes if count == len(classes) else classes[-count:])]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +18,18 @@ from ntk_fast.cli.progress import shown_progress
 BLOCK_ROWS = 1 << 14
 
 
-def predict_in_blocks(model: Any, rows: NDArray[np.floating[Any]], description: str) -> NDArray[Any]:
-    """Return the model's predictions, with progress."""
-    parts = []
-    with shown_progress(description, "rows") as progress:
+def predict_in_blocks(predict: Callable[[Any], Any], rows: NDArray[np.floating[Any]], description: str) -> Any:
+    """Return what `predict` says of all rows, an array or a tuple of arrays, with progress."""
+    parts: list[Any] = []
+    with shown_progress(description, "rows") as progress, warnings.catch_warnings():
+        # columns were found by their names before they became rows
+        warnings.filterwarnings("ignore", "X does not have valid feature names")
+        progress(0, len(rows))
         for start in range(0, len(rows), BLOCK_ROWS):
-            parts.append(model.predict(rows[start : start + BLOCK_ROWS]))
+            parts.append(predict(rows[start : start + BLOCK_ROWS]))
             progress(min(start + BLOCK_ROWS, len(rows)), len(rows))
+    if isinstance(parts[0], tuple):
+        return tuple(map(np.concatenate, zip(*parts, strict=True)))
     return np.concatenate(parts)
 
 
@@ -30,15 +37,17 @@ def is_classifier(model: Any) -> bool:
     return hasattr(model, "classes_")
 
 
-def error_lines(model: Any, target: NDArray[Any], predicted: NDArray[Any]) -> list[tuple[str, str]]:
-    """Return names and values of the errors that fit the model: accuracy, or R2 and root mean squared error."""
+def errors(model: Any, target: NDArray[Any], predicted: NDArray[Any]) -> list[tuple[str, str, float]]:
+    """Return names, words and values of the errors that fit the model: accuracy, or R2 and root mean squared error."""
     if is_classifier(model):
         n_right = int((target == predicted).sum())
-        return [("accuracy", f"{n_right / len(target):.2%}, {n_right} of {len(target)}")]
-    squares = float(((target - predicted) ** 2).mean())
-    variance = float(target.var())
-    lines = [("RMSE", f"{squares**0.5:.6g}")]
-    return [("R2", f"{1 - squares / variance:.6f}"), *lines] if variance > 0 else lines
+        return [("accuracy", f"{n_right / len(target):.2%}, {n_right} of {len(target)}", n_right / len(target))]
+    scale = float(np.abs(np.concatenate([target, predicted])).max()) or 1.0  # squares of what it divides are finite
+    squares = float((((target - predicted) / scale) ** 2).mean())
+    variance = float((target / scale).var())
+    lines = [("RMSE", f"{squares**0.5 * scale:.6g}", squares**0.5 * scale)]
+    r2 = 1 - squares / variance if variance > 0 else 0.0
+    return [("R2", f"{r2:.6f}", r2), *lines] if variance > 0 else lines
 
 
 def check_picture(path: Path | None, force: bool) -> None:

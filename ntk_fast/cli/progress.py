@@ -27,8 +27,9 @@ def shown_progress(description: str, unit: str) -> Iterator[Progress]:
         def show(done: int, total: int) -> None:
             now = time.monotonic()
             begun[:] = begun or [(now, done)]
-            rate = _rate(done - begun[0][1], now - begun[0][0], unit)
-            bar.update(task, completed=done, total=total, rate=rate)
+            start, first = begun[0]
+            share = (done - first) / (total - first) if total > first else None
+            bar.update(task, completed=done, total=total, share=share, rate=_rate(done - first, now - start, unit))
 
         yield show
 
@@ -46,19 +47,22 @@ def shown_stages(description: str) -> Iterator[Report]:
                     bar.reset(task)  # what comes next takes a time of its own
                 before = share or 0.0
                 total = None if share is None else 1.0
-                bar.update(task, description=f"{description}: {stage}", completed=before, total=total)
+                bar.update(task, description=f"{description}: {stage}", completed=before, total=total, share=share)
 
             yield show
         return
-    start = last = time.monotonic()
+    begun = last = time.monotonic()
+    before = 0.0
 
     def show_line(stage: str, share: float | None) -> None:
-        nonlocal last
+        nonlocal last, begun, before
         now = time.monotonic()
+        begun = now if (share or 0.0) < before else begun
+        before = share or 0.0
         if now - last >= SECONDS_BETWEEN_LINES:
             last = now
-            done = "" if share is None else f", {share:.0%}"
-            print(f"{description}: {stage}{done} after {now - start:.0f} s", file=sys.stderr, flush=True)
+            done = "" if share is None else f"{share:.0%}, "
+            print(f"{description}: {stage}, {done}{_time(now - begun, share)}", file=sys.stderr, flush=True)
 
     yield show_line
 
@@ -71,26 +75,21 @@ def _has_bar() -> bool:
 def _bar(description: str) -> Iterator[tuple[Any, Any]]:
     """Yield rich's progress display, and its one task."""
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        Progress,
-        TaskProgressColumn,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import BarColumn, Progress, ProgressColumn, TaskProgressColumn, TextColumn
+    from rich.text import Text
+
+    class TimeColumn(ProgressColumn):
+        def render(self, task: Any) -> Any:
+            return Text(_time(task.elapsed or 0.0, task.fields["share"]) + task.fields["rate"])
 
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=None),
         TaskProgressColumn(show_speed=False),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[rate]}"),
+        TimeColumn(),
     )
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        yield progress, progress.add_task(description, total=None, rate="")
+        yield progress, progress.add_task(description, total=None, share=None, rate="")
 
 
 def _lines(description: str, unit: str) -> Progress:
@@ -105,14 +104,28 @@ def _lines(description: str, unit: str) -> Progress:
         if finished or (done < total and now - last < SECONDS_BETWEEN_LINES):
             return
         last, finished = now, done == total
-        seconds = now - start
-        left = f", {seconds * (total - done) / (done - first):.0f} s left" if first < done < total else ""
-        rate = _rate(done - first, seconds, unit)
         share = done / total if total else 1.0
-        print(f"{description}: {share:.0%} after {seconds:.1f} s, {rate}{left}", file=sys.stderr, flush=True)
+        of_this_run = (done - first) / (total - first) if total > first else None
+        said = _time(now - start, of_this_run) + _rate(done - first, now - start, unit)
+        print(f"{description}: {share:.0%}, {said}", file=sys.stderr, flush=True)
 
     return show
 
 
+def _time(seconds: float, share: float | None) -> str:
+    """Return how long it took, and how long it is going to take in all if that can be known: "12 of 40 s"."""
+    if not share or share >= 1:
+        return f"{_rounded(seconds)} s"
+    whole = seconds / share
+    return (
+        f"{_rounded(seconds)} of {_rounded(whole)} s" if whole < 600 else f"{seconds / 60:.0f} of {whole / 60:.0f} min"
+    )
+
+
+def _rounded(seconds: float) -> str:
+    return f"{seconds:.1f}" if seconds < 2 else f"{seconds:.0f}"
+
+
 def _rate(count: int, seconds: float, unit: str) -> str:
-    return f"{count / seconds if seconds > 0 else 0:.3g} {unit}/s"
+    """Return the speed of this run, or nothing where it has none to tell."""
+    return f", {count / seconds:.3g} {unit}/s" if count > 0 and seconds > 0 else ""

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import warnings
 import zipfile
 import zlib
-from itertools import islice
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ntk_fast.cli.csv_file import CsvFile, is_number, opened_csv
+from ntk_fast.cli.csv_file import CsvFile, is_csv
+from ntk_fast.cli.csv_layout import CsvOptions, to_number
+from ntk_fast.frames import columns_of, is_missing
 from ntk_fast.validation import check_rows, refuse_not_finite
 
 #: What a file that is cut short, damaged or of another kind raises in NumPy's readers.
@@ -24,32 +25,37 @@ def is_archive(path: Path) -> bool:
     return path.suffix.lower() == ".npz"
 
 
-def read_rows(path: Path, key: str | None = None, dtype: np.dtype | None = None) -> NDArray[np.floating[Any]]:
+def read_rows(
+    path: Path,
+    key: str | None = None,
+    dtype: np.dtype | None = None,
+    csv_options: CsvOptions = CsvOptions(),  # noqa: B008  frozen
+) -> NDArray[np.floating[Any]]:
     """Return the rows of a file, checked: 2-D, real, finite, float32 or float64.
 
     Parameters
     ----------
     path : Path
-        Of an .npy, .npz or .csv file.
+        Of an .npy, .npz or .csv file; - is standard input, a CSV file.
     key : str, optional
         Which array of an .npz archive; needed if there are several. Other files hold just one.
     dtype : float32 or float64, optional
         By default float32 for float32 rows, else float64.
+    csv_options : CsvOptions, optional
 
     Raises
     ------
-    OSError, TypeError, ValueError
+    ImportError, OSError, TypeError, ValueError
         If the file cannot be read, or does not hold such rows.
     """
-    kind = path.suffix.lower()
-    if kind == ".npy":
+    if path.suffix.lower() == ".npy":
         array = _read_npy(path)
     elif is_archive(path):
         array = _read_npz(path, key)
-    elif kind == ".csv":
-        array = read_csv(path)[0]
+    elif is_csv(path):
+        array = read_csv(path, csv_options)
     else:
-        raise ValueError(f"{path} must be an .npy, .npz or .csv file.")
+        raise ValueError(f"{path} must be an .npy, .npz or .csv file (.tsv, .csv.gz and the like, or - likewise).")
     if array.ndim != 2 or 0 in array.shape:
         raise ValueError(
             f"{path} must hold rows by features, at least one of each; got an array of shape {array.shape}."
@@ -87,34 +93,32 @@ def _read_npz(path: Path, key: str | None) -> NDArray[Any]:
     raise ValueError(f"{path} has no array {key!r}; it holds {listed}.")
 
 
-def read_csv(path: Path) -> tuple[NDArray[np.float64], list[str]]:
-    """Return the numbers of a CSV file and the names of its columns: see `csv_file`."""
-    with opened_csv(path) as file:
-        numbers = _parse_fast(file)
-        if numbers is None or numbers.shape[1] != len(file.names):
-            numbers = _parse_line_by_line(file)
-        return numbers, file.names
+def read_csv(path: Path, options: CsvOptions) -> NDArray[np.float64]:
+    """Return the numbers of a CSV file, all its columns but row labels."""
+    file = CsvFile.of(path, options)
+    frame = file.read()
+    return numbers_of(file, frame, range(frame.shape[1]))
 
 
-def _parse_fast(file: CsvFile) -> NDArray[np.float64] | None:
-    """Parse with NumPy; None if that does not work, whatever the reason."""
-    text = islice(file.text(), int(file.has_header), None)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # that there are no rows
-        try:
-            return np.loadtxt(text, delimiter=file.delimiter, quotechar='"', comments=None, ndmin=2)
-        except ValueError:
-            return None
+def numbers_of(file: CsvFile, features: Any, positions: Sequence[int]) -> NDArray[np.float64]:
+    """Return columns that stand in a CSV file at `positions` as finite numbers; refuse others, naming the line."""
+    rows = np.empty(features.shape)
+    for place, column in enumerate(columns_of(features)):
+        values = column.values
+        if values.dtype.kind not in "fiub":
+            values = np.array([_number(value, file.layout.decimal) for value in values], dtype=np.float64)
+        rows[:, place] = values
+        bad = ~np.isfinite(rows[:, place])
+        if bad.any():
+            position = positions[place]
+            line, cell = file.cell(int(bad.argmax()), position)
+            name = repr(file.names[position]) if file.layout.names else file.names[position]
+            found = f"holds {cell!r}" if cell else "is empty there"
+            what = "finite" if to_number(cell, file.layout.decimal) is not None else "numeric"
+            raise ValueError(f"{file.path}: column {name} is not {what}: line {line} {found}.")
+    return rows
 
 
-def _parse_line_by_line(file: CsvFile) -> NDArray[np.float64]:
-    """Parse what NumPy's reader refuses: it is more lenient about blanks, and says where a number is missing."""
-    rows = []
-    for line, cells in file.rows():
-        for name, cell in zip(file.names, cells, strict=True):
-            if not is_number(cell):
-                column = f"column {name!r}" if file.has_header else f"column {name}"
-                found = f"holds {cell!r}" if cell else "is empty there"
-                raise ValueError(f"{file.path}: {column} is not numeric: line {line} {found}.")
-        rows.append([float(cell) for cell in cells])
-    return np.array(rows) if rows else np.empty((0, len(file.names)))
+def _number(value: Any, decimal: str) -> float:
+    number = None if is_missing(value) else to_number(str(value), decimal)
+    return np.nan if number is None else number

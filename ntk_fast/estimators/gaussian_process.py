@@ -1,19 +1,20 @@
 """Gaussian-process regression with an infinite-width kernel as its prior (Rasmussen & Williams, 2006, algorithm 2.1).
 
 With A = K + noise_variance I = L L^T, the noiseless function at x has the posterior mean K(x, X) A^-1 y and covariance
-K(x, x) - K(x, X) A^-1 K(X, x). The variances of the kernel and of the noise maximise the `marginal_likelihood`; depths
-are compared by the maxima that they reach.
+K(x, x) - K(x, X) A^-1 K(X, x); a mean that is fitted, and so not quite known, adds r(x)^2 / 1^T A^-1 1 to it, with
+r(x) = 1 - K(x, X) A^-1 1. The variances of the kernel and of the noise maximise the `marginal_likelihood`, in
+`standard_units`; depths are compared by the maxima that they reach.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
+from sklearn.base import MultiOutputMixin, RegressorMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
@@ -21,11 +22,14 @@ from ntk_fast import lapack
 from ntk_fast.checked_rows import validate_data
 from ntk_fast.derivatives import VARIANCES, VarianceParameters
 from ntk_fast.estimators.expansion import kernel_expansion
-from ntk_fast.estimators.marginal_likelihood import FITTED, NOISE, Model, at_depth, maximise
-from ntk_fast.estimators.parameters import choose_kernel, choose_report
+from ntk_fast.estimators.marginal_likelihood import FITTED, NOISE, Model, log_density, most_likely_mean
+from ntk_fast.estimators.parameters import KernelParameters, choose_kernel, choose_report
+from ntk_fast.estimators.process_parameters import check_fitted, check_noise, depths_of, mean_square_norm
 from ntk_fast.estimators.saving import SavedEstimator
+from ntk_fast.estimators.scaling import ColumnScaling, TargetScaling
+from ntk_fast.estimators.standard_units import StandardUnits, fit_model
 from ntk_fast.estimators.targets import FLOATS, checked_regression
-from ntk_fast.kernels import Kernel
+from ntk_fast.kernels import NNGP, NTK, Kernel
 from ntk_fast.solvers.base import Report
 from ntk_fast.solvers.cholesky import CholeskyFactor
 from ntk_fast.threads import aside
@@ -35,19 +39,24 @@ Reals = NDArray[np.floating]
 
 #: Multiplications in a block of the rows that deviations are computed for: a fraction of a second.
 WHITENED_AT_A_TIME = 2e10
+#: Of targets, their mean square, where variances in their units are fitted.
+EXTREME_SIZES = (1e-100, 1e100)
 
 
-class NTKGaussianProcessRegressor(SavedEstimator, MultiOutputMixin, RegressorMixin, BaseEstimator):
+class NTKGaussianProcessRegressor(MultiOutputMixin, RegressorMixin, SavedEstimator, KernelParameters):
     """Gaussian-process regression: see the module.
 
     Parameters
     ----------
     kernel : NTK, NNGP or ArcCosine, optional
-        The prior covariance, and where fitting starts. By default ``NTK(depth=3)``.
-    noise_variance : float >= 0, default 0.01
-        Of the targets around the function, and where fitting starts.
+        The prior covariance, and where fitting starts: for rows in units of their root mean square norm and targets
+        in units of their deviation, so that a fit does not depend on units. By default the estimators' default kernel.
+    noise_variance : float >= 0 or array-like of shape (n,), default 0.01
+        Of the targets around the function, and where fitting starts, in units of the targets' variance. An array is the
+        known variance of each row's target (its measurement error squared), which stays as it is.
     fitted : sequence of {"weight_variance", "bias_variance", "noise_variance"}, default all three
-        What maximises the marginal likelihood; () keeps everything as given. A variance of zero stays zero.
+        What maximises the marginal likelihood; () keeps everything as given, in the units of rows and targets as they
+        are. A variance of zero stays zero.
     per_layer : bool, default False
         Whether each layer has variances of its own to fit, or all weight variances (all bias variances) are multiplied
         by one number. Without bias only the product of the weight variances matters.
@@ -56,17 +65,23 @@ class NTKGaussianProcessRegressor(SavedEstimator, MultiOutputMixin, RegressorMix
         last layer.
     n_restarts : int >= 0, default 0
         How many times more fitting starts, from variances drawn log-uniformly from their bounds: 1e-5 to 1e5 times
-        those given, and those that bring the prior to the targets' scale, where fitting starts a second time.
-    normalize_y : bool, default False
-        Whether targets are brought to mean 0 and variance 1 first; predictions are brought back.
+        those that it is ready to start from.
+    normalize_y : bool, optional
+        True: targets are brought to mean 0 and variance 1, and kernel and noise are those of such targets. False: the
+        prior has mean 0. By default (None) a mean is fitted where something is, and kernel and noise are those of the
+        targets as they are. Predictions are brought back.
+    standardize : bool, optional
+        Whether columns are centred and divided by their deviations, and all by one number more so that the mean
+        squared norm of the training rows is 1; kernels are then those of such rows. By default (None) that is done
+        where `kernel` is the default one and something is fitted.
     random_state : int, RandomState or None, default None
         For the restarts.
 
     Attributes
     ----------
     kernel_ : the fitted kernel
-    noise_variance_ : float
-        In units of the normalised targets if `normalize_y`.
+    noise_variance_ : float or ndarray of shape (n,)
+        In units of the normalised targets if `normalize_y` is True.
     theta_ : ndarray of shape (n_parameters,)
         Logarithms of what was fitted, the noise last.
     log_marginal_likelihood_value_ : float
@@ -74,6 +89,9 @@ class NTKGaussianProcessRegressor(SavedEstimator, MultiOutputMixin, RegressorMix
     depth_values_ : ndarray of shape (n_depths,)
         The log marginal likelihood reached at each of `depths`.
     X_fit_ : ndarray of shape (n, n_features)
+        Standardised if `standardize`.
+    column_scaling_, y_mean_, y_scale_, mean_is_fitted_
+        What was done about units, and the mean of the targets.
     dual_coef_ : ndarray of shape (n, n_targets)
     factor_ : ndarray of shape (n, n)
         L above.
@@ -86,24 +104,29 @@ class NTKGaussianProcessRegressor(SavedEstimator, MultiOutputMixin, RegressorMix
     >>> generator = np.random.default_rng(0)
     >>> X = generator.uniform(-2, 2, (60, 1))
     >>> y = np.abs(X[:, 0]) + 0.1 * generator.standard_normal(60)
-    >>> process = NTKGaussianProcessRegressor(ntk.NTK(depth=1, bias_variance=1.0)).fit(X, y)
+    >>> process = NTKGaussianProcessRegressor(ntk.NTK(depth=3, bias_variance=0.1)).fit(X, y)
     >>> round(process.noise_variance_ ** 0.5, 1)
     0.1
     >>> mean, deviation = process.predict([[0.0], [1.5]], return_std=True)
-    >>> mean.round(1), bool((deviation < 0.1).all())
-    (array([0. , 1.5]), True)
+    >>> bool((np.abs(mean - [0.0, 1.5]) < 0.1).all()), bool((deviation < 0.1).all())
+    (True, True)
     """
+
+    #: Of models that were saved before these existed.
+    column_scaling_ = ColumnScaling()
+    mean_is_fitted_ = False
 
     def __init__(
         self,
         kernel: Kernel | None = None,
-        noise_variance: float = 1e-2,
+        noise_variance: float | ArrayLike = 1e-2,
         *,
         fitted: Sequence[str] = FITTED,
         per_layer: bool = False,
         depths: Sequence[int] | None = None,
         n_restarts: int = 0,
-        normalize_y: bool = False,
+        normalize_y: bool | None = None,
+        standardize: bool | None = None,
         random_state: Any = None,
     ) -> None:
         self.kernel = kernel
@@ -113,6 +136,7 @@ class NTKGaussianProcessRegressor(SavedEstimator, MultiOutputMixin, RegressorMix
         self.depths = depths
         self.n_restarts = n_restarts
         self.normalize_y = normalize_y
+        self.standardize = standardize
         self.random_state = random_state
 
     def fit(self, X: ArrayLike, y: ArrayLike, *, report: Report | None = None) -> Self:
@@ -142,48 +166,76 @@ class NTKGaussianProcessRegressor(SavedEstimator, MultiOutputMixin, RegressorMix
         sklearn.exceptions.ConvergenceWarning
             If the maximum was not reached, or lies at a bound.
         """
-        models, report = self._models(), choose_report(report)
+        report = choose_report(report)
         n_restarts = check_whole_number(self.n_restarts, "n_restarts", 0)
         generator = check_random_state(self.random_state)
         rows, targets = checked_regression(self, X, y)
+        models = self._models(len(rows))
+        fits = bool(models[0].names)
         single_target = targets.ndim == 1
         targets = targets.reshape(len(targets), -1)
-        mean, scale = np.zeros(targets.shape[1]), np.ones(targets.shape[1])
-        if check_flag(self.normalize_y, "normalize_y"):
-            mean, deviation = targets.mean(axis=0), targets.std(axis=0)
-            scale = np.where(deviation > 0, deviation, 1.0)
-        targets = (targets - mean) / scale
-        fitted = [maximise(model, rows, targets, n_restarts, generator, report) for model in models]
-        values = np.array([value for value, _ in fitted])
-        value, model = fitted[int(np.argmax(values))]
+        normalize, standardize = (
+            None if value is None else check_flag(value, name)
+            for value, name in ((self.normalize_y, "normalize_y"), (self.standardize, "standardize"))
+        )
+        if fits and self.kernel is None if standardize is None else standardize:
+            columns = ColumnScaling.of(rows)
+            rows = columns.apply(rows)
+        else:
+            columns = ColumnScaling()
+        scaling, unit = TargetScaling(), 1.0
+        if normalize or (fits and normalize is None):
+            scaling = TargetScaling.of(targets)
+        if fits and not normalize:
+            with np.errstate(over="ignore", under="ignore"):
+                unit = float((np.asarray(TargetScaling.of(targets, centre=normalize is None).scale) ** 2).mean())
+            _refuse_extreme(unit)
+            scaling = TargetScaling(scaling.mean)
+        targets = scaling.apply(targets)
+        units = StandardUnits(mean_square_norm(rows), unit)
+        models = [replace(model, fits_mean=fits and normalize is None) for model in models]
+        if not isinstance(models[0].kernel, NTK | NNGP):  # nothing of its prior can be brought to the targets' unit
+            unit = 1.0
+            units = StandardUnits(1.0, unit)
+        inside = targets / unit**0.5
+
+        def likelihood(model: Model, with_gradient: bool, report: Report) -> tuple[float, Reals]:
+            return model.log_likelihood(rows, inside, with_gradient, report)
+
+        fitted = []
+        size = float((inside**2).mean()) or 1.0
+        for model in models:
+            fitted.append(fit_model(model, rows, units, size, n_restarts, generator, report, likelihood))
+        values = np.array([value for value, _ in fitted]) - targets.size * np.log(unit) / 2
+        best = int(np.argmax(values))
+        model = fitted[best][1]
         factor = model.factorise(rows, report)
+        if model.fits_mean:
+            mean = most_likely_mean(targets, factor)
+            targets, scaling = targets - mean, TargetScaling(scaling.mean + mean)
+        coefficients = np.ascontiguousarray(factor.solve(targets))
+        values[best] = log_density(targets, coefficients, factor)
         # set at the end: an interrupted fit leaves none of them
-        self.single_target_, self.y_mean_, self.y_scale_ = single_target, mean, scale
-        self.depth_values_, self.log_marginal_likelihood_value_ = values, value
+        self.single_target_, self.column_scaling_ = single_target, columns
+        self.mean_is_fitted_ = model.fits_mean
+        self.y_mean_, self.y_scale_ = (np.full(targets.shape[1], part) for part in (scaling.mean, scaling.scale))
+        self.depth_values_, self.log_marginal_likelihood_value_ = values, float(values[best])
         self.kernel_, self.noise_variance_, self.theta_ = model.kernel, model.noise_variance, model.theta
         self.X_fit_, self.y_fit_ = np.array(rows, order="C"), targets
         self.factor_ = factor.lower
-        self.dual_coef_ = np.ascontiguousarray(factor.solve(targets))
+        self.dual_coef_ = coefficients
         return self
 
-    def _models(self) -> list[Model]:
+    def _models(self, n_rows: int) -> list[Model]:
         """Return where fitting starts, at each depth."""
-        kernel = choose_kernel(self.kernel)
-        noise = check_not_negative(self.noise_variance, NOISE)
+        kernels = depths_of(choose_kernel(self.kernel), self.depths)
+        noise: Any = self.noise_variance
+        is_array = np.ndim(noise) > 0
+        noise = check_noise(noise, n_rows) if is_array else check_not_negative(noise, NOISE)
         per_layer = check_flag(self.per_layer, "per_layer")
-        if not isinstance(self.fitted, Iterable):
-            raise TypeError(f"fitted must be a sequence of names; got {self.fitted!r}.")
-        names = (self.fitted,) if isinstance(self.fitted, str) else tuple(self.fitted)
-        for name in names:
-            if name not in FITTED:
-                raise ValueError(f"fitted must hold names out of {', '.join(map(repr, FITTED))}; got {name!r}.")
-        if self.depths is not None and not isinstance(self.depths, Iterable):
-            raise TypeError(f"depths must be a sequence of whole numbers >= 1, or None; got {self.depths!r}.")
+        names = check_fitted(self.fitted, FITTED)
         variances = tuple(name for name in VARIANCES if name in names)
-        fits_noise = NOISE in names and noise > 0
-        kernels = [kernel] if self.depths is None else [at_depth(kernel, depth) for depth in self.depths]
-        if not kernels:
-            raise ValueError("depths must hold at least one depth; got none.")
+        fits_noise = NOISE in names and not is_array and noise > 0
         return [Model(VarianceParameters(k, per_layer, variances), noise, fits_noise) for k in kernels]
 
     def log_marginal_likelihood(
@@ -204,57 +256,77 @@ class NTKGaussianProcessRegressor(SavedEstimator, MultiOutputMixin, RegressorMix
             Only with `eval_gradient`.
         """
         check_is_fitted(self, "dual_coef_")
-        start = self._models()[0]
+        start = self._models(len(self.X_fit_))[0]
         variances = replace(start.variances, kernel=self.kernel_)
         model = replace(start, variances=variances, noise_variance=self.noise_variance_)
         model = model if theta is None else model.at(theta)
         value, gradient = model.log_likelihood(self.X_fit_, self.y_fit_, eval_gradient)
         return (value, gradient) if eval_gradient else value
 
-    def predict(self, X: ArrayLike, return_std: bool = False, return_cov: bool = False) -> Reals | tuple[Reals, Reals]:
-        """Return the posterior mean of the noiseless function, and on request its deviation or covariance.
+    def predict(
+        self, X: ArrayLike, return_std: bool = False, return_cov: bool = False, include_noise: bool = False
+    ) -> Reals | tuple[Reals, Reals]:
+        """Return the posterior mean, and on request the deviation or covariance, of the function or of observations.
 
         Parameters
         ----------
         X : array-like of shape (m, n_features)
         return_std, return_cov : bool, default False
             At most one of them.
+        include_noise : bool, default False
+            Whether the deviation or covariance is that of new targets, noise included: in mean +- 1.645 deviations lie
+            90 % of them. Without it, it is that of the function that the noise is added to.
 
         Returns
         -------
         mean : ndarray of shape (m,) or (m, n_targets)
         deviation : ndarray of shape (m,) or (m, n_targets)
-            Only with `return_std`. A new target's own deviation adds `noise_variance_` to its square.
+            Only with `return_std`: of the noiseless function, or with `include_noise` of a new target.
         covariance : ndarray of shape (m, m) or (m, m, n_targets)
             Only with `return_cov`.
 
         Raises
         ------
         sklearn.exceptions.NotFittedError, ValueError
-            Before `fit`; if `X` is not as it was there; if both `return_std` and `return_cov` are true.
+            Before `fit`; if `X` is not as it was there; if both `return_std` and `return_cov` are true; with
+            `include_noise` if each training row had a noise of its own.
         """
         if return_std and return_cov:
             raise ValueError("return_std and return_cov cannot both be true.")
         check_is_fitted(self, "dual_coef_")
-        rows = validate_data(self, X, reset=False, dtype=FLOATS)
+        noise = self._noise_of_new_targets() if check_flag(include_noise, "include_noise") else 0.0
+        rows = self.column_scaling_.apply(validate_data(self, X, reset=False, dtype=FLOATS))
         expansion = kernel_expansion(self.kernel_, rows, self.X_fit_, self.dual_coef_)
         mean = self._shaped(expansion * self.y_scale_ + self.y_mean_)
         if return_cov:
-            whitened = np.concatenate(list(self._whitened(rows)), axis=1)
+            whitened, unknown = (np.concatenate(parts, axis=-1) for parts in zip(*self._whitened(rows), strict=True))
             covariance = self.kernel_(rows, dtype=np.float64) - aside(lambda: whitened.T @ whitened)
+            covariance += np.outer(unknown, unknown)
+            covariance.flat[:: len(covariance) + 1] += noise
             return mean, self._shaped(covariance[:, :, None] * self.y_scale_**2)
         if return_std:
-            explained = np.concatenate([np.einsum("ij,ij->j", part, part) for part in self._whitened(rows)])
-            variance = self.kernel_.diag(rows, dtype=np.float64) - explained
-            return mean, self._shaped(np.sqrt(np.maximum(variance, 0))[:, None] * self.y_scale_)
+            explained = [np.einsum("ij,ij->j", part, part) - unknown**2 for part, unknown in self._whitened(rows)]
+            variance = self.kernel_.diag(rows, dtype=np.float64) - np.concatenate(explained)
+            return mean, self._shaped(np.sqrt(np.maximum(variance, 0) + noise)[:, None] * self.y_scale_)
         return mean
 
-    def _whitened(self, rows: NDArray[np.floating]) -> Iterator[Reals]:
-        """Yield L^-1 K(X_fit_, rows), (n, some rows) at a time."""
+    def _noise_of_new_targets(self) -> float:
+        if np.ndim(self.noise_variance_):
+            raise ValueError(
+                "include_noise must be False where noise_variance was given for each row: add the variances of the new "
+                "rows' own noise to the squared deviations."
+            )
+        return float(self.noise_variance_)
+
+    def _whitened(self, rows: NDArray[np.floating]) -> Iterator[tuple[Reals, Reals]]:
+        """Yield L^-1 K(X_fit_, rows), (n, some rows) at a time, and the deviations that not knowing the mean adds."""
         factor, n = CholeskyFactor(self.factor_), len(self.X_fit_)
+        ones = factor.whiten(np.ones((n, 1)))[:, 0]
         step = max(1, int(WHITENED_AT_A_TIME / n**2))
-        for start in range(0, len(rows), step):
-            yield factor.whiten(self.kernel_(rows[start : start + step], self.X_fit_, dtype=np.float64).T)
+        for start in range(0, max(len(rows), 1), step):
+            part = factor.whiten(self.kernel_(rows[start : start + step], self.X_fit_, dtype=np.float64).T)
+            unknown = (1 - ones @ part) / np.sqrt(ones @ ones)
+            yield part, unknown if self.mean_is_fitted_ else np.zeros_like(unknown)
 
     def sample_y(self, X: ArrayLike, n_samples: int = 1, random_state: Any = 0) -> Reals:
         """Draw functions from the posterior.
@@ -284,3 +356,12 @@ class NTKGaussianProcessRegressor(SavedEstimator, MultiOutputMixin, RegressorMix
 
     def _shaped(self, values: Reals) -> Reals:
         return values[..., 0] if self.single_target_ else values
+
+
+def _refuse_extreme(square: float) -> None:
+    low, high = EXTREME_SIZES
+    if not low <= square <= high:
+        raise ValueError(
+            f"y has a mean square of {square:.3g}, and must have one from {low:g} to {high:g} to fit variances: scale "
+            "it, or pass normalize_y=True."
+        )

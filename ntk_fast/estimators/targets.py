@@ -8,11 +8,11 @@ from typing import Any, SupportsFloat
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import column_or_1d
-from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
 
 from ntk_fast.checked_rows import readable, validate_data
 from ntk_fast.frames import is_missing
-from ntk_fast.validation import as_array
+from ntk_fast.validation import as_array, check_vector
 
 #: Of rows as estimators take them: others become the first.
 FLOATS = [np.float64, np.float32]
@@ -30,14 +30,31 @@ def checked_regression(estimator: Any, X: Any, y: Any) -> tuple[NDArray[np.float
 
 
 def checked_classification(estimator: Any, X: Any, y: Any) -> tuple[NDArray[np.floating[Any]], NDArray[Any]]:
-    """Return rows and labels to fit."""
+    """Return rows and labels to fit: (n,), or (n, n_labels) of 0 and 1 where a row may have several."""
     y = readable(y, "y")
     if y is not None:
         _refuse_unordered_labels(y)
-    rows, y = validate_data(estimator, X, y, dtype=FLOATS)
-    labels = column_or_1d(y, warn=True)
+    is_multilabel = len(getattr(y, "shape", None) or np.shape(y)) == 2 and type_of_target(y) == "multilabel-indicator"
+    if is_multilabel:
+        y = np.asarray(y.toarray() if hasattr(y, "toarray") else y)
+    rows, y = validate_data(estimator, X, y, dtype=FLOATS, multi_output=is_multilabel)
+    labels = y if is_multilabel else column_or_1d(y, warn=True)
     check_classification_targets(labels)
     return rows, labels
+
+
+def checked_weights(sample_weight: Any, rows: NDArray[np.floating[Any]]) -> NDArray[np.float64] | None:
+    """Return weights of rows, (n,), or None where all count the same."""
+    if sample_weight is None:
+        return None
+    given = as_array(readable(sample_weight, "sample_weight"), "sample_weight", "a number for each row")
+    weights = check_vector(given if given.ndim else np.repeat(given, len(rows)), "sample_weight", len(rows))
+    if (weights < 0).any():
+        place = int(np.flatnonzero(weights < 0)[0])
+        raise ValueError(f"sample_weight must be >= 0; that of row {place} is {weights[place]}.")
+    if not weights.any():
+        raise ValueError("sample_weight must be > 0 for some row; all weights are zero, and no sample is left to fit.")
+    return weights
 
 
 def _refuse_other_than_numbers(y: Any) -> None:

@@ -56,7 +56,7 @@ class _Checkpoints:
         with self._lock:
             blocks, self._blocks, self._bytes, self._last = self._blocks, [], 0, time.monotonic()
         if blocks:
-            self._store.sync()
+            self._journal.measure(self._store.sync())
             self._journal.mark(blocks)
 
 

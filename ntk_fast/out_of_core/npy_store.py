@@ -72,6 +72,17 @@ class NpyStore:
         rows = max(1, rows // BAND_ROWS) * BAND_ROWS
         return rows, rows if self.mirrors else columns
 
+    @property
+    def n_parts(self) -> int:
+        return 0
+
+    def is_lost(self, folder: Path, tile: Tile, sizes: NDArray[np.int64]) -> bool:
+        places = [(tile.row_stop, tile.column_stop)]
+        if self.mirrors:
+            places.append((tile.column_stop, tile.row_stop))
+        last = max((row - 1) * self.shape[1] + column for row, column in places)
+        return folder.stat().st_size < len(self._header) + last * self.dtype.itemsize
+
     def open(self, fresh: bool) -> None:
         # all of its space is reserved now, so that a full disk is known now and not hours later
         self._file = os.open(self.path, os.O_RDWR | (os.O_CREAT | os.O_TRUNC if fresh else 0), 0o666)
@@ -100,8 +111,9 @@ class NpyStore:
                 write_at(self._file, run.view(np.uint8).data, offset)
                 offset += row_bytes
 
-    def sync(self) -> None:
+    def sync(self) -> dict[int, int]:
         os.fsync(self._file)
+        return {}
 
     def finish(self) -> None:
         write_at(self._file, self._header, 0)

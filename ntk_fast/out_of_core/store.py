@@ -26,14 +26,24 @@ class Store(Protocol):
     def block_shape(self) -> tuple[int, int]:
         """Rows and columns of a block; square where `mirrors`."""
 
+    @property
+    def n_parts(self) -> int:
+        """Files that the matrix is spread over, each with a size of its own; 0 for one file."""
+
+    def is_lost(self, folder: Path, tile: Tile, sizes: NDArray[np.int64]) -> bool:
+        """Whether something of a finished block is not there, or is cut short, at the temporary or the final path.
+
+        `sizes`: of the parts, as the journal has them. What is whole of such a block is not written again.
+        """
+
     def open(self, fresh: bool) -> None:
         """Open the temporary store; `fresh`: make it, whatever a killed process may have left."""
 
     def write(self, tile: Tile, values: NDArray[np.floating[Any]]) -> None:
         """Write a block of contiguous values; called from several threads at once."""
 
-    def sync(self) -> None:
-        """Put what was written on the disk."""
+    def sync(self) -> dict[int, int]:
+        """Put what was written on the disk; return the sizes of its parts, by their numbers."""
 
     def finish(self) -> None:
         """Complete the temporary store, and put all of it on the disk."""

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ntk_fast.backends import choose_backend
+from ntk_fast.backends.base import Tile
 from ntk_fast.engines import chosen_engine
 from ntk_fast.gram import check_both
 from ntk_fast.out_of_core.block_matrix import BlockMatrix
@@ -68,7 +69,8 @@ def write_gram(
         None: the rows of `X`; the matrix is then symmetric.
     resume : bool, default False
         Go on with an unfinished store; begin if there is none; do nothing if `path` is finished, is unchanged and is
-        this matrix, as its journal says.
+        this matrix, as its journal says. Blocks that are not as they were written, a chunk that is missing or cut
+        short, are computed again.
     overwrite : bool, default False
         Replace what is at `path` once the new matrix is finished, and give up an unfinished store; with `resume` only
         if it is of another matrix.
@@ -153,14 +155,20 @@ def write_gram(
             }
             goes_on = is_begun and resume and _is_same(path, journal, identity, overwrite)
             if goes_on and _has_its_name(path, store, journal, overwrite):
-                if progress is not None:
-                    n_entries = sum(tile.n_entries for tile in tiles)
-                    progress(n_entries, n_entries)
-                return
-            if not goes_on or not store.path.exists():
+                if not _lost_blocks(path, store, journal, tiles):
+                    if progress is not None:
+                        n_entries = sum(tile.n_entries for tile in tiles)
+                        progress(n_entries, n_entries)
+                    return
+                path.rename(store.path)  # unfinished again
+            if goes_on and store.path.exists():
+                lost = _lost_blocks(store.path, store, journal, tiles)
+                if lost:
+                    journal.lose(lost)
+            else:
                 journal.forget()  # first: no journal may speak of a store that is gone
                 store.remove()
-                journal.begin(identity, len(tiles))
+                journal.begin(identity, len(tiles), store.n_parts)
             write_blocks(path, store, journal, matrix, tiles, threads, progress, overwrite)
         finally:
             if journal.identity is None:
@@ -252,6 +260,15 @@ def _has_its_name(path: Path, store: Store, journal: Journal, overwrite: bool) -
             f"{path} has changed since it was finished; pass overwrite=True to write it again, or remove its journal."
         )
     return True
+
+
+def _lost_blocks(place: Path, store: Store, journal: Journal, tiles: list[Tile]) -> list[int]:
+    """Return the finished blocks that are not whole any more."""
+    return [
+        block
+        for block, tile in enumerate(tiles)
+        if journal.finished[block] and store.is_lost(place, tile, journal.sizes)
+    ]
 
 
 def _is_same(path: Path, journal: Journal, identity: dict[str, Any], overwrite: bool) -> bool:

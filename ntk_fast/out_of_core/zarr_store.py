@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import errno
 import importlib.util
+import itertools
 import secrets
 import shutil
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +59,13 @@ class ZarrStore:
         self.dtype = dtype
         self.mirrors = symmetric
         self._chunk_size = max(1, min(chunk_size, max(shape)))
-        self._compressor = _codec(compressor)
+        self._compressor = _codec(compressor, dtype)
         self._about = about  # the array's attribute: its kernel, and the triangle that is stored
         self._array: Any = None
         self._unsynced: list[tuple[int, int]] = []  # chunks
+        self._lock = threading.Lock()  # of the list: one thread takes it while others write
+        self._kept: set[tuple[int, int]] = set()  # chunks that are whole, of blocks that are not
+        self._n_chunks = tuple(-(-n // self._chunk_size) for n in shape)
 
     @property
     def description(self) -> dict[str, Any]:
@@ -67,6 +74,7 @@ class ZarrStore:
             "format": "zarr",
             "chunk_size": self._chunk_size,
             "compressor": compressor,
+            "checksum": "crc32c",
             "triangle": self._about["triangle"],
         }
 
@@ -75,8 +83,20 @@ class ZarrStore:
         side = self._chunk_size * max(1, min(BLOCK_ROWS, max(self.shape) // 8) // self._chunk_size)
         return side, side
 
+    @property
+    def n_parts(self) -> int:
+        return self._n_chunks[0] * self._n_chunks[1]
+
+    def is_lost(self, folder: Path, tile: Tile, sizes: NDArray[np.int64]) -> bool:
+        whole = {chunk: _size(chunk_file(folder, chunk)) == sizes[self._number(chunk)] for chunk in self._chunks(tile)}
+        if all(whole.values()):
+            return False
+        self._kept.update(chunk for chunk, is_whole in whole.items() if is_whole)
+        return True
+
     def open(self, fresh: bool) -> None:
         import zarr
+        from zarr.codecs import Crc32cCodec
 
         metadata, hidden = self.path / METADATA, self.path / HIDDEN_METADATA
         if not fresh:
@@ -91,37 +111,56 @@ class ZarrStore:
             shape=self.shape,
             dtype=self.dtype,
             chunks=(self._chunk_size, self._chunk_size),
-            compressors=self._compressor,
+            # the checksum comes last: whoever reads a chunk, with whatever, knows if it is damaged
+            compressors=[codec for codec in (self._compressor, Crc32cCodec()) if codec is not None],
             fill_value=0.0,
             attributes={ATTRIBUTE: self._about},
             chunk_key_encoding={"name": "default", "separator": "/"},
             config={"write_empty_chunks": True},
         )
         metadata.rename(hidden)  # until the end: nobody can open what is not finished
+        sync_path(self.path.parent)
 
     def write(self, tile: Tile, values: NDArray[np.floating[Any]]) -> None:
-        self._write(tile.row_start, tile.column_start, values)
-        if self.mirrors and self._about["triangle"] == "both" and tile.row_start != tile.column_start:
-            self._write(tile.column_start, tile.row_start, values.T)
-
-    def _write(self, row_start: int, column_start: int, values: NDArray[np.floating[Any]]) -> None:
         """Write a block chunk by chunk: of several at once, some would still be written after one has failed."""
         size = self._chunk_size
-        for i in range(0, values.shape[0], size):
-            first = i if self._about["triangle"] == "upper" and row_start == column_start else 0
-            for j in range(first, values.shape[1], size):
-                chunk = values[i : i + size, j : j + size]
-                row, column = row_start + i, column_start + j
-                self._array[row : row + chunk.shape[0], column : column + chunk.shape[1]] = chunk
-                self._unsynced.append((row // size, column // size))
+        for i, j in self._chunks(tile):
+            if (i, j) in self._kept:
+                continue
+            rows, columns = (slice(k * size, min((k + 1) * size, n)) for k, n in zip((i, j), self.shape, strict=True))
+            if tile.row_start <= rows.start < tile.row_stop and tile.column_start <= columns.start < tile.column_stop:
+                chunk = _part(values, tile, rows, columns)
+            else:
+                chunk = _part(values, tile, columns, rows).T
+            self._array[rows, columns] = chunk
+            with self._lock:
+                self._unsynced.append((i, j))
 
-    def sync(self) -> None:
-        written, self._unsynced = self._unsynced, []
-        for i, j in written:
-            sync_path(self.path / "c" / str(i) / str(j))
-        for i in {i for i, _ in written}:
-            sync_path(self.path / "c" / str(i))
+    def _chunks(self, tile: Tile) -> Iterator[tuple[int, int]]:
+        """Yield the chunks that a block is stored in, its mirror image's among them."""
+        size, is_upper = self._chunk_size, self._about["triangle"] == "upper"
+        rows = range(tile.row_start // size, -(-tile.row_stop // size))
+        columns = range(tile.column_start // size, -(-tile.column_stop // size))
+        for i, j in itertools.product(rows, columns):
+            if not is_upper or i <= j:
+                yield i, j
+            if self.mirrors and not is_upper and tile.row_start != tile.column_start:
+                yield j, i
+
+    def _number(self, chunk: tuple[int, int]) -> int:
+        return chunk[0] * self._n_chunks[1] + chunk[1]
+
+    def sync(self) -> dict[int, int]:
+        with self._lock:
+            written, self._unsynced = self._unsynced, []
+        files = {chunk: chunk_file(self.path, chunk) for chunk in written}
+        for file in files.values():
+            sync_path(file)
+        for folder in {file.parent for file in files.values()}:
+            sync_path(folder)
         sync_path(self.path / "c")
+        sync_path(self.path)
+        return {self._number(chunk): file.stat().st_size for chunk, file in files.items()}
 
     def finish(self) -> None:
         for left_over in self.path.rglob("*.partial"):  # of chunks that were being written when a process was killed
@@ -152,7 +191,23 @@ class ZarrStore:
             raise FileExistsError(errno.EEXIST, "is no Zarr store, and is not replaced by one", str(path))
 
 
-def _codec(compressor: Any) -> Any:
+def chunk_file(folder: Path, chunk: tuple[int, int]) -> Path:
+    """Return the file that a chunk of an array is in."""
+    return folder.joinpath("c", *map(str, chunk))
+
+
+def _size(file: Path) -> int:
+    """Return the size of a file, -1 if there is none."""
+    return file.stat().st_size if file.is_file() else -1
+
+
+def _part(values: NDArray[Any], tile: Tile, rows: slice, columns: slice) -> NDArray[Any]:
+    """Return what is in some rows and columns of the matrix, of the values of a tile."""
+    row, column = tile.row_start, tile.column_start
+    return values[rows.start - row : rows.stop - row, columns.start - column : columns.stop - column]
+
+
+def _codec(compressor: Any, dtype: np.dtype) -> Any:
     """Return a Zarr codec, or None, from its name or itself."""
     from zarr.codecs import BloscCodec, GzipCodec, ZstdCodec
 
@@ -162,10 +217,12 @@ def _codec(compressor: Any) -> Any:
     if isinstance(compressor, str):
         if compressor not in named:
             raise ValueError(f"compressor must be None, 'blosc', 'gzip', 'zstd' or a Zarr codec; got {compressor!r}.")
-        return named[compressor]()
+        compressor = named[compressor]()
     if not hasattr(compressor, "to_dict"):
         raise TypeError(
             f"compressor must be None, 'blosc', 'gzip', 'zstd' or a Zarr codec; got {compressor!r} of type "
             f"{type(compressor).__name__}."
         )
+    if isinstance(compressor, BloscCodec) and compressor.typesize is None:  # zarr before 3.1.1 describes no such codec
+        return replace(compressor, typesize=dtype.itemsize)
     return compressor

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,15 +35,22 @@ class Solution:
     coefficients: NDArray[np.floating]  # (n_centres, n_targets)
     residuals: NDArray[np.float64]  # (n_iterations + 1, n_targets): relative, before the first iteration and after each
     converged: bool = True
+    #: Target minus prediction of the model fitted without the row, (n, n_targets), where that was asked for.
+    leave_one_out: NDArray[np.floating] | None = None
 
     @property
     def n_iterations(self) -> int:
         return len(self.residuals) - 1
 
 
-def without_iterations(rows: NDArray[np.floating], coefficients: NDArray[np.floating]) -> Solution:
+def without_iterations(
+    rows: NDArray[np.floating],
+    coefficients: NDArray[np.floating],
+    leave_one_out: NDArray[np.floating] | None = None,
+) -> Solution:
     """Return the solution of a direct method."""
-    return Solution(rows, np.ascontiguousarray(coefficients), np.zeros((1, coefficients.shape[1])))
+    residuals = np.zeros((1, coefficients.shape[1]))
+    return Solution(rows, np.ascontiguousarray(coefficients), residuals, leave_one_out=leave_one_out)
 
 
 def power_of_two(targets: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -66,6 +73,8 @@ def refuse_extreme(diagonal: NDArray[np.floating]) -> float:
 class Solver(Protocol):
     """One way to solve; instances are immutable and hold its options only."""
 
+    is_direct: ClassVar[bool]  # whether it solves without iterations, and what it says of rows left out is exact
+
     def solve(
         self,
         kernel: Kernel,
@@ -73,10 +82,14 @@ class Solver(Protocol):
         targets: NDArray[np.float64],
         ridge: float,
         *,
+        weights: NDArray[np.float64] | None = None,
+        leave_one_out: bool = False,
         n_threads: int | None = None,
         report: Report = silent,
     ) -> Solution:
         """Fit `targets` of shape (n, n_targets) on rows of shape (n, n_features), all columns at once.
+
+        `weights`, (n,) and positive, are those of the rows: see `weighted`, also for what `leave_one_out` adds.
 
         Raises
         ------

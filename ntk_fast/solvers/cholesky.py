@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from ntk_fast import lapack
 from ntk_fast.kernels import Kernel
 from ntk_fast.memory import refuse_too_large
 from ntk_fast.solvers.base import Report, Solution, refuse_extreme, silent, without_iterations
+from ntk_fast.solvers.weighted import roots_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,8 +26,10 @@ class CholeskyFactor:
     lower: NDArray[np.float64]  # (n, n), zero above the diagonal
 
     @classmethod
-    def in_place(cls, matrix: NDArray[np.float64], ridge: float, report: Report = silent) -> CholeskyFactor:
-        """Factorise ``matrix + ridge I`` in the memory of `matrix`, C-contiguous and symmetric.
+    def in_place(
+        cls, matrix: NDArray[np.float64], ridge: float | NDArray[np.float64], report: Report = silent
+    ) -> CholeskyFactor:
+        """Factorise ``matrix + ridge I`` in the memory of `matrix`, C-contiguous and symmetric; `ridge` may be (n,).
 
         Raises
         ------
@@ -33,14 +37,16 @@ class CholeskyFactor:
             If it is singular to working precision (a reciprocal condition number below 2^-52).
         """
         tick = partial(report, "Cholesky factorisation", None)
+        mean = float(matrix.diagonal().mean()) or 1.0 if len(matrix) else 1.0
         matrix.flat[:: len(matrix) + 1] += ridge
         norm = scipy_lapack.dlange("1", matrix.T)
         is_regular = lapack.cholesky_in_place(matrix, tick)
         if not is_regular or lapack.reciprocal_condition(matrix, norm, tick) < np.finfo(np.float64).eps:
             raise ValueError(
-                f"The kernel matrix with {ridge:g} added to its diagonal is singular to working precision (rows "
-                "repeat, or the kernel's functions have fewer dimensions than there are rows): pass a larger ridge or "
-                f"noise, such as {suggested_ridge(norm):.0e}."
+                f"The kernel matrix with {np.max(ridge):g} added to its diagonal is singular to working precision "
+                "(rows repeat, or the kernel's functions have fewer dimensions than there are rows): pass a larger "
+                f"ridge or noise, such as {suggested_ridge(norm):.0e} ({suggested_ridge(norm) / mean:.0e} of the mean "
+                "diagonal, in which models measure their ridge)."
             )
         return cls(matrix)
 
@@ -83,6 +89,8 @@ class Cholesky:
     True
     """
 
+    is_direct: ClassVar[bool] = True
+
     def solve(
         self,
         kernel: Kernel,
@@ -90,12 +98,20 @@ class Cholesky:
         targets: NDArray[np.floating],
         ridge: float,
         *,
+        weights: NDArray[np.float64] | None = None,
+        leave_one_out: bool = False,
         n_threads: int | None = None,
         report: Report = silent,
     ) -> Solution:
         """See :class:`ntk_fast.solvers.base.Solver`."""
-        factor = CholeskyFactor.in_place(gram_matrix(kernel, rows, n_threads, report), ridge, report)
-        return without_iterations(rows, factor.solve(targets))
+        matrix = gram_matrix(kernel, rows, n_threads, report, weights=weights)
+        factor = CholeskyFactor.in_place(matrix, ridge, report)
+        roots = roots_of(weights, len(rows))
+        solution = factor.solve(roots * targets)
+        if not leave_one_out:
+            return without_iterations(rows, roots * solution)
+        diagonal = factor.inverse_in_place(report).diagonal()[:, None]
+        return without_iterations(rows, roots * solution, solution / (roots * diagonal))
 
 
 def gram_matrix(
@@ -104,10 +120,12 @@ def gram_matrix(
     n_threads: int | None = None,
     report: Report = silent,
     copies: int = 1,
+    weights: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64]:
     """Return the symmetric Gram matrix in float64, whatever the rows: solving loses what float32 would not have.
 
-    `copies`: how many matrices of its size there will be at a time, itself included.
+    With weights it is D K D: see `weighted`. `copies`: how many matrices of its size there will be at a time, itself
+    included.
     """
     advice = "use fewer rows, or an NTKRegressor or NTKClassifier with solver='cg' or 'nystroem', which store none"
     refuse_extreme(kernel.diag(rows, dtype=np.float64))
@@ -118,4 +136,8 @@ def gram_matrix(
 
     matrix: NDArray[np.float64] = np.empty((len(rows), len(rows)))
     kernel(rows, out=matrix, dtype=np.float64, n_threads=n_threads, progress=progress)
+    if weights is not None:
+        roots = roots_of(weights, len(rows))
+        matrix *= roots
+        matrix *= roots.T
     return matrix

@@ -12,106 +12,30 @@ at a time: a block of its rows stays in a core's cache while K_nm^T K_nm v takes
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
 from ntk_fast import lapack
-from ntk_fast.backends import choose_backend
-from ntk_fast.backends.base import FillTile, GramTask, Tile
-from ntk_fast.gram import choose_tiles, compile_for, prepare_for
-from ntk_fast.lower.compile import norm_range
-from ntk_fast.rows import MeasuredRows, measure
 from ntk_fast.kernels import Kernel
 from ntk_fast.solvers.base import Report, Solution, power_of_two, silent, without_iterations
 from ntk_fast.solvers.cholesky import gram_matrix
 from ntk_fast.solvers.conjugate_gradient import conjugate_gradients, warn_of_stall
-from ntk_fast.threads import aside, choose_n_threads, single_threaded_blas
-from ntk_fast.tiling import run_tiles
+from ntk_fast.solvers.spectral import RidgePath, SpectralDecomposition, search_path
+from ntk_fast.solvers.streamed import StreamedMatrix
+from ntk_fast.solvers.weighted import WeightedTargets, roots_of
+from ntk_fast.threads import aside
+from ntk_fast.tiling import Progress
 
-#: Rows that a thread prepares at a time, and numbers of K_nm that it keeps in its cache.
-ROWS_AT_A_TIME = 4096
-CACHED_NUMBERS = 1 << 18  # 2 MB of float64: a product of K_nm^T K_nm costs 1.2 passes (1.8 with 1 << 16)
+#: Rows whose leave-one-out errors stand for all along a path of ridges.
+ROWS_OF_A_PATH = 10_000
 
-Reals = NDArray[np.floating]
-
-
-class StreamedMatrix:
-    """K_nm of rows and centres, never stored: every product reads the rows once."""
-
-    def __init__(
-        self, kernel: Kernel, rows: NDArray[np.floating], centres: NDArray[np.float64], n_threads: int | None = None
-    ) -> None:
-        self._kernel = kernel
-        self._rows = rows
-        self._backend = choose_backend(None)
-        self._n_threads = choose_n_threads(n_threads)
-        measured = measure(centres, "X", kernel.plan, self._backend)
-        norms = [measured.square_norm]
-        for start in range(0, len(rows), ROWS_AT_A_TIME):
-            norms.append(norm_range(self._measured(start, start + ROWS_AT_A_TIME).square_norm))
-        self._program = compile_for(kernel, np.dtype(np.float64), self._backend, *norms)
-        self._centres = prepare_for(self._program, kernel, measured, self._backend)
-
-    def _measured(self, start: int, stop: int) -> MeasuredRows:
-        values = np.ascontiguousarray(self._rows[start:stop], dtype=np.float64)
-        return measure(values, "X", self._kernel.plan, self._backend)
-
-    def normal_product(self, vectors: Reals) -> Reals:
-        """Return K_nm^T K_nm vectors."""
-        return self._sum(lambda block, start: block.T @ (block @ vectors), vectors.shape[1])
-
-    def transposed_product(self, vectors: Reals) -> Reals:
-        """Return K_nm^T vectors."""
-        return self._sum(lambda block, start: block.T @ vectors[start : start + len(block)], vectors.shape[1])
-
-    def _sum(self, product: Callable[[Reals, int], Reals], n_columns: int) -> Reals:
-        """Sum the products of blocks of rows, in the order of the rows, so that threads do not change the rounding."""
-        m = len(self._centres)
-        n_cached = max(16, min(ROWS_AT_A_TIME, CACHED_NUMBERS // m))
-        starts = range(0, len(self._rows), ROWS_AT_A_TIME)
-        tiles = [Tile(start, min(start + ROWS_AT_A_TIME, len(self._rows)), 0, m) for start in starts]
-        total = np.zeros((m, n_columns))
-        waiting: dict[int, Reals] = {}
-        lock = threading.Lock()
-        following = 0
-
-        def make_fill() -> FillTile:
-            cache = np.empty((n_cached, m))
-
-            def fill(tile: Tile) -> None:
-                nonlocal total, following
-                part = self._part_sum(tile, cache, product, n_columns)
-                with lock:
-                    waiting[tile.row_start] = part
-                    while following in waiting:
-                        total += waiting.pop(following)
-                        following += ROWS_AT_A_TIME
-
-            return fill
-
-        with single_threaded_blas():
-            run_tiles(tiles, make_fill, self._n_threads)
-        return total
-
-    def _part_sum(self, tile: Tile, cache: Reals, product: Callable[[Reals, int], Reals], n_columns: int) -> Reals:
-        measured = self._measured(tile.row_start, tile.row_stop)
-        rows = prepare_for(self._program, self._kernel, measured, self._backend)
-        total = np.zeros((len(self._centres), n_columns))
-        for start in range(0, len(rows), len(cache)):
-            block = cache[: len(rows) - start]
-            part = rows.part(slice(start, start + len(block)))
-            task = GramTask(self._program, part, self._centres, block)
-            fill = self._backend.fill_tile(task)
-            for inner in choose_tiles(task, self._backend):
-                fill(inner)
-            total += product(block, tile.row_start + start)
-        return total
+Reals = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -140,6 +64,7 @@ class Nystroem:
     True
     """
 
+    is_direct: ClassVar[bool] = False
     n_centres: int | None = None
     tolerance: float = 1e-8
     max_iterations: int = 1000
@@ -152,21 +77,97 @@ class Nystroem:
         targets: NDArray[np.float64],
         ridge: float,
         *,
+        weights: NDArray[np.float64] | None = None,
+        leave_one_out: bool = False,
         n_threads: int | None = None,
         report: Report = silent,
     ) -> Solution:
         """See :class:`ntk_fast.solvers.base.Solver`. Warns if it stops short of the tolerance."""
+        system = self.prepare(kernel, rows, weights=weights, n_threads=n_threads, report=report)
+        return system.solve(targets, ridge, self, leave_one_out=leave_one_out, report=report)
+
+    def prepare(
+        self,
+        kernel: Kernel,
+        rows: NDArray[np.floating],
+        *,
+        weights: NDArray[np.float64] | None = None,
+        n_threads: int | None = None,
+        report: Report = silent,
+    ) -> CentreSystem:
+        """Draw the centres and return the system of equations for their coefficients."""
         n = len(rows)
         n_centres = min(n, round(5 * n**0.5)) if self.n_centres is None else self.n_centres
         if n_centres > n:
             raise ValueError(f"n_centres must not exceed the number of rows; got {n_centres} for {n} rows.")
         drawn = np.sort(np.random.default_rng(self.seed).choice(n, size=n_centres, replace=False))
         centres, factor = independent_centres(kernel, rows[drawn], n_threads, report)
-        if not len(centres):  # a kernel of zeros: every model predicts 0
-            return without_iterations(rows[:1], np.zeros((1, targets.shape[1])))
-        scale = power_of_two(targets)
-        damped = _damped(factor, n / len(centres), ridge, partial(report, "Preconditioner", None))
-        matrix = StreamedMatrix(kernel, rows, centres.astype(np.float64, copy=False), n_threads)
+        return CentreSystem(kernel, rows, weights, centres, factor, n_threads)
+
+
+@dataclass(eq=False)
+class CentreSystem:
+    """The equations for coefficients of kernels at centres, whatever the targets and the ridge."""
+
+    kernel: Kernel
+    rows: NDArray[np.floating]  # (n, n_features)
+    weights: NDArray[np.float64] | None
+    centres: NDArray[np.floating]  # (m, n_features), independent
+    factor: Reals  # T, upper triangular, K_mm = T^T T
+    n_threads: int | None
+
+    @cached_property
+    def matrix(self) -> StreamedMatrix:
+        centres = self.centres.astype(np.float64, copy=False)
+        return StreamedMatrix(self.kernel, self.rows, centres, self.n_threads, self.weights)
+
+    @cached_property
+    def roots(self) -> NDArray[np.float64]:
+        return roots_of(self.weights, len(self.rows))
+
+    def features(self, block: Reals) -> Reals:
+        """Return rows of Z^T = T^-T K_mn, (m, n_rows), for a block of rows of K_nm."""
+        return solve_triangular(self.factor, block.T, trans="T", check_finite=False)
+
+    def normal_matrix(self, report: Report = silent) -> Reals:
+        """Return Z^T Z, (m, m)."""
+
+        def product(block: Reals, start: int) -> Reals:
+            features = self.features(block)
+            return features @ features.T
+
+        return self.matrix.sum(product, len(self.centres), _share(report, "Normal equations"))
+
+    def solve(
+        self,
+        targets: NDArray[np.float64],
+        ridge: float,
+        options: Nystroem,
+        *,
+        normal: Reals | None = None,
+        leave_one_out: bool = False,
+        report: Report = silent,
+    ) -> Solution:
+        """Solve by conjugate gradients; with `normal`, Z^T Z, that takes an iteration or two.
+
+        Errors of `leave_one_out` are those of models with the same centres, from which a row that is one of them is
+        never quite left out: an estimate.
+        """
+        if not len(self.centres):  # a kernel of zeros: every model predicts 0
+            errors = targets if leave_one_out else None
+            return without_iterations(self.rows[:1], np.zeros((1, targets.shape[1])), errors)
+        factor, scale = self.factor, power_of_two(targets)
+        tick = partial(report, "Preconditioner", None)
+        normal = self.normal_matrix(report) if normal is None and leave_one_out else normal
+        damped = None if normal is None else _damped(normal.copy(), ridge, tick)
+        if damped is None:
+            n_rows = len(self.rows) if self.weights is None else float(self.weights.sum())
+            damped = _damped(aside(lambda: n_rows / len(self.centres) * (factor @ factor.T), tick), ridge, tick)
+        if damped is None:
+            raise ValueError(
+                f"The centres' kernel matrix with ridge {ridge:g} is singular to working precision: pass a larger "
+                "ridge, or fewer centres."
+            )
 
         def substitute(b: Reals) -> Reals:
             """Return T^-1 A^-1 b."""
@@ -179,19 +180,62 @@ class Nystroem:
 
         def multiply(b: Reals) -> Reals:
             damping = solve_triangular(damped, solve_triangular(damped, b, check_finite=False), trans="T")
-            return transpose(matrix.normal_product(substitute(b))) + ridge * damping
+            return transpose(self.matrix.normal_product(substitute(b))) + ridge * damping
 
         found = conjugate_gradients(
             multiply,
-            transpose(matrix.transposed_product(targets / scale)),
-            tolerance=self.tolerance,
-            max_iterations=self.max_iterations,
+            transpose(self.matrix.transposed_product(self.roots * targets / scale)),
+            tolerance=options.tolerance,
+            max_iterations=options.max_iterations,
             report=report,
         )
         if not found.converged:
-            warn_of_stall(found, self.tolerance, "raise ridge, tolerance or max_iterations, or choose fewer centres")
+            warn_of_stall(found, options.tolerance, "raise ridge, tolerance or max_iterations, or choose fewer centres")
         coefficients = np.ascontiguousarray(substitute(found.solution) * scale)
-        return Solution(centres, coefficients, found.residuals, found.converged)
+        errors = self._leave_one_out(targets, coefficients, damped, report) if leave_one_out else None
+        return Solution(self.centres, coefficients, found.residuals, found.converged, errors)
+
+    def _leave_one_out(self, targets: Reals, coefficients: Reals, damped: Reals, report: Report) -> Reals:
+        """Return errors of rows left out, with A^T A = Z^T Z + ridge I: residuals over 1 - leverage."""
+        errors = np.empty_like(targets)
+
+        def fill(block: Reals, start: int) -> Reals:
+            part = slice(start, start + len(block))
+            whitened = solve_triangular(damped, self.features(block), trans="T", check_finite=False)
+            leverage = np.einsum("ij,ij->j", whitened, whitened)
+            errors[part] = (targets[part] - block @ coefficients / self.roots[part]) / (1 - leverage)[:, None]
+            return np.empty((len(self.centres), 0))
+
+        self.matrix.sum(fill, 0, _share(report, "Leave-one-out errors"))
+        return errors
+
+    def ridge_path(self, problem: WeightedTargets, normal: Reals, seed: int, report: Report = silent) -> RidgePath:
+        """Return leave-one-out errors, of at most `ROWS_OF_A_PATH` rows, along a path of ridges."""
+        some = np.arange(len(self.rows))
+        if len(some) > ROWS_OF_A_PATH:
+            some = np.sort(np.random.default_rng(seed).choice(len(some), ROWS_OF_A_PATH, replace=False))
+        decomposition = SpectralDecomposition.in_place(normal.copy(), report)
+        values, vectors = np.maximum(decomposition.eigenvalues, 0), decomposition.eigenvectors
+        columns = self.roots * problem.columns
+        right = solve_triangular(self.factor, self.matrix.transposed_product(columns), trans="T", check_finite=False)
+        right = vectors.T @ right
+        kernels = self.kernel(self.rows[some], self.centres, dtype=np.float64, n_threads=self.n_threads)
+        features = (vectors.T @ self.features(self.roots[some] * kernels)).T  # (n_some, m), of independent columns
+
+        def errors_at(ridges: NDArray[np.float64]) -> NDArray[np.float64]:
+            found = []
+            for ridge in ridges:
+                damping = 1 / (values + ridge)
+                leverage = features**2 @ damping
+                residuals = columns[some] - features @ (damping[:, None] * right)
+                found.append(residuals / (self.roots[some] * (1 - leverage)[:, None]))
+            return problem.mean_square(problem.leave_one_out(np.array(found), some), some)
+
+        return search_path(errors_at, float(values.max(initial=0.0)))
+
+
+def _share(report: Report, stage: str) -> Progress:
+    return lambda done, total: report(stage, done / total)
 
 
 def independent_centres(
@@ -207,13 +251,8 @@ def independent_centres(
     return centres[kept], np.ascontiguousarray(matrix[: len(kept), : len(kept)]).T
 
 
-def _damped(factor: Reals, weight: float, ridge: float, tick: Callable[[], None]) -> Reals:
-    """Return the upper triangular A with A^T A = weight T T^T + ridge I, for T = `factor`."""
-    matrix = np.ascontiguousarray(aside(lambda: weight * (factor @ factor.T), tick))
+def _damped(matrix: Reals, ridge: float, tick: Callable[[], None]) -> Reals | None:
+    """Return the upper triangular A with A^T A = matrix + ridge I; None if that is singular to working precision."""
+    matrix = np.ascontiguousarray(matrix)
     matrix.flat[:: len(matrix) + 1] += ridge
-    if not lapack.cholesky_in_place(matrix, tick):
-        raise ValueError(
-            f"The centres' kernel matrix with ridge {ridge:g} is singular to working precision: pass a larger ridge, "
-            "or fewer centres."
-        )
-    return matrix.T
+    return matrix.T if lapack.cholesky_in_place(matrix, tick) else None

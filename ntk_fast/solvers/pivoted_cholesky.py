@@ -17,6 +17,7 @@ from scipy.linalg import solve_triangular
 
 from ntk_fast.kernels import Kernel
 from ntk_fast.solvers.base import Report, silent
+from ntk_fast.solvers.weighted import roots_of
 from ntk_fast.threads import aside
 
 #: Pivots drawn at a time: enough that their columns are a matrix product.
@@ -46,8 +47,11 @@ def pivoted_cholesky(
     seed: int,
     n_threads: int | None = None,
     report: Report = silent,
+    weights: NDArray[np.float64] | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.floating]]:
     """Return F of shape (n, rank or fewer) and the diagonal of K - F F^T, which is positive semi-definite.
+
+    With weights it is D K D, see `weighted`, instead of K.
 
     Stops below `rank` where F F^T is K to working precision.
 
@@ -61,7 +65,8 @@ def pivoted_cholesky(
     True
     """
     generator = np.random.default_rng(seed)
-    rest = kernel.diag(rows, dtype=np.float64)
+    roots = roots_of(weights, len(rows))
+    rest = kernel.diag(rows, dtype=np.float64) * roots[:, 0] ** 2
     trace = rest.sum()
     rank = min(rank, len(rows))
     factor = np.empty((len(rows), rank))
@@ -71,11 +76,13 @@ def pivoted_cholesky(
         proposed = np.unique(generator.choice(len(rows), size=BLOCK, p=rest / rest.sum()))
         generator.shuffle(proposed)
         known = factor[:, :found]
-        residual = kernel(rows[proposed], dtype=np.float64, n_threads=n_threads) - known[proposed] @ known[proposed].T
+        block = kernel(rows[proposed], dtype=np.float64, n_threads=n_threads)
+        residual = roots[proposed] * block * roots[proposed].T - known[proposed] @ known[proposed].T
         accepted, lower = _accept(residual, generator)
         accepted, lower = accepted[: rank - found], lower[: rank - found, : rank - found]
         pivots = proposed[accepted]
-        columns = kernel(rows, rows[pivots], dtype=np.float64, n_threads=n_threads) - known @ known[pivots].T
+        columns = kernel(rows, rows[pivots], dtype=np.float64, n_threads=n_threads)
+        columns = roots * columns * roots[pivots].T - known @ known[pivots].T
         new = solve_triangular(lower, columns.T, lower=True, check_finite=False).T
         factor[:, found : found + len(pivots)] = new
         found += len(pivots)
@@ -90,17 +97,22 @@ class LowRankPreconditioner:
 
     directions: NDArray[np.float64]  # (n, rank), orthonormal
     damping: NDArray[np.float64]  # (rank,): 1 - shift / (shift + singular value squared)
+    shift: float
 
     @classmethod
     def of(
         cls, factor: NDArray[np.float64], shift: float, tick: Callable[[], None] | None = None
     ) -> LowRankPreconditioner:
         left, singular = aside(partial(_left_singular_vectors, factor), tick)
-        return cls(left, singular**2 / (singular**2 + shift))
+        return cls(left, singular**2 / (singular**2 + shift), shift)
 
     def apply(self, columns: NDArray[np.floating]) -> NDArray[np.floating]:
         """Return shift (F F^T + shift I)^-1 columns: a constant factor is nothing to conjugate gradients."""
         return columns - self.directions @ (self.damping[:, None] * (self.directions.T @ columns))
+
+    def diagonal(self) -> NDArray[np.floating]:
+        """Return the diagonal of (F F^T + shift I)^-1."""
+        return (1 - self.directions**2 @ self.damping) / self.shift
 
 
 def _left_singular_vectors(factor: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -118,13 +130,14 @@ def precondition(
     seed: int,
     n_threads: int | None = None,
     report: Report = silent,
+    weights: NDArray[np.float64] | None = None,
 ) -> LowRankPreconditioner:
-    """Return a preconditioner of K + ridge I.
+    """Return a preconditioner of K + ridge I, with weights of D K D + ridge I.
 
     The shift is the ridge plus the mean of the eigenvalues that the factor leaves over. With the ridge alone, which is
     often far below them, conjugate gradients took 77 iterations where this takes 60 (MNIST, n = 5000, rank 500).
     """
-    factor, rest = pivoted_cholesky(kernel, rows, rank, seed, n_threads, report)
+    factor, rest = pivoted_cholesky(kernel, rows, rank, seed, n_threads, report, weights)
     largest = float((factor * factor).sum()) or 1.0
     shift = max(ridge + float(rest.mean()), np.finfo(np.float64).eps * largest)
     return LowRankPreconditioner.of(factor, shift, partial(report, "Preconditioner", None))

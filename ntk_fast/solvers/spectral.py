@@ -6,8 +6,10 @@ that a model fitted without row i makes on it is (G y)_i / G_ii (Allen's PRESS; 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,6 +18,7 @@ from ntk_fast import lapack
 from ntk_fast.kernels import Kernel
 from ntk_fast.solvers.base import Report, Solution, silent, without_iterations
 from ntk_fast.solvers.cholesky import gram_matrix
+from ntk_fast.solvers.weighted import roots_of
 
 #: Ridges to choose from, over the largest eigenvalue: below the first one rounding errors of the eigenvalues decide.
 LEAST_RIDGE, LARGEST_RIDGE = 1e-11, 10.0
@@ -23,6 +26,14 @@ RIDGES_PER_DECADE = 4
 #: Residuals of this many ridges are formed at a time, and squared eigenvectors this many numbers at a time.
 RIDGES_AT_A_TIME = 8
 BLOCK_NUMBERS = 1 << 22
+
+
+Reals = NDArray[np.float64]
+
+
+def mean_square(residuals: Reals) -> Reals:
+    """Return the mean squares of residuals, (n_ridges, n, n_targets), over rows and targets."""
+    return (residuals**2).mean(axis=(1, 2))
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +46,13 @@ class RidgePath:
     @property
     def best(self) -> float:
         """The ridge of the smallest error."""
-        return float(self.ridges[np.argmin(self.errors)])
+        return self.best_of_at_least(0.0)
+
+    def best_of_at_least(self, least: float) -> float:
+        """Return the best ridge that is no smaller than this; of equals the largest."""
+        allowed = np.flatnonzero((self.ridges >= least) | (self.ridges == self.ridges[-1]))
+        errors = self.errors[allowed]
+        return float(self.ridges[allowed[np.flatnonzero(errors == errors.min())[-1]]])
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +111,9 @@ class SpectralDecomposition:
         spectra = inverse_spectra.T[:, :, None] * projected  # (n_ridges, n, n_targets)
         return (self.eigenvectors @ spectra) / diagonal.T[:, :, None]
 
-    def ridge_path(self, targets: ArrayLike, ridges: ArrayLike | None = None) -> RidgePath:
+    def ridge_path(
+        self, targets: ArrayLike, ridges: ArrayLike | None = None, error: Callable[[Reals], Reals] = mean_square
+    ) -> RidgePath:
         """Return the mean squared leave-one-out error along a path of ridges.
 
         Parameters
@@ -103,6 +122,8 @@ class SpectralDecomposition:
         ridges : array-like of shape (n_ridges,), optional
             By default four per decade, from 1e-11 to 10 times the largest eigenvalue, and then ten between the
             neighbours of the best of these.
+        error : callable, optional
+            Makes one number of each ridge's residuals, (n_ridges, n, n_targets); by default the mean of their squares.
 
         Returns
         -------
@@ -110,38 +131,48 @@ class SpectralDecomposition:
         """
         if ridges is not None:
             chosen = np.sort(np.asarray(ridges, dtype=np.float64))
-            return RidgePath(chosen, self._mean_square_errors(targets, chosen))
-        largest = float(self.eigenvalues[-1])
-        if largest <= 0:
-            largest = 1.0  # a kernel of zeros: every ridge predicts 0
-        decades = np.log10(LARGEST_RIDGE / LEAST_RIDGE)
-        coarse = largest * np.geomspace(LEAST_RIDGE, LARGEST_RIDGE, round(RIDGES_PER_DECADE * decades) + 1)
-        errors = self._mean_square_errors(targets, coarse)
-        best = int(np.argmin(errors))
-        fine = np.geomspace(coarse[max(best - 1, 0)], coarse[min(best + 1, len(coarse) - 1)], 12)[1:-1]
-        merged, merged_errors = np.append(coarse, fine), np.append(errors, self._mean_square_errors(targets, fine))
-        order = np.argsort(merged)
-        return RidgePath(merged[order], merged_errors[order])
+            return RidgePath(chosen, self._errors(targets, chosen, error))
+        return search_path(lambda some: self._errors(targets, some, error), float(self.eigenvalues[-1]))
 
-    def _mean_square_errors(self, targets: ArrayLike, ridges: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _errors(
+        self, targets: ArrayLike, ridges: NDArray[np.float64], error: Callable[[Reals], Reals]
+    ) -> NDArray[np.float64]:
         parts = np.split(ridges, range(RIDGES_AT_A_TIME, len(ridges), RIDGES_AT_A_TIME))
-        return np.concatenate([(self.leave_one_out_residuals(targets, part) ** 2).mean(axis=(1, 2)) for part in parts])
+        return np.concatenate([error(self.leave_one_out_residuals(targets, part)) for part in parts])
+
+
+def search_path(errors_at: Callable[[NDArray[np.float64]], NDArray[np.float64]], largest: float) -> RidgePath:
+    """Return the path of ridges that suits a largest eigenvalue, finer where its errors are least."""
+    if largest <= 0:
+        largest = 1.0  # a kernel of zeros: every ridge predicts 0
+    decades = np.log10(LARGEST_RIDGE / LEAST_RIDGE)
+    coarse = largest * np.geomspace(LEAST_RIDGE, LARGEST_RIDGE, round(RIDGES_PER_DECADE * decades) + 1)
+    errors = errors_at(coarse)
+    best = int(np.argmin(errors))
+    fine = np.geomspace(coarse[max(best - 1, 0)], coarse[min(best + 1, len(coarse) - 1)], 12)[1:-1]
+    merged, merged_errors = np.append(coarse, fine), np.append(errors, errors_at(fine))
+    order = np.argsort(merged)
+    return RidgePath(merged[order], merged_errors[order])
 
 
 @dataclass(frozen=True)
 class Spectral:
     """Solve by eigendecomposition: about twenty times the work of :class:`Cholesky`, for a path of ridges at once."""
 
+    is_direct: ClassVar[bool] = True
+
     def decompose(
         self,
         kernel: Kernel,
         rows: NDArray[np.floating],
         *,
+        weights: NDArray[np.float64] | None = None,
         n_threads: int | None = None,
         report: Report = silent,
     ) -> SpectralDecomposition:
-        """Return the decomposition of the Gram matrix of the rows."""
-        return SpectralDecomposition.in_place(gram_matrix(kernel, rows, n_threads, report, copies=3), report)
+        """Return the decomposition of the Gram matrix of the rows, with weights that of D K D: see `weighted`."""
+        matrix = gram_matrix(kernel, rows, n_threads, report, copies=3, weights=weights)
+        return SpectralDecomposition.in_place(matrix, report)
 
     def solve(
         self,
@@ -150,9 +181,13 @@ class Spectral:
         targets: NDArray[np.float64],
         ridge: float,
         *,
+        weights: NDArray[np.float64] | None = None,
+        leave_one_out: bool = False,
         n_threads: int | None = None,
         report: Report = silent,
     ) -> Solution:
         """See :class:`ntk_fast.solvers.base.Solver`."""
-        decomposition = self.decompose(kernel, rows, n_threads=n_threads, report=report)
-        return without_iterations(rows, decomposition.coefficients(targets, ridge))
+        decomposition = self.decompose(kernel, rows, weights=weights, n_threads=n_threads, report=report)
+        roots = roots_of(weights, len(rows))
+        errors = decomposition.leave_one_out_residuals(roots * targets, [ridge])[0] / roots if leave_one_out else None
+        return without_iterations(rows, roots * decomposition.coefficients(roots * targets, ridge), errors)

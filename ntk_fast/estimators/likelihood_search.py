@@ -1,0 +1,95 @@
+"""The largest likelihood: from the best of several starts uphill, and warnings where that is not an answer."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from sklearn.exceptions import ConvergenceWarning
+
+Reals = NDArray[np.floating]
+
+#: Of theta, and whether the gradient is wanted: the value, and the gradient.
+Likelihood = Callable[[Reals, bool], tuple[float, Reals]]
+
+#: How near to a bound, in logarithms, a fitted variance is as good as at it.
+AT_BOUND = 1e-3
+#: How far, relatively, equal likelihoods may be apart.
+ROUNDINGS = 1e-9
+
+
+def maximise(
+    likelihood: Likelihood,
+    starts: Sequence[Reals],
+    restarts: Sequence[Reals],
+    bounds: Reals,
+    names: Sequence[str],
+    what: str,
+) -> tuple[float, Reals]:
+    """Return the largest likelihood found, and its theta.
+
+    The values of all `starts` are compared, and the search goes uphill from the best, and from each of `restarts`;
+    `bounds` are (2, n_parameters). Warns, of the variances of `what`, if a search fails or ends at a bound.
+    """
+    starts = [np.clip(theta, *bounds) for theta in starts]
+
+    def value_at(theta: Reals) -> float:
+        try:
+            return likelihood(theta, False)[0]
+        except ValueError:  # singular here
+            return -np.inf
+
+    values = [value_at(theta) for theta in starts]
+    if not np.isfinite(values).any():
+        likelihood(starts[0], False)  # what is wrong is the caller's to hear of
+
+    def climb(start: Reals) -> tuple[float, Reals, str]:
+        """Return the value and theta reached, and what went wrong."""
+        unit = 0.0
+
+        def objective(theta: Reals) -> tuple[float, Reals]:
+            nonlocal unit
+            try:
+                value, gradient = likelihood(theta, True)
+            except ValueError:  # the line search turns back
+                return np.inf, np.zeros_like(theta)
+            # the first step is as long as the gradient: a factor of e is enough
+            unit = unit or max(1.0, float(np.linalg.norm(gradient)))
+            return -value / unit, -gradient / unit
+
+        result = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds.T)
+        value, theta = -float(result.fun) * unit, result.x
+        for parameter, slope in enumerate(-result.jac):
+            # so flat that the search stopped under way: noise that is not there does this
+            edge = theta.copy()
+            edge[parameter] = bounds[int(slope > 0), parameter]
+            at_edge = value_at(edge)
+            if at_edge >= value:
+                value, theta = at_edge, edge
+        return value, theta, "" if result.success else str(result.message)
+
+    value, theta, problem = climb(starts[int(np.argmax(values))])
+    for start in restarts:
+        other = climb(start)
+        if other[0] > value + ROUNDINGS * (1 + abs(value)):
+            value, theta, problem = other
+    if problem:
+        warnings.warn(
+            f"The variances of {what} were not fitted to the end: {problem}; start elsewhere, or leave out of "
+            "`fitted` what the data do not determine.",
+            ConvergenceWarning,
+            stacklevel=4,
+        )
+    at_bound = np.flatnonzero(np.abs(theta - bounds).min(axis=0) < AT_BOUND)
+    if len(at_bound):
+        variances = ", ".join(f"{names[int(k)]} = {np.exp(theta[k]):.2g}" for k in at_bound)
+        warnings.warn(
+            f"The likelihood is largest at a bound of what was fitted: {variances}. Start elsewhere, or leave out of "
+            "`fitted` what the data do not determine.",
+            ConvergenceWarning,
+            stacklevel=4,
+        )
+    return value, theta

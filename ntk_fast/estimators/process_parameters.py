@@ -1,0 +1,73 @@
+"""Parameters of Gaussian processes, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ntk_fast.kernels import NNGP, NTK, Kernel
+from ntk_fast.validation import as_array, check_whole_number
+
+
+def check_fitted(fitted: Any, allowed: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of what is to be fitted."""
+    if not isinstance(fitted, Iterable):
+        raise TypeError(f"fitted must be a sequence of names; got {fitted!r}.")
+    names = (fitted,) if isinstance(fitted, str) else tuple(fitted)
+    for name in names:
+        if name not in allowed:
+            raise ValueError(f"fitted must hold names out of {', '.join(map(repr, allowed))}; got {name!r}.")
+    return names
+
+
+def check_noise(noise: Any, n_rows: int) -> NDArray[np.float64]:
+    """Return the noise of each row."""
+    accepted = "a number >= 0, or one for each row"
+    values = as_array(noise, "noise_variance", accepted)
+    if values.dtype.kind not in "fiu":
+        raise TypeError(f"noise_variance must be {accepted}; got an array of dtype {values.dtype}.")
+    if values.shape != (n_rows,):
+        raise ValueError(f"noise_variance must be {accepted}; got shape {values.shape} for {n_rows} rows.")
+    wrong = np.flatnonzero(~((values >= 0) & (values < np.inf)))
+    if len(wrong):
+        raise ValueError(f"noise_variance must be {accepted}; got {values[wrong[0]]} for row {wrong[0]}.")
+    return values.astype(np.float64)
+
+
+def at_depth(kernel: Kernel, depth: Any) -> Kernel:
+    """Return the same kernel with another number of layers, further ones like its last."""
+    depth = check_whole_number(depth, "depths", 1)
+    if not isinstance(kernel, NTK | NNGP):
+        return replace(kernel, depth=depth)  # type: ignore[type-var]
+    if kernel.depth is None:
+        raise ValueError("depths must be None where the kernel is given by its network.")
+    changes = {
+        name: (layers + layers[-1:] * depth)[: depth + 1]
+        for name, layers in zip(("weight_variance", "bias_variance"), kernel.variances, strict=True)
+    }
+    return replace(kernel, depth=depth, **changes)
+
+
+def depths_of(kernel: Kernel, depths: Any) -> list[Kernel]:
+    """Return the kernel at each of the depths; as it is if there are none to compare."""
+    if depths is None:
+        return [kernel]
+    if not isinstance(depths, Iterable):
+        raise TypeError(f"depths must be a sequence of whole numbers >= 1, or None; got {depths!r}.")
+    kernels = [at_depth(kernel, depth) for depth in depths]
+    if not kernels:
+        raise ValueError("depths must hold at least one depth; got none.")
+    return kernels
+
+
+def mean_square_norm(rows: NDArray[np.floating]) -> float:
+    """Return the mean squared norm of the rows; 1 where they are all zero, or it is out of range."""
+    largest = float(np.abs(rows).max(initial=0.0))
+    if not largest:
+        return 1.0
+    square = largest * largest * float(((rows / largest) ** 2).sum(axis=1, dtype=np.float64).mean())
+    return square if 0 < square < np.inf else 1.0

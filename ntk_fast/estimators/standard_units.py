@@ -1,0 +1,175 @@
+"""The units in which variances are fitted: those of the data, whatever the data's own.
+
+Rows count in units of their root mean square norm and targets in units of their deviation. No row is divided by that:
+for the rows and targets as they are the first layer's weight variance is 1/row_square times as large, and the last
+layer's variances, with the noise, target_square times. So a fit takes the same way, and predicts the same, in every
+unit. What is fitted is given in these units, and everything else as it is.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import brentq
+
+from ntk_fast.estimators.likelihood_search import maximise
+from ntk_fast.estimators.marginal_likelihood import Model
+from ntk_fast.kernels import NNGP, NTK, Kernel
+from ntk_fast.solvers.base import Report
+from ntk_fast.threads import single_threaded_blas
+
+Reals = NDArray[np.floating]
+
+#: Of starts: how many times the bias variances given, and what share of the targets' mean square is noise.
+BIAS_FACTORS = (1.0, 0.03)
+NOISE_SHARES = (0.1, 0.003)
+#: How far below and above the least and the largest start variances are fitted; and the noise, in units of the targets.
+BOUNDS = (1e-5, 1e5)
+NOISE_BOUNDS = (1e-10, 1e5)
+#: The largest logarithm of the number by which a prior is brought to the scale of the targets.
+SCALES = 60.0
+#: Factorising so small a matrix gains nothing from BLAS's threads, and loses five times where processors are busy.
+MOST_ROWS_FOR_ONE_THREAD = 500
+
+
+@dataclass(frozen=True)
+class StandardUnits:
+    """What counts as 1: a squared norm of rows, and a square of targets."""
+
+    row_square: float
+    target_square: float
+
+    def enter(self, model: Model) -> Model:
+        """Return the model as given, for targets divided by their unit."""
+        kernel, fitted = model.kernel, model.variances.fitted
+        if not isinstance(kernel, NTK | NNGP):
+            return model
+        weights, biases = _variances(kernel)
+        if "weight_variance" in fitted:
+            weights[0] /= self.row_square
+        else:
+            weights[-1] /= self.target_square
+        if "bias_variance" not in fitted:
+            biases[-1] /= self.target_square
+        noise = model.noise_variance if model.fits_noise else model.noise_variance / self.target_square
+        return _with(model, kernel, weights, biases, noise)
+
+    def leave(self, model: Model, given: Model) -> Model:
+        """Return the fitted model for the targets as they are; what was not fitted is as it was given."""
+        kernel, fitted = model.kernel, model.variances.fitted
+        if not isinstance(kernel, NTK | NNGP):
+            return model
+        weights, biases = _variances(kernel)
+        given_weights, given_biases = _variances(given.kernel)
+        weights[-1] *= self.target_square
+        biases[-1] *= self.target_square
+        if "weight_variance" not in fitted:
+            weights = given_weights
+        elif model.variances.powers is not None and not model.variances.per_layer and given_weights.all():
+            # only their product matters: keep the layers' proportions
+            weights = given_weights * np.exp(np.log(weights / given_weights).mean())
+        if "bias_variance" not in fitted:
+            biases = given_biases
+        noise = model.noise_variance * self.target_square if model.fits_noise else given.noise_variance
+        return _with(model, kernel, weights, biases, noise)
+
+
+def _variances(kernel: Kernel) -> tuple[Reals, Reals]:
+    weights, biases = kernel.variances  # type: ignore[attr-defined]
+    return np.array(weights), np.array(biases)
+
+
+def _with(model: Model, kernel: Kernel, weights: Reals, biases: Reals, noise: float | NDArray[np.float64]) -> Model:
+    changed = kernel.with_variances(weights.tolist(), biases.tolist())  # type: ignore[attr-defined]
+    return replace(model, variances=replace(model.variances, kernel=changed), noise_variance=noise)
+
+
+#: Of a model, and whether the gradient is wanted: the value, and the gradient.
+Likelihood = Callable[[Model, bool, Report], tuple[float, Reals]]
+
+
+def fit_model(
+    model: Model,
+    X: NDArray[np.floating],
+    units: StandardUnits,
+    size: float,
+    n_restarts: int,
+    generator: Any,
+    report: Report,
+    likelihood: Likelihood,
+) -> tuple[float, Model]:
+    """Return the largest likelihood found, and the model that has it; `size` is the targets' mean square."""
+    if not model.names:
+        return -np.inf, model
+    inside = units.enter(model)
+    evaluations = itertools.count(1)
+
+    def at(theta: Reals, with_gradient: bool) -> tuple[float, Reals]:
+        number = next(evaluations)
+
+        def report_within(stage: str, share: float | None) -> None:
+            report(f"{model.kernel.title}, likelihood {number}: {stage}", share)
+
+        return likelihood(inside.at(theta), with_gradient, report_within)
+
+    starts, bounds = starts_and_bounds(inside, X, size)
+    restarts = [generator.uniform(*bounds) for _ in range(n_restarts)]
+    with single_threaded_blas() if len(X) <= MOST_ROWS_FOR_ONE_THREAD else nullcontext():
+        value, theta = maximise(at, starts, restarts, bounds, model.names, repr(model.kernel))
+    return value, units.leave(inside.at(theta), model)
+
+
+def starts_and_bounds(model: Model, X: NDArray[np.floating], size: float) -> tuple[list[Reals], Reals]:
+    """Return where to look for the variances, for targets of this mean square, and between what: (2, n_parameters)."""
+    theta = model.theta
+    is_bias = np.array([name.startswith("bias_variance") for name in model.names], dtype=bool)
+    is_noise = np.zeros(len(theta), dtype=bool)
+    if model.fits_noise:
+        is_noise[-1] = True
+    starts = [theta]
+    for factor in BIAS_FACTORS if is_bias.any() else (1.0,):
+        scaled = _with_size(model, theta + np.where(is_bias, math.log(factor), 0.0), is_bias, is_noise, X, size)
+        for share in NOISE_SHARES if model.fits_noise else (1.0,):
+            starts.append(np.where(is_noise, math.log(share * size), scaled))
+    bounds = np.array([np.min(starts, axis=0) + math.log(BOUNDS[0]), np.max(starts, axis=0) + math.log(BOUNDS[1])])
+    if model.fits_noise:
+        bounds[:, -1] = np.log(np.array(NOISE_BOUNDS) * size)
+    return starts, bounds
+
+
+def _with_size(
+    model: Model,
+    theta: Reals,
+    is_bias: NDArray[np.bool_],
+    is_noise: NDArray[np.bool_],
+    X: NDArray[np.floating],
+    size: float,
+) -> Reals:
+    """Return the theta where variances are multiplied by one number so that the prior has this mean square.
+
+    Bias variances by its power if that is less: they must not come to outweigh the rows.
+    """
+    n_layers = len(_variances(model.kernel)[0])
+
+    def moved(shift: float) -> Reals:
+        steps = np.where(is_bias, min(shift, n_layers * shift), shift)
+        return theta + np.where(is_noise, 0.0, steps)
+
+    def excess(shift: float) -> float:
+        try:
+            diagonal = model.at(moved(shift)).kernel.diag(X, dtype=np.float64)
+        except ValueError:  # it overflows
+            return math.inf
+        return math.log(max(float(diagonal.mean()), 1e-300) / size)
+
+    low, high = -SCALES / n_layers, SCALES / n_layers
+    if not is_noise.all() and excess(low) < 0 < excess(high):
+        return moved(brentq(excess, low, high, xtol=1e-2))
+    return theta
