@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import InitVar, dataclass, replace
+from dataclasses import InitVar, dataclass
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, ClassVar, Self
@@ -171,6 +171,17 @@ class Kernel:
         """
         raise NotImplementedError
 
+    def with_parameters(self, **changes: Any) -> Self:
+        """Return the same kernel with other values of some of its parameters.
+
+        Examples
+        --------
+        >>> import ntk_fast as ntk
+        >>> ntk.NTK(depth=2, bias_variance=0.1).with_parameters(depth=5)
+        NTK(depth=5, bias_variance=0.1)
+        """
+        return type(self)(**{**self.get_params(), **changes})
+
     def __sklearn_clone__(self) -> Kernel:
         return self
 
@@ -274,8 +285,10 @@ class _NetworkKernel(Kernel):
     def with_variances(self, weights: Sequence[float], biases: Sequence[float]) -> Self:
         """Return the same kernel with other variances, one of each for each Dense."""
         if self.depth is None:
-            return replace(self, network=with_variances(self.network, weights, biases))
-        return replace(self, weight_variance=tuple(map(float, weights)), bias_variance=tuple(map(float, biases)))
+            return self.with_parameters(network=with_variances(self.network, weights, biases))
+        return self.with_parameters(
+            weight_variance=tuple(map(float, weights)), bias_variance=tuple(map(float, biases))
+        )
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         names = ("network",) if self.depth is None else ("depth", "activation", "weight_variance", "bias_variance")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ntk_fast.backends.numba_tables import arcsine, compiled, inlined, look_up
-from ntk_fast.lower.near_pairs import BENDING, GAUSS_NODES, GAUSS_WEIGHTS, NEAR
+from ntk_fast.lower.near_pairs import BENDING, GAUSS_NODES, GAUSS_WEIGHTS
 
 M, P, TANGENT, SLOPE, SCRATCH, CHORD, ODD, EVEN, ODD_SLOPE, EVEN_SLOPE = range(10)
 N_STATES = 10

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import re
-from dataclasses import replace
 
 from ntk_fast.kernels import HE, NNGP, NTK, ArcCosine, Kernel
 from ntk_fast.layers.names import ACTIVATIONS
@@ -51,7 +50,7 @@ def kernel_from(arguments: argparse.Namespace, default: Kernel = NTK()) -> Kerne
     if arguments.order is not None:
         raise ValueError("--order applies to --kernel arccos only.")
     if arguments.kernel is None:
-        return replace(default, **depth, **given)  # type: ignore[type-var]
+        return default.with_parameters(**depth, **given)
     return NETWORKS[arguments.kernel](**depth, **given)
 
 

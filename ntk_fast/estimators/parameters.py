@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, Self
 
 from sklearn.base import BaseEstimator
@@ -72,7 +71,7 @@ class KernelParameters(BaseEstimator):
                 )
         super().set_params(**{name: value for name, value in params.items() if not name.startswith(prefix)})
         if inner:
-            self.kernel = replace(kernel, **inner)  # type: ignore[type-var]
+            self.kernel = kernel.with_parameters(**inner)
         return self
 
 

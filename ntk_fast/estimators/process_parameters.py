@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -42,14 +41,14 @@ def at_depth(kernel: Kernel, depth: Any) -> Kernel:
     """Return the same kernel with another number of layers, further ones like its last."""
     depth = check_whole_number(depth, "depths", 1)
     if not isinstance(kernel, NTK | NNGP):
-        return replace(kernel, depth=depth)  # type: ignore[type-var]
+        return kernel.with_parameters(depth=depth)
     if kernel.depth is None:
         raise ValueError("depths must be None where the kernel is given by its network.")
     changes = {
         name: (layers + layers[-1:] * depth)[: depth + 1]
         for name, layers in zip(("weight_variance", "bias_variance"), kernel.variances, strict=True)
     }
-    return replace(kernel, depth=depth, **changes)
+    return kernel.with_parameters(depth=depth, **changes)
 
 
 def depths_of(kernel: Kernel, depths: Any) -> list[Kernel]:
