@@ -29,10 +29,17 @@ import numpy as np
 import scipy.special
 from numpy.typing import NDArray
 
-from ntk_fast.duals import Dual, PiecewiseLinear, RectifiedSquare, Step, sine_minus_angle_cosine
+from ntk_fast.gram import check_kernel
 from ntk_fast.kernels import Kernel
+from ntk_fast.layers.activation import ActivationLayer
+from ntk_fast.layers.arc_cosine import RectifiedMonomial, Sign, Step
+from ntk_fast.layers.relu import PiecewiseLinear, sine_minus_angle_cosine
+from ntk_fast.lower.compile import RowParameters
+from ntk_fast.lower.instructions import Instructions
+from ntk_fast.lower.plan import Map, Mix, Multiply, Normalise, Plan
+from ntk_fast.lower.program import ABSENT, WHOLE
+from ntk_fast.lower.scaled import Scaled
 from ntk_fast.power_law import PowerLaw, fit_power_law
-from ntk_fast.recursion import Recursion, plain, scaled
 from ntk_fast.validation import check_whole_number, refuse_overflow
 
 Reals = NDArray[np.float64]
@@ -40,7 +47,7 @@ Complexes = NDArray[np.complex128]
 
 LARGEST_DEGREE = 10_000
 #: The squared norm of a unit row.
-UNIT = scaled(np.ones(1), np.zeros(1, dtype=np.int64))
+UNIT = Scaled.of(np.ones(1))
 #: Heights (T, T') to try, in this order. Activations of nearly equal or opposite slopes need a low T'.
 HEIGHTS = [
     (right, left)
@@ -173,10 +180,11 @@ def sphere_eigenvalues(kernel: Kernel, n_features: int, max_degree: int) -> Sphe
     multiplicities = sphere_multiplicities(n_features, max_degree)
     if max_degree > LARGEST_DEGREE:
         raise ValueError(f"max_degree must be a whole number from 0 to {LARGEST_DEGREE}; got {max_degree}.")
-    size = float(plain(kernel.recursion.variance(UNIT))[0])
+    unit = _Unit.of(kernel)
+    size = float(RowParameters(kernel.plan, UNIT).values.output_variance.plain()[0])
     refuse_overflow(math.sqrt(size), math.sqrt(size), np.dtype(np.float64))
-    path = _path_for(kernel.recursion)
-    values, bent = _continued(kernel.recursion, path.beyond)
+    path = _path_for(unit)
+    values, bent = _continued(unit, path.beyond)
     bent -= _line(path.points, bent)
     terms = path.steps * _second_kind(path, n_features, max_degree)
     noise = ZERO * np.abs(terms).sum(axis=1)
@@ -186,15 +194,29 @@ def sphere_eigenvalues(kernel: Kernel, n_features: int, max_degree: int) -> Sphe
     terms[2:] *= bent
     sums = terms.imag.sum(axis=1)
     eigenvalues = np.where(sums > noise, size * sums / np.pi, 0.0)
-    if _is_even(kernel.recursion):
-        eigenvalues[1::2] = 0.0
+    parity = _parity(kernel.plan)
+    if parity:
+        eigenvalues[(1 if parity == 1 else 0) :: 2] = 0.0
     return SphereSpectrum(n_features, eigenvalues, multiplicities)
 
 
-def _is_even(recursion: Recursion) -> bool:
-    """Whether rows x and -x are one to the kernel: the activation is even, and the first layer has no bias."""
-    dual = recursion.dual
-    return isinstance(dual, PiecewiseLinear) and dual.linear == 0 and recursion.bias_variances[0] == 0
+def _parity(plan: Plan) -> int:
+    """1 where rows x and -x are one to the kernel, -1 where they are opposite, 0 else."""
+    parities = [-1]
+    for step in plan.steps:
+        match step:
+            case Mix(sources, _, bias):
+                found = {parities[source] for source in sources} | ({1} if bias else set())
+                parities.append(found.pop() if len(found) == 1 else 0)
+            case Map(source, activation):
+                before = parities[source]
+                # of an odd input: even activations make it even, odd ones leave it odd
+                parities.append(activation.parity if before == -1 else before)
+            case Multiply(sources):
+                parities.append(math.prod(parities[source] for source in sources))
+            case Normalise(source):
+                parities.append(parities[source])
+    return parities[-1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,22 +237,23 @@ class _Path:
         return np.where(self.opposite, self.points - 1, 2 * np.sinh(self.angle / 2) ** 2)
 
 
-def _path_for(recursion: Recursion) -> _Path:
+def _path_for(unit: _Unit) -> _Path:
     """Return a path below which kappa is analytic, and along which the quadrature resolves it.
 
     By Cauchy's theorem it is one along which the integral of kappa is that along [-1, 1].
     """
-    bias, weight = recursion.bias_variances[0], recursion.weight_variances[0]
+    first = unit.instructions.instructions[0]
+    weight, bias = unit.share(first.shares[0]), 0.0 if first.bias == ABSENT else unit.share(first.bias)
     halves = [_double_exponential(*ends) for ends in ((0.0, np.pi / 2), (np.pi / 2, np.pi))]
     angle, width = (np.concatenate(parts) for parts in zip(*halves, strict=True))
-    expected = -(_continued(recursion, -2 * np.sin(angle / 2) ** 2 + 0j)[1] * np.sin(angle) * width).sum()
+    expected = -(_continued(unit, -2 * np.sin(angle / 2) ** 2 + 0j)[1] * np.sin(angle) * width).sum()
     for right, left in HEIGHTS:
         # with a bias in the first layer the left cut starts further out: there a piece of the path ends
         start = math.acosh(1 + 2 * bias / weight) if 0 < 2 * bias < weight * (math.cosh(left) - 1) else 0.0
         path = _path(right, left, start)
         with np.errstate(over="ignore", invalid="ignore"):  # far outside of where kappa is analytic
-            terms = _continued(recursion, path.beyond)[1] * path.steps
-        if abs(terms.sum() - expected) <= CAUCHY * (2 + recursion.depth) * np.abs(terms).sum():
+            terms = _continued(unit, path.beyond)[1] * path.steps
+        if abs(terms.sum() - expected) <= CAUCHY * (2 + len(unit.instructions.maps)) * np.abs(terms).sum():
             return path
     raise ValueError(
         "kernel has structure at too many scales for sphere_eigenvalues (its profile is not analytic near [-1, 1])."
@@ -305,47 +328,112 @@ def _second_kind(path: _Path, p: int, max_degree: int) -> Complexes:
     return np.where(path.opposite, sign[:, None], 1.0) * values
 
 
-def _continued(recursion: Recursion, beyond: Complexes) -> tuple[Complexes, Complexes]:
-    """Return Sigma_L or Theta_L / q_L of unit rows at complex cosines z; above a cut, their imaginary part is +0.
+@dataclass(frozen=True, eq=False)
+class _State:
+    """S and T over q at complex cosines, and what of them is not linear in the rows' cosine."""
+
+    beyond: Complexes  # S / q - 1
+    bent: Complexes
+    theta: Complexes
+    bent_theta: Complexes
+
+
+@dataclass(frozen=True, eq=False)
+class _Unit:
+    """A kernel on unit rows: its instructions, the squared shares of their mixes, and the variances before its maps."""
+
+    instructions: Instructions
+    shares: Reals
+    variances: list[float]
+    has_tangent: bool
+
+    @classmethod
+    def of(cls, kernel: Kernel) -> _Unit:
+        rows = RowParameters(kernel.plan, UNIT)
+        variances = [float(rows.variance(index)[0]) for index in range(len(rows.instructions.maps))]
+        return cls(rows.instructions, rows.shares()[:, 0] ** 2, variances, kernel.has_tangent)
+
+    def share(self, plane: int) -> float:
+        return 1.0 if plane == WHOLE else float(self.shares[plane])
+
+
+def _continued(unit: _Unit, beyond: Complexes) -> tuple[Complexes, Complexes]:
+    """Return S or T over q of unit rows at complex cosines z; above a cut, their imaginary part is +0.
 
     `beyond` is z - 1, which has the digits that z has lost near 1. Returned too is what of the value is not linear in
-    z, which an activation that is nearly linear, or a large bias, makes much smaller: it is carried from layer to layer
+    z, which an activation that is nearly linear, or a large bias, makes much smaller: it is carried from node to node
     on its own, so that no digit of it is lost.
     """
-    parameters = recursion.row_parameters(UNIT)
-    share, offset = parameters.rho[:, 0] ** 2, parameters.tau[:, 0] ** 2
-    layer = _continued_dual(recursion.dual)
-    theta = share[0] * (1 + beyond) + offset[0]
-    beyond = share[0] * beyond
-    bent, bent_theta = np.zeros_like(beyond), np.zeros_like(beyond)
-    for depth in range(1, recursion.depth + 1):
-        excess, slope_excess = layer(beyond)
-        bent = share[depth] * (bent + excess)
-        beyond = share[depth] * (beyond + excess)
-        if recursion.has_tangent:
-            bent_theta = share[depth] * (bent_theta + slope_excess * theta) + bent
-            theta = share[depth] * (1 + slope_excess) * theta + (1 + beyond)
-    return (theta, bent_theta) if recursion.has_tangent else (1 + beyond, bent)
+    zero = np.zeros_like(beyond)
+    state = _State(beyond, zero, zero, zero)
+    registers = {0: state}
+    for step in unit.instructions.instructions:
+        sources = [registers[k] for k in step.sources]
+        if step.is_product:
+            state = _product(sources)
+        else:
+            if step.map != ABSENT:
+                slot = unit.instructions.maps[step.map]
+                sources = [_mapped(slot.step.activation, unit.variances[step.map], sources[0])]
+            shares = [unit.share(plane) for plane in step.shares]
+            parts = [
+                sum((share * getattr(source, name) for share, source in zip(shares, sources, strict=True)), zero)
+                for name in ("beyond", "bent", "theta", "bent_theta")
+            ]
+            if step.adds_own:
+                parts[2] = parts[2] + (1 + parts[0])
+                parts[3] = parts[3] + parts[1]
+            state = _State(*parts)
+        registers[step.destination] = state
+    return (state.theta, state.bent_theta) if unit.has_tangent else (1 + state.beyond, state.bent)
 
 
-def _continued_dual(dual: Dual) -> Callable[[Complexes], tuple[Complexes, Complexes]]:
-    """The dual less its argument, and its slope less 1 (see `duals`), as functions of a complex cosine less 1."""
+def _mapped(activation: ActivationLayer, variance: float, state: _State) -> _State:
+    excess, slope_excess = _continued_map(activation, variance)(state.beyond)
+    return _State(
+        state.beyond + excess,
+        state.bent + excess,
+        (1 + slope_excess) * state.theta,
+        state.bent_theta + slope_excess * state.theta,
+    )
+
+
+def _product(sources: list[_State]) -> _State:
+    state = sources[0]
+    for other in sources[1:]:
+        beyond = state.beyond + other.beyond + state.beyond * other.beyond
+        theta = state.theta * (1 + other.beyond) + other.theta * (1 + state.beyond)
+        state = _State(beyond, beyond, theta, theta)  # a product is not linear
+    return state
+
+
+def _continued_map(activation: ActivationLayer, variance: float) -> Callable[[Complexes], tuple[Complexes, Complexes]]:
+    """A map's cosine less its argument, and its slope less 1, as functions of a complex cosine less 1."""
 
     def piecewise_linear(beyond: Complexes) -> tuple[Complexes, Complexes]:
-        assert isinstance(dual, PiecewiseLinear)
+        assert isinstance(activation, PiecewiseLinear)
         angle = _angle(beyond)
-        excess: Any = 2 * dual.fold * sine_minus_angle_cosine(angle)
-        return excess, -2 * dual.fold * angle / np.pi
+        excess: Any = 2 * activation.fold * sine_minus_angle_cosine(angle)
+        return excess, -2 * activation.fold * angle / np.pi
 
     def step(beyond: Complexes) -> tuple[Complexes, Complexes]:
-        return -_angle(beyond) / np.pi - beyond, np.zeros_like(beyond)
+        return -_angle(beyond) / np.pi - beyond, np.full_like(beyond, -1)
+
+    def sign(beyond: Complexes) -> tuple[Complexes, Complexes]:
+        return -2 * _angle(beyond) / np.pi - beyond, np.full_like(beyond, -1)
 
     def rectified_square(beyond: Complexes) -> tuple[Complexes, Complexes]:
         angle, cosine = _angle(beyond), 1 + beyond
         total = 3 * np.sin(angle) * cosine + (np.pi - angle) * (1 + 2 * cosine**2)
-        return total / (3 * np.pi) - cosine, np.zeros_like(beyond)
+        slope = 4 / (3 * np.pi) * (np.sin(angle) + (np.pi - angle) * cosine)
+        return total / (3 * np.pi) - cosine, slope - 1
 
-    return {PiecewiseLinear: piecewise_linear, Step: step, RectifiedSquare: rectified_square}[type(dual)]
+    if isinstance(activation, PiecewiseLinear):
+        return piecewise_linear
+    known = {Step(): step, Sign(): sign, RectifiedMonomial(2): rectified_square}
+    if activation not in known:
+        raise ValueError(f"kernel must have activations of ReLU type, Step, Sign or squares for now; got {activation!r}.")
+    return known[activation]
 
 
 def _angle(beyond: Complexes) -> Any:

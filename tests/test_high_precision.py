@@ -7,7 +7,7 @@ import pytest
 from mpmath import mp, mpf
 
 import ntk_fast as ntk
-from ntk_fast.activations import activation_of
+from ntk_fast.layers.names import activation_named as activation_of
 from ntk_fast.high_precision import exact_value
 
 ANGLES = ["0.3", "1.2", "2.9"]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import ntk_fast as ntk
-from ntk_fast.activations import activation_of
+from ntk_fast.layers.names import activation_named as activation_of
 from ntk_fast.spectrum import sphere_eigenvalues, sphere_multiplicities
 
 DIGITS, N_NODES, MAX_DEGREE = 60, 140, 40

@@ -11,6 +11,7 @@ with the angle f to the nearer of y and -y.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -19,9 +20,24 @@ from typing import ClassVar
 import numpy as np
 
 from ntk_fast.compensated import Reals
-from ntk_fast.duals import sine_minus_angle_cosine
 from ntk_fast.layers.activation import ActivationLayer, reals
 from ntk_fast.validation import check_finite_number
+
+
+def _power_series(x: Reals, first: int, coefficient: Callable[[int], float]) -> Reals:
+    """Sum coefficient(k) x^(2k + 1) for k = first, ..., 12: to the last bit for x <= 2 in the uses below."""
+    square = x * x
+    total = np.zeros_like(x)
+    for k in range(12, first - 1, -1):
+        total = total * square + coefficient(k)
+    return total * x ** (2 * first + 1)
+
+
+def sine_minus_angle_cosine(angle: Reals) -> Reals:
+    """Return (sin a - a cos a) / pi to full relative accuracy, for angles from 0 to pi/2, or complex ones near 0."""
+    series = _power_series(angle, 1, lambda k: (-1) ** (k + 1) * 2 * k / math.factorial(2 * k + 1))
+    direct = np.sin(angle) - angle * np.cos(angle)
+    return np.where(np.abs(angle) < 1, series, direct) / np.pi
 
 
 @dataclass(frozen=True, repr=False)

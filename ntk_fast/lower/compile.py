@@ -15,7 +15,7 @@ from functools import lru_cache
 import numpy as np
 
 from ntk_fast.compensated import Reals
-from ntk_fast.duals import sine_minus_angle_cosine
+from ntk_fast.layers.relu import sine_minus_angle_cosine
 from ntk_fast.lower.evaluate import evaluate
 from ntk_fast.lower.instructions import Instructions, MapSlot, MeanPlanes, instructions_of
 from ntk_fast.lower.pair_state import pair_of_chord
