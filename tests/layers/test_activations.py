@@ -223,6 +223,8 @@ def test_a_row_does_not_depend_on_its_company(name):
             alone = activation.row_parameters(q[row : row + 1], 1e-13)
             assert np.array_equal(together[: len(alone), row], alone[:, 0])
             assert not together[len(alone) :, row].any()
+            most = activation.n_row_parameters(3.0, 1e-13)
+            assert np.array_equal(activation.row_parameters(q, 1e-13, most), together[:most])
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -278,7 +280,7 @@ def test_names():
         assert activation_named(name) is activation and name_of(activation) == name
         assert activation_named(activation) is activation
     assert name_of(layers.LeakyRelu(0.2)) == layers.LeakyRelu(0.2)
-    with pytest.raises(ValueError, match="must be one of 'relu', .*; got 'swich'"):
+    with pytest.raises(ValueError, match=r"must be one of 'relu', .*; got 'swich'"):
         activation_named("swich")
     with pytest.raises(TypeError, match="got the class Gelu: add its parentheses"):
         activation_named(layers.Gelu)
