@@ -212,6 +212,15 @@ def test_rectified_monomials_are_arc_cosine_kernels(order):
                 assert abs(got.slope - ratio * kappa(order - 1)) < 1e-14 * max(ratio, 1)
 
 
+@pytest.mark.parametrize("activation", [layers.RectifiedMonomial(n) for n in (0, 1, 2, 5)] + [layers.Sign()])
+def test_second_derivatives_are_those_of_the_map(activation):
+    m, step = np.array([1e-3, 0.3, 1.0, 1.7, 1.999]), 1e-6
+    none = np.empty((0, 1))
+    above, below = (activation.map_pairs(m + s, 2 - m - s, none, none)[2] for s in (-step, step))
+    got = activation.second_derivative(m, 2 - m)
+    np.testing.assert_allclose(got, (above - below) / (2 * step), rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_a_row_does_not_depend_on_its_company(name):
     activation = ALL[name]
