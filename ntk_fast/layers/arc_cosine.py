@@ -124,7 +124,7 @@ class RectifiedPower(ActivationLayer, abstract=True):
         return self._second_derivative
 
     def _second_derivative(self, m: Reals, p: Reals) -> Reals:
-        """A multiple of kappa two orders below, or 1 / (pi sin(angle)); 0 for parallel rows: nothing moves their angle."""
+        """Kappa two orders below, or 1 / (pi sin(angle)); then 0 for parallel rows, whose angle nothing moves."""
         if self.order == 0:
             return np.zeros_like(m)
         if self.order == 1:

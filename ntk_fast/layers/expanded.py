@@ -244,7 +244,7 @@ class _Rows:
                 result[1 : 1 + n_terms, block] = total / np.where(norm == 0, 1.0, norm)
         if worst > 10 * tolerance:
             warnings.warn(
-                f"{self._activation!r} has kinks, or is steep where the variance is {self._largest:.3g}: "
+                f"{self._activation!r} has kinks, or is steep where the variance is {self._largest:.1g}: "
                 f"{MOST_TERMS} terms of its Hermite expansion give the derivative's dual to {worst:.1g} only.",
                 AccuracyWarning,
                 stacklevel=2,

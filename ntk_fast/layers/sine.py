@@ -66,11 +66,6 @@ class Sinusoid(CurvedActivation, abstract=True):
     def separates_mean(self) -> bool:
         return self.shares[1] != 0
 
-    @property
-    def map_constants(self) -> tuple[float, ...]:
-        odd, even = self.shares
-        return odd**2, even**2
-
     def __call__(self, z: Reals) -> Reals:
         odd, even = self.shares
         turned = self.frequency * z
