@@ -18,6 +18,7 @@ from ntk_fast.layers.branches import Concatenate, Product, Residual, Sum
 from ntk_fast.layers.dense import Dense
 from ntk_fast.layers.elu import Elu
 from ntk_fast.layers.erf import Erf, SigmoidLike
+from ntk_fast.layers.expanded import AccuracyWarning
 from ntk_fast.layers.exponential import Exp, Rbf
 from ntk_fast.layers.function import Activation
 from ntk_fast.layers.gaussian import Gaussian
@@ -33,6 +34,7 @@ from ntk_fast.layers.smooth import Sigmoid, Silu, Softplus, Tanh
 
 __all__ = [
     "Abs",
+    "AccuracyWarning",
     "Activation",
     "Concatenate",
     "Cos",

@@ -102,12 +102,17 @@ class ActivationLayer(Layer, abstract=True):
         """Return the variance of sigma(z), to relative accuracy; asked for only where `separates_mean`."""
         raise NotImplementedError
 
-    def row_parameters(self, variance: Reals, tolerance: float) -> Reals:
+    def row_parameters(self, variance: Reals, tolerance: float, most: int | None = None) -> Reals:
         """Return what the map needs of rows of these variances, (n_parameters, n), to a tolerance of the cosine.
 
-        A row's numbers depend on its own variance alone; where rows need different numbers of them, zeros follow.
+        A row's numbers depend on its own variance alone; where rows need different numbers of them, zeros follow. No
+        more than `most` of them are returned.
         """
         return np.zeros((0, len(variance)))
+
+    def n_row_parameters(self, largest: float, tolerance: float) -> int:
+        """Return how many of their parameters pairs of rows take whose variances are up to the largest."""
+        return len(self.row_parameters(np.array([largest]), tolerance))
 
     @abstractmethod
     def map_pairs(self, m: Reals, p: Reals, x: Reals, y: Reals) -> tuple[Reals, Reals, Reals]:

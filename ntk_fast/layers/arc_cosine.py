@@ -11,6 +11,7 @@ accuracy. Tiles have tables of them.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import ClassVar
@@ -67,6 +68,10 @@ class Sign(ActivationLayer):
     def derivative_second_moment(self, variance: Reals | float) -> Reals:
         return np.zeros(np.shape(variance))
 
+    @property
+    def second_derivative(self) -> Callable[[Reals, Reals], Reals]:
+        return lambda m, p: np.zeros_like(m)
+
     def map_pairs(self, m: Reals, p: Reals, x: Reals, y: Reals) -> tuple[Reals, Reals, Reals]:
         turned = (4 / np.pi) * np.arcsin(chord_of(m, p))
         return *place(turned, p < m), np.zeros_like(turned)
@@ -114,12 +119,26 @@ class RectifiedPower(ActivationLayer, abstract=True):
             powers = variance ** max(self.order - 1, 0)
         return np.where(variance > 0, float(self.derivative_gain) * powers, 0.0)
 
+    @property
+    def second_derivative(self) -> Callable[[Reals, Reals], Reals]:
+        return self._second_derivative
+
+    def _second_derivative(self, m: Reals, p: Reals) -> Reals:
+        """Kappa two orders below, or 1 / (pi sin(angle)); then 0 for parallel rows, whose angle nothing moves."""
+        if self.order == 0:
+            return np.zeros_like(m)
+        if self.order == 1:
+            sine = np.sqrt(m * p)
+            return np.where(sine > 0, 1 / np.pi / np.where(sine > 0, sine, 1.0), 0.0)
+        angle = 2 * np.arctan2(np.sqrt(m), np.sqrt(p))
+        return _ratio(self.order) * _ratio(self.order - 1) * _kappa(self.order - 2, angle)
+
     def map_pairs(self, m: Reals, p: Reals, x: Reals, y: Reals) -> tuple[Reals, Reals, Reals]:
         angle, opposite = 2 * np.arcsin(chord_of(m, p)), p < m
         away = np.where(opposite, np.pi - angle, angle)  # from y, not from the nearer of y and -y
         if self.order == 0:
             return away / np.pi, 2 - away / np.pi, np.zeros_like(away)
-        ratio = self.order**2 / (2 * self.order - 1)
+        ratio = _ratio(self.order)
         nodes, weights = _gauss(24 + self.order)
         near = np.where(opposite, 0.0, angle)[..., None] * nodes
         lost = np.where(opposite, 0.0, angle) * (_kappa(self.order - 1, near) * np.sin(near) * weights).sum(-1) * ratio
@@ -174,6 +193,11 @@ def check_order(value: object, name: str, least: int) -> int:
     if number > LARGEST_ORDER:
         raise ValueError(f"{name} must be a whole number from {least} to {LARGEST_ORDER}; got {number}.")
     return number
+
+
+def _ratio(order: int) -> float:
+    """The derivative of kappa_n by the cosine, over kappa_(n-1)."""
+    return order**2 / (2 * order - 1)
 
 
 def _gain(order: int) -> Fraction:

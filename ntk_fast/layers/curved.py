@@ -44,8 +44,8 @@ class CurvedActivation(ActivationLayer, abstract=True):
         return row_curve(self)
 
     @abstractmethod
-    def own_parameters(self, variance: Reals, tolerance: float) -> Reals:
-        """Return the row parameters that follow `ell` and `bend`."""
+    def own_parameters(self, variance: Reals, tolerance: float, most: int | None) -> Reals:
+        """Return the row parameters that follow `ell` and `bend`; `most` counts those, too."""
 
     @abstractmethod
     def parts(self, m: Reals, x: Reals, y: Reals) -> Parts:
@@ -55,9 +55,9 @@ class CurvedActivation(ActivationLayer, abstract=True):
         """Return what is added to m under a root that D is a function of; None: D is smooth. See `near_pairs`."""
         return None
 
-    def row_parameters(self, variance: Reals, tolerance: float) -> Reals:
+    def row_parameters(self, variance: Reals, tolerance: float, most: int | None = None) -> Reals:
         held = np.clip(variance, LEAST_VARIANCE, LARGEST_VARIANCE)
-        return np.concatenate([self.curve().ell_and_bend(held), self.own_parameters(held, tolerance)])
+        return np.concatenate([self.curve().ell_and_bend(held), self.own_parameters(held, tolerance, most)])
 
     def map_pairs(self, m: Reals, p: Reals, x: Reals, y: Reals) -> tuple[Reals, Reals, Reals]:
         nearer, opposite = np.minimum(m, p), p < m

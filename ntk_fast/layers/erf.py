@@ -61,7 +61,7 @@ class ErrorFunction(CurvedActivation, abstract=True):
     def derivative_second_moment(self, variance: Reals | float) -> Reals:
         return 4 / np.pi * (self.height * self.rate) ** 2 / np.sqrt(1 + 4 * self.rate**2 * reals(variance))
 
-    def own_parameters(self, variance: Reals, tolerance: float) -> Reals:
+    def own_parameters(self, variance: Reals, tolerance: float, most: int | None) -> Reals:
         q = self.rate**2 * variance
         angle = np.arctan2(2 * q, np.sqrt(1 + 4 * q))
         return np.stack([np.sqrt(2 * q / (1 + 2 * q)), np.sqrt(1 / (1 + 2 * q)), 1 / np.sqrt(angle)])

@@ -5,8 +5,8 @@ are taken at Chebyshev nodes of pieces of ln q of length one and interpolated: a
 
 A row needs terms until the derivative's series, sum_n n a_n^2, lacks less than the tolerance, and until what is left of
 the others is small enough for the chord of pairs that are just not near, and of pairs that are opposite and see nothing
-but even terms; a pair needs those of the row that needs more. A row carries more terms than it needs, for pairs with larger rows, in which only one factor is small: until
-the root of what is left is within the tolerance.
+but even terms; a pair needs those of the row that needs more. A row carries more terms than it needs, for pairs with
+larger rows, in which only one factor is small: until the root of what is left is within the tolerance.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from ntk_fast.compensated import Reals
 from ntk_fast.layers.activation import reals
 from ntk_fast.layers.curved import LARGEST_VARIANCE, LEAST_VARIANCE
-from ntk_fast.layers.hermite_map import HermiteMap
+from ntk_fast.layers.hermite_map import BEFORE, HermiteMap
 from ntk_fast.lower.near_pairs import NEAR
 from ntk_fast.lower.row_curve import FINEST, NODES, TO_COEFFICIENTS, pieces_of
 
@@ -34,7 +34,7 @@ LEAST_TOLERANCE = 5e-14
 #: Parts of a piece of ln q within which all rows take the same number of terms.
 PARTS = 8
 #: Rows that are interpolated at a time: a few hundred terms of them stay in cache.
-BLOCK = 256
+BLOCK = 64
 #: A share of the last panel in a moment that shows it to be infinite, or beyond these panels.
 UNBOUNDED = 1e-9
 #: What the sums of a series may lack by rounding.
@@ -49,8 +49,12 @@ class AccuracyWarning(UserWarning):
 class ExpandedActivation(HermiteMap, abstract=True):
     """See the module. A subclass gives the function and its derivative."""
 
-    def own_parameters(self, variance: Reals, tolerance: float) -> Reals:
-        return _Rows(self, variance).coefficients(tolerance)
+    def own_parameters(self, variance: Reals, tolerance: float, most: int | None) -> Reals:
+        return _Rows(self, variance).coefficients(tolerance, MOST_TERMS if most is None else most - BEFORE)
+
+    def n_row_parameters(self, largest: float, tolerance: float) -> int:
+        held = np.clip(np.array([largest]), LEAST_VARIANCE, LARGEST_VARIANCE)
+        return BEFORE + int(_Rows(self, held).needed(tolerance)[0])
 
     def second_moment(self, variance: Reals | float) -> Reals:
         return self.centred_moment(variance) + self.mean(variance) ** 2
@@ -195,6 +199,7 @@ class _Rows:
         which, self._index = pieces_of(floor)
         self._pieces = [_piece(activation, int(k)) for k in which]
         self._offset = position - floor
+        self._part = np.minimum((self._offset * PARTS).astype(np.int64), PARTS - 1)
         self._largest = variance.max(initial=0.0)
         self._activation = activation
 
@@ -205,33 +210,41 @@ class _Rows:
             total += column[self._index] * basis
         return total
 
-    def coefficients(self, tolerance: float) -> Reals:
+    def _of_parts(self, count: Callable[[Piece, float], NDArray[np.int64]], tolerance: float) -> NDArray[np.int64]:
+        """Return a number of each row that all in its part of a piece have."""
+        counts = np.array([count(piece, tolerance) for piece in self._pieces]).reshape(len(self._pieces), PARTS)
+        return counts[self._index, self._part]
+
+    def needed(self, tolerance: float) -> NDArray[np.int64]:
+        """Return the number of terms that rows need."""
+        return self._of_parts(Piece.needed, tolerance)
+
+    def coefficients(self, tolerance: float, most: int) -> Reals:
         """Return the number of terms needed, and the normalised a_n: see `HermiteMap`."""
-        needed, carried = (
-            np.array([count(piece, tolerance) for piece in self._pieces]).reshape(len(self._pieces), PARTS)
-            for count in (Piece.needed, Piece.carried)
-        )
-        part = np.minimum((self._offset * PARTS).astype(np.int64), PARTS - 1)
-        carries = carried[self._index, part]
-        result = np.zeros((1 + int(carries.max(initial=1)), len(self._offset)))
-        result[0] = needed[self._index, part]
+        needed = np.minimum(self.needed(tolerance), most)
+        carried = np.minimum(self._of_parts(Piece.carried, tolerance), MOST_TERMS)
+        result = np.zeros((1 + min(int(carried.max(initial=1)), most), len(self._offset)))
+        result[0] = needed
         worst = 0.0
         for index, piece in enumerate(self._pieces):
             rows = np.flatnonzero(self._index == index)
-            n_terms = int(carries[rows].max())
-            worst = max(worst, *(piece.lacks(k, needed[index, k]) for k in np.unique(part[rows])))
+            n_terms = min(int(carried[rows].max()), most)
+            worst = max(
+                worst, *(piece.lacks(part, int(n)) for part, n in {*zip(self._part[rows], needed[rows], strict=True)})
+            )
             for start in range(0, len(rows), BLOCK):
                 block = rows[start : start + BLOCK]
                 total = np.zeros((n_terms, len(block)))
                 for column, basis in zip(piece.terms[:, :n_terms], _basis(self._offset[block]), strict=True):
                     total += column[:, None] * basis
-                total *= np.arange(n_terms)[:, None] < carries[block]
-                norm = np.sqrt(np.cumsum(total * total, axis=0)[-1])  # one after the other, whatever the shape
+                total *= np.arange(n_terms)[:, None] < carried[block]
+                # over the terms that such rows need, and added one after the other: whatever else there is
+                norm = np.sqrt(np.cumsum(total * total, axis=0)[needed[block] - 1, np.arange(len(block))])
                 total[0, norm == 0] = 1.0  # numbers so small that sigma(z) is sigma(0)
                 result[1 : 1 + n_terms, block] = total / np.where(norm == 0, 1.0, norm)
         if worst > 10 * tolerance:
             warnings.warn(
-                f"{self._activation!r} has kinks, or is steep where the variance is {self._largest:.3g}: "
+                f"{self._activation!r} has kinks, or is steep where the variance is {self._largest:.1g}: "
                 f"{MOST_TERMS} terms of its Hermite expansion give the derivative's dual to {worst:.1g} only.",
                 AccuracyWarning,
                 stacklevel=2,

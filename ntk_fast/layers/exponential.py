@@ -29,7 +29,7 @@ class Exponential(ActivationLayer, abstract=True):
         """u^2 / q."""
         raise NotImplementedError
 
-    def row_parameters(self, variance: Reals, tolerance: float) -> Reals:
+    def row_parameters(self, variance: Reals, tolerance: float, most: int | None = None) -> Reals:
         return np.sqrt(self.squared_rate * variance)[None]
 
     def map_pairs(self, m: Reals, p: Reals, x: Reals, y: Reals) -> tuple[Reals, Reals, Reals]:

@@ -68,7 +68,7 @@ class Gaussian(ActivationLayer):
         """1 - 4 exponent q, a power of which is infinite where the moments are."""
         return np.maximum(1 - 4 * self.exponent * reals(variance), np.finfo(np.float64).smallest_normal ** 0.5)
 
-    def row_parameters(self, variance: Reals, tolerance: float) -> Reals:
+    def row_parameters(self, variance: Reals, tolerance: float, most: int | None = None) -> Reals:
         w = -2 * self.exponent * variance
         return np.stack([w / (1 + w), np.sqrt(1 + 2 * w) / (1 + w)])
 

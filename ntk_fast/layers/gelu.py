@@ -56,7 +56,7 @@ class Gelu(CurvedActivation):
         terms = square * beta * (beta * beta / root + 1 / root**3 + root)
         return 0.25 + (np.arctan2(square, beta * root) + terms) / (2 * np.pi)
 
-    def own_parameters(self, variance: Reals, tolerance: float) -> Reals:
+    def own_parameters(self, variance: Reals, tolerance: float, most: int | None) -> Reals:
         square, beta, _ = _shares(variance)
         return np.stack([np.sqrt(square), beta, 1 / np.sqrt(_moment_over_variance(variance))])
 

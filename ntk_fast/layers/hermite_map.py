@@ -19,6 +19,9 @@ import numpy as np
 from ntk_fast.compensated import Reals
 from ntk_fast.layers.curved import CurvedActivation, Parts
 
+#: Row parameters before a_1.
+BEFORE = 3
+
 
 @dataclass(frozen=True, repr=False)
 class HermiteMap(CurvedActivation, abstract=True):

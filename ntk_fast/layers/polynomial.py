@@ -114,7 +114,7 @@ class FiniteExpansion(HermiteMap, abstract=True):
         Of rows with ln q = position; the derivatives, by it, are over the same scale, which keeps all in range.
         """
 
-    def own_parameters(self, variance: Reals, tolerance: float) -> Reals:
+    def own_parameters(self, variance: Reals, tolerance: float, most: int | None) -> Reals:
         coefficients, *_ = self.expansion(np.log(variance))
         centred = coefficients[:, 1:].T
         needed = np.full((1, len(variance)), float(len(centred)))

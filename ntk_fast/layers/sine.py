@@ -52,6 +52,12 @@ class Sinusoid(CurvedActivation, abstract=True):
         raise NotImplementedError
 
     @property
+    def map_constants(self) -> tuple[float, ...]:
+        """o^2 and e^2."""
+        odd, even = self.shares
+        return odd**2, even**2
+
+    @property
     def parity(self) -> int:
         odd, even = self.shares
         return 1 if odd == 0 else -1 if even == 0 else 0
@@ -59,11 +65,6 @@ class Sinusoid(CurvedActivation, abstract=True):
     @property
     def separates_mean(self) -> bool:
         return self.shares[1] != 0
-
-    @property
-    def map_constants(self) -> tuple[float, ...]:
-        odd, even = self.shares
-        return odd**2, even**2
 
     def __call__(self, z: Reals) -> Reals:
         odd, even = self.shares
@@ -105,7 +106,7 @@ class Sinusoid(CurvedActivation, abstract=True):
         odd, even = self.shares
         return 0.5 * (even**2 * np.expm1(-turn) ** 2 - odd**2 * np.expm1(-2 * turn))
 
-    def own_parameters(self, variance: Reals, tolerance: float) -> Reals:
+    def own_parameters(self, variance: Reals, tolerance: float, most: int | None) -> Reals:
         turn = self._turn(variance)
         return np.stack([np.sqrt(turn), 1 / np.sqrt(self._spread(turn))])
 

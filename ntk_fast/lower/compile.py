@@ -117,7 +117,8 @@ class RowParameters:
             activation = slot.step.activation
             own = np.empty((0, shares.shape[1]))
             if activation.homogeneity is None and index not in tabulated:
-                own = activation.row_parameters(self.variance(index), row_tolerance(dtype))
+                most = None if counts is None else counts[index]
+                own = activation.row_parameters(self.variance(index), row_tolerance(dtype), most)
             if counts is not None and len(own) < counts[index]:
                 own = np.concatenate([own, np.zeros((counts[index] - len(own), own.shape[1]))])
             maps.append(PlacedMap(activation, first, len(own)))
@@ -265,7 +266,7 @@ def _n_parameters(plan: Plan, slot: MapSlot, norms: Scaled, dtype: np.dtype) -> 
     between = Scaled.of(2.0 ** (grid - whole), 0.0, whole.astype(np.int64))
     variances = [RowValues(plan, part).variance(slot.node).plain() for part in (between, norms)]
     largest = np.max(np.concatenate(variances), keepdims=True)
-    return len(slot.step.activation.row_parameters(1.01 * largest, row_tolerance(dtype)))
+    return slot.step.activation.n_row_parameters(float(1.01 * largest[0]), row_tolerance(dtype))
 
 
 class _Bytes:

@@ -101,8 +101,8 @@ class RowCurve:
         position = np.maximum(logarithm, POWER_LAW)
         floor = np.floor(position)
         pieces, which = pieces_of(floor)
-        ell = np.array([self._piece(int(piece))[0] for piece in pieces]).reshape(len(pieces), -1)
-        bend = np.array([self._piece(int(piece))[1] for piece in pieces]).reshape(len(pieces), -1)
+        ell = np.array([self._piece(int(piece))[0] for piece in pieces]).reshape(len(pieces), TERMS + 1)
+        bend = np.array([self._piece(int(piece))[1] for piece in pieces]).reshape(len(pieces), TERMS)
         start = np.array([self._start(int(piece)) for piece in pieces])
         offset = 2 * (position - floor) - 1
         result = np.stack([start[which] + _series(ell, which, offset), np.maximum(_series(bend, which, offset), 0.0)])

@@ -1,8 +1,8 @@
 """Duals of activations, by means that the package does not use.
 
-Closed forms are evaluated as they stand (DESIGN: the equations of the literature) in many digits, where cancellation does
-not matter. Where there is none, the trapezoidal rule in the plane integrates squares of differences of the two
-normalised features: it converges geometrically for analytic functions, and has nothing to cancel for near rows.
+Closed forms are evaluated in many digits as the literature has them: there cancellation does not matter. Where there is
+none, the trapezoidal rule in the plane integrates squares of differences of the two normalised features: it converges
+geometrically for analytic functions, and has nothing to cancel for near rows.
 """
 
 from __future__ import annotations

@@ -212,6 +212,15 @@ def test_rectified_monomials_are_arc_cosine_kernels(order):
                 assert abs(got.slope - ratio * kappa(order - 1)) < 1e-14 * max(ratio, 1)
 
 
+@pytest.mark.parametrize("activation", [layers.RectifiedMonomial(n) for n in (0, 1, 2, 5)] + [layers.Sign()])
+def test_second_derivatives_are_those_of_the_map(activation):
+    m, step = np.array([1e-3, 0.3, 1.0, 1.7, 1.999]), 1e-6
+    none = np.empty((0, 1))
+    above, below = (activation.map_pairs(m + s, 2 - m - s, none, none)[2] for s in (-step, step))
+    got = activation.second_derivative(m, 2 - m)
+    np.testing.assert_allclose(got, (above - below) / (2 * step), rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_a_row_does_not_depend_on_its_company(name):
     activation = ALL[name]
@@ -223,6 +232,8 @@ def test_a_row_does_not_depend_on_its_company(name):
             alone = activation.row_parameters(q[row : row + 1], 1e-13)
             assert np.array_equal(together[: len(alone), row], alone[:, 0])
             assert not together[len(alone) :, row].any()
+            most = activation.n_row_parameters(3.0, 1e-13)
+            assert np.array_equal(activation.row_parameters(q, 1e-13, most), together[:most])
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -278,7 +289,7 @@ def test_names():
         assert activation_named(name) is activation and name_of(activation) == name
         assert activation_named(activation) is activation
     assert name_of(layers.LeakyRelu(0.2)) == layers.LeakyRelu(0.2)
-    with pytest.raises(ValueError, match="must be one of 'relu', .*; got 'swich'"):
+    with pytest.raises(ValueError, match=r"must be one of 'relu', .*; got 'swich'"):
         activation_named("swich")
     with pytest.raises(TypeError, match="got the class Gelu: add its parentheses"):
         activation_named(layers.Gelu)
