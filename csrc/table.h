@@ -29,14 +29,16 @@ typedef struct {
 ALWAYS_INLINE positions NAME(locate)(const chords *c, const real stretch, const real scale, const int has_halves)
 {
     const vreal low = vreal_set((real)ROUNDING_SHIFT), high = vreal_set((real)ROUNDING_SHIFT + OPPOSITE);
-    const vreal half = vreal_set((real)0.5), one = vreal_set(1), s = vreal_set(scale), a = vreal_set(stretch);
+    const vreal half = vreal_set((real)0.5), minus_half = vreal_set((real)-0.5), one = vreal_set(1);
+    const vreal s = vreal_set(scale), a = vreal_set(stretch);
     positions at;
 #pragma GCC unroll 8
     for (int g = 0; g < GROUP; g++) {
-        vreal z = vreal_mul(c->chord[g], s);
+        vreal z;
         if (stretch != 0)
-            z = vreal_div(z, vreal_fma(c->chord[g], a, one));
-        z = vreal_sub(z, half);
+            z = vreal_sub(vreal_div(vreal_mul(c->chord[g], s), vreal_fma(c->chord[g], a, one)), half);
+        else
+            z = vreal_fma(c->chord[g], s, minus_half);
         const vreal shift = has_halves ? vreal_select(c->opposite[g], high, low) : low;
         const vreal shifted = vreal_add(z, shift); /* rounds z; its low bits are the piece */
         at.piece[g] = vreal_index(shifted);
