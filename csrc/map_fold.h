@@ -27,15 +27,15 @@ ALWAYS_INLINE fold_weights NAME(fold_weights_of)(const ntk_map *map)
 
 /* m and p after the activation. A negative cosine's are between those of z and of |z|: from the nearer ones on, or a weight's
  * own rounding would show. */
-ALWAYS_INLINE pair NAME(folded)(pair from, vmask opposite, vreal square, vreal chord, vreal bend, fold_weights w,
-                                const int is_plain)
+ALWAYS_INLINE pair NAME(folded)(pair from, vmask opposite, vreal chord, vreal bend, fold_weights w, const int is_plain)
 {
-    const vreal two = vreal_set(2), bent = vreal_mul(bend, vreal_mul(square, chord));
+    const vreal two = vreal_set(2), nearer = is_plain ? from.m : vreal_min(from.m, from.p); /* 2 chord^2 */
+    const vreal bent = vreal_mul(vreal_mul(bend, chord), vreal_mul(vreal_set((real)0.5), nearer));
     pair to = from;
     to.m = vreal_fma(w.minus_fold, bent, from.m);
     to.p = vreal_sub(two, to.m);
     if (!is_plain) {
-        const vreal m_abs = vreal_sub(vreal_add(square, square), bent), p_abs = vreal_sub(two, m_abs);
+        const vreal m_abs = vreal_sub(nearer, bent), p_abs = vreal_sub(two, m_abs);
         const vreal m = vreal_select(w.is_mostly_linear, from.m, m_abs);
         const vreal p = vreal_select(w.is_mostly_linear, from.p, p_abs);
         const vreal other_m = vreal_select(w.is_mostly_linear, m_abs, from.m);
@@ -47,26 +47,27 @@ ALWAYS_INLINE pair NAME(folded)(pair from, vmask opposite, vreal square, vreal c
 }
 
 /* GROUP pairs, with R and A at their chords, through the activation and the mix. */
-ALWAYS_INLINE void NAME(fold_and_mix)(const ntk_instruction *step, parameters at, const chords *c, const vreal *bend,
-                                      const vreal *angle, fold_weights w, const pairs *from, pairs *to,
+ALWAYS_INLINE void NAME(fold_and_mix)(const ntk_instruction *step, parameters at, const vreal *chord,
+                                      const vreal *bend, const vreal *angle, fold_weights w, const pairs *from, pairs *to,
                                       const int has_tangent, const int is_whole, const int is_plain)
 {
     const vreal r_i = NAME(of_row)(at, step->shares[0]), tau_i = NAME(of_row)(at, step->bias);
-    const vreal own = vreal_set((real)step->adds_own);
+    const vreal own = vreal_set((real)step->adds_own), one = vreal_set(1);
 #pragma GCC unroll 8
     for (int g = 0; g < GROUP; g++) {
         const pair old = NAME(pair_of)(from, g);
-        pair new = NAME(folded)(old, c->opposite[g], c->square[g], c->chord[g], bend[g], w, is_plain);
+        const vmask opposite = vreal_less(one, old.m);
+        pair new = NAME(folded)(old, opposite, chord[g], bend[g], w, is_plain);
         vreal turn = w.turned;
         if (has_tangent) {
-            turn = vreal_mul(vreal_mul(w.turned, c->chord[g]), angle[g]);
+            turn = vreal_mul(vreal_mul(w.turned, chord[g]), angle[g]);
             if (!is_plain)
-                turn = vreal_select(c->opposite[g], vreal_sub(w.twice_fold, turn), turn);
+                turn = vreal_select(opposite, vreal_sub(w.twice_fold, turn), turn);
         }
         if (!is_whole) {
             const shares s = NAME(shares_of)(r_i, NAME(of_columns)(at, step->shares[0], g), tau_i,
                                              NAME(of_columns)(at, step->bias, g));
-            new = NAME(mixed)(new, vreal_less(vreal_set(1), new.m), s, turn, own, has_tangent, 1, is_plain);
+            new = NAME(mixed)(new, vreal_less(one, new.m), s, turn, own, has_tangent, 1, is_plain);
         } else if (has_tangent)
             new = NAME(passed_on)(new, turn, own);
         NAME(put_pair)(to, g, new, has_tangent);
@@ -78,26 +79,23 @@ ALWAYS_INLINE void NAME(apply_fold)(const ntk_program *program, const ntk_instru
 {
     const fold_weights w = NAME(fold_weights_of)(program->maps + step->map);
     const vreal half = vreal_set((real)0.5), one = vreal_set(1), r_i = NAME(of_row)(at, step->shares[0]);
-    chords c;
-    vreal bend[GROUP], angle[GROUP], most = vreal_set(0), least = vreal_set(1);
+    vreal chord[GROUP], bend[GROUP], angle[GROUP], most = vreal_set(0), least = vreal_set(1);
 #pragma GCC unroll 8
     for (int g = 0; g < GROUP; g++) {
-        c.square[g] = vreal_mul(half, vreal_min(from->m[g], from->p[g]));
-        c.chord[g] = vreal_sqrt(c.square[g]);
-        c.opposite[g] = vreal_less(one, from->m[g]);
+        chord[g] = vreal_sqrt(vreal_mul(half, vreal_min(from->m[g], from->p[g])));
         most = vreal_max(most, from->m[g]);
         if (!is_whole)
             least = vreal_min(least, vreal_mul(r_i, NAME(of_columns)(at, step->shares[0], g)));
     }
     const int is_plain = !vmask_any(vreal_less(one, most)) && !vmask_any(vreal_less(least, half));
-    const positions where = NAME(locate)(&c, 0, (real)program->fold_value.scale, 0);
+    const positions where = NAME(locate)(chord, NULL, 0, (real)program->fold_value.scale);
     NAME(evaluate)(&program->fold_value, &where, bend);
     if (has_tangent)
         NAME(evaluate)(&program->fold_angle, &where, angle);
     if (is_plain)
-        NAME(fold_and_mix)(step, at, &c, bend, angle, w, from, to, has_tangent, is_whole, 1);
+        NAME(fold_and_mix)(step, at, chord, bend, angle, w, from, to, has_tangent, is_whole, 1);
     else
-        NAME(fold_and_mix)(step, at, &c, bend, angle, w, from, to, has_tangent, is_whole, 0);
+        NAME(fold_and_mix)(step, at, chord, bend, angle, w, from, to, has_tangent, is_whole, 0);
 }
 
 #define APPLY_FOLD(name, has_tangent, is_whole) \

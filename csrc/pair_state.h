@@ -120,30 +120,40 @@ NEVER_INLINE void NAME(mix_one)(const ntk_instruction *step, parameters at, cons
 }
 
 /* m' = sum_k r_k r_k' m_k + gap, gap = sum_k (r_k - r_k')^2 / 2 + (tau - tau')^2 / 2, and so on. */
-NEVER_INLINE void NAME(mix_many)(const ntk_instruction *step, parameters at, const pairs *registers, pairs *to)
+ALWAYS_INLINE void NAME(mix)(const ntk_instruction *step, parameters at, const pairs *registers, pairs *to,
+                             const int n_sources)
 {
     const vreal half = vreal_set((real)0.5), one = vreal_set(1), own = vreal_set((real)step->adds_own);
     const vreal tau_i = NAME(of_row)(at, step->bias);
+#pragma GCC unroll 2
     for (int g = 0; g < GROUP; g++) {
         const vreal tau_j = NAME(of_columns)(at, step->bias, g), tau_step = vreal_sub(tau_i, tau_j);
         const vreal tau = vreal_mul(tau_i, tau_j);
-        vreal m = vreal_set(0), p = vreal_add(tau, tau), t = m, rest = m, twice_gap = vreal_mul(tau_step, tau_step);
-        for (int k = 0; k < step->n_sources; k++) {
+        pair sum = {vreal_set(0), vreal_add(tau, tau), vreal_set(0), vreal_set(0)};
+        vreal twice_gap = vreal_mul(tau_step, tau_step);
+        for (int k = 0; k < n_sources; k++) {
             const pair from = NAME(pair_of)(registers + step->sources[k], g);
             const vreal r_i = NAME(of_row)(at, step->shares[k]), r_j = NAME(of_columns)(at, step->shares[k], g);
             const vreal r_step = vreal_sub(r_i, r_j), rho = vreal_mul(r_i, r_j);
             twice_gap = vreal_fma(r_step, r_step, twice_gap);
-            m = vreal_fma(rho, from.m, m);
-            p = vreal_fma(rho, from.p, p);
-            t = vreal_fma(rho, from.t, t);
-            rest = vreal_fma(rho, from.rest, rest);
+            sum.m = vreal_fma(rho, from.m, sum.m);
+            sum.p = vreal_fma(rho, from.p, sum.p);
+            sum.t = vreal_fma(rho, from.t, sum.t);
+            sum.rest = vreal_fma(rho, from.rest, sum.rest);
         }
-        m = vreal_fma(half, twice_gap, m);
-        p = vreal_fma(half, twice_gap, p);
-        t = vreal_fma(own, vreal_sub(one, m), t);
-        const pair mixed = {m, p, t, rest};
-        NAME(put_pair)(to, g, mixed, 1);
+        sum.m = vreal_fma(half, twice_gap, sum.m);
+        sum.p = vreal_fma(half, twice_gap, sum.p);
+        sum.t = vreal_fma(own, vreal_sub(one, sum.m), sum.t);
+        NAME(put_pair)(to, g, sum, 1);
     }
+}
+
+NEVER_INLINE void NAME(mix_many)(const ntk_instruction *step, parameters at, const pairs *registers, pairs *to)
+{
+    if (step->n_sources == 2)
+        NAME(mix)(step, at, registers, to, 2);
+    else
+        NAME(mix)(step, at, registers, to, step->n_sources);
 }
 
 /* Cosines multiply, and t = t_1 c_2 + t_2 c_1 (or n of them, one after the other). With u = 1 - |c_1|, v = 1 - |c_2|:
