@@ -1,5 +1,11 @@
 /* Kernel entries in place of dot products: to chords, through the profile or the program, times the scales. */
 
+/* Half the distance of the unit vectors, to the nearer of y and -y, squared: at most 1/2. */
+typedef struct {
+    vreal square[GROUP];
+    vmask opposite[GROUP]; /* cosine < 0 */
+} chords;
+
 /* Where rows are nearly parallel, their squared chords from the rows themselves. */
 NEVER_INLINE vreal NAME(near_square_chord)(const ntk_program *program, const real *row, const real *packed,
                                            ptrdiff_t n_features, vreal a, vreal b, vmask opposite, vreal square)
@@ -61,12 +67,12 @@ ALWAYS_INLINE void NAME(profile_entries)(const ntk_program *program, const ntk_r
 {
     const real scale = (real)program->profile.scale;
     for (ptrdiff_t j = first; j < stop; j += GROUP_REALS) {
-        chords c = NAME(chords_of)(program, x, i, w, n_features, j, values);
-        vreal kappa[GROUP];
+        const chords c = NAME(chords_of)(program, x, i, w, n_features, j, values);
+        vreal chord[GROUP], kappa[GROUP];
 #pragma GCC unroll 8
         for (int g = 0; g < GROUP; g++)
-            c.chord[g] = vreal_sqrt(c.square[g]);
-        const positions at = NAME(locate)(&c, stretch, scale, 1);
+            chord[g] = vreal_sqrt(c.square[g]);
+        const positions at = NAME(locate)(chord, c.opposite, stretch, scale);
         NAME(evaluate)(&program->profile, &at, kappa);
         NAME(scale_and_store)(x, i, w, j, kappa, values);
     }

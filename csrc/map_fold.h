@@ -10,60 +10,102 @@
 
 #define TWO_OVER_PI 0.63661977236758134308
 
-ALWAYS_INLINE void NAME(fold_and_mix)(const ntk_program *program, const ntk_instruction *step, parameters at,
-                                      const pairs *from, pairs *to, const int has_tangent, const int is_whole)
+typedef struct {
+    vreal minus_fold, twice_fold, turned;
+    vreal lesser; /* of linear and fold */
+    vmask is_mostly_linear;
+} fold_weights;
+
+ALWAYS_INLINE fold_weights NAME(fold_weights_of)(const ntk_map *map)
 {
-    const double *weights = program->maps[step->map].constants;
-    const vreal linear = vreal_set((real)weights[0]), fold = vreal_set((real)weights[1]);
-    const vreal minus_fold = vreal_set((real)-weights[1]), turned = vreal_set((real)(weights[1] * TWO_OVER_PI));
-    const vreal twice_fold = vreal_set((real)(2 * weights[1])), half = vreal_set((real)0.5), two = vreal_set(2);
-    const vreal own = vreal_set((real)step->adds_own);
-    const vreal r_i = NAME(of_row)(at, step->shares[0]), tau_i = NAME(of_row)(at, step->bias);
-    chords c;
-    vreal bend[GROUP], turn[GROUP];
-#pragma GCC unroll 8
-    for (int g = 0; g < GROUP; g++) {
-        c.square[g] = vreal_mul(half, vreal_min(from->m[g], from->p[g]));
-        c.chord[g] = vreal_sqrt(c.square[g]);
+    const double linear = map->constants[0], fold = map->constants[1];
+    const fold_weights w = {vreal_set((real)-fold), vreal_set((real)(2 * fold)), vreal_set((real)(fold * TWO_OVER_PI)),
+                            vreal_set((real)(linear < fold ? linear : fold)),
+                            vreal_less(vreal_set((real)fold), vreal_set((real)0.500001))};
+    return w;
+}
+
+/* m and p after the activation. A negative cosine's are between those of z and of |z|: from the nearer ones on, or a weight's
+ * own rounding would show. */
+ALWAYS_INLINE pair NAME(folded)(pair from, vmask opposite, vreal chord, vreal bend, fold_weights w, const int is_plain)
+{
+    const vreal two = vreal_set(2), nearer = is_plain ? from.m : vreal_min(from.m, from.p); /* 2 chord^2 */
+    const vreal bent = vreal_mul(vreal_mul(bend, chord), vreal_mul(vreal_set((real)0.5), nearer));
+    pair to = from;
+    to.m = vreal_fma(w.minus_fold, bent, from.m);
+    to.p = vreal_sub(two, to.m);
+    if (!is_plain) {
+        const vreal m_abs = vreal_sub(nearer, bent), p_abs = vreal_sub(two, m_abs);
+        const vreal m = vreal_select(w.is_mostly_linear, from.m, m_abs);
+        const vreal p = vreal_select(w.is_mostly_linear, from.p, p_abs);
+        const vreal other_m = vreal_select(w.is_mostly_linear, m_abs, from.m);
+        const vreal other_p = vreal_select(w.is_mostly_linear, p_abs, from.p);
+        to.m = vreal_select(opposite, vreal_fma(w.lesser, vreal_sub(other_m, m), m), to.m);
+        to.p = vreal_select(opposite, vreal_fma(w.lesser, vreal_sub(other_p, p), p), to.p);
     }
-    const positions where = NAME(locate)(&c, 0, (real)program->fold_value.scale, 0);
-    NAME(evaluate)(&program->fold_value, &where, bend);
-    if (has_tangent)
-        NAME(evaluate)(&program->fold_angle, &where, turn);
+    return to;
+}
+
+/* GROUP pairs, with R and A at their chords, through the activation and the mix. */
+ALWAYS_INLINE void NAME(fold_and_mix)(const ntk_instruction *step, parameters at, const vreal *chord,
+                                      const vreal *bend, const vreal *angle, fold_weights w, const pairs *from, pairs *to,
+                                      const int has_tangent, const int is_whole, const int is_plain)
+{
+    const vreal r_i = NAME(of_row)(at, step->shares[0]), tau_i = NAME(of_row)(at, step->bias);
+    const vreal own = vreal_set((real)step->adds_own), one = vreal_set(1);
 #pragma GCC unroll 8
     for (int g = 0; g < GROUP; g++) {
         const pair old = NAME(pair_of)(from, g);
-        const vmask opposite = vreal_less(old.p, old.m);
-        const vreal bent = vreal_mul(bend[g], vreal_mul(c.square[g], c.chord[g]));
-        const vreal lost = vreal_sub(vreal_add(c.square[g], c.square[g]), bent); /* 1 - kappa of |z| */
-        pair new = old;
-        new.m = vreal_select(opposite, vreal_fma(linear, old.m, vreal_mul(fold, lost)),
-                             vreal_fma(minus_fold, bent, old.m));
-        new.p = vreal_select(opposite, vreal_fma(linear, old.p, vreal_mul(fold, vreal_sub(two, lost))),
-                             vreal_sub(two, new.m));
-        vreal turning = half;
+        const vmask opposite = vreal_less(one, old.m);
+        pair new = NAME(folded)(old, opposite, chord[g], bend[g], w, is_plain);
+        vreal turn = w.turned;
         if (has_tangent) {
-            turning = vreal_mul(vreal_mul(turned, c.chord[g]), turn[g]);
-            turning = vreal_select(opposite, vreal_sub(twice_fold, turning), turning);
+            turn = vreal_mul(vreal_mul(w.turned, chord[g]), angle[g]);
+            if (!is_plain)
+                turn = vreal_select(opposite, vreal_sub(w.twice_fold, turn), turn);
         }
-        if (is_whole)
-            new = NAME(passed_on)(new, turning, own, has_tangent, 1);
-        else
-            new = NAME(mixed)(new, NAME(shares_of)(r_i, NAME(of_columns)(at, step->shares[0], g), tau_i,
-                                                   NAME(of_columns)(at, step->bias, g)),
-                              turning, own, has_tangent, 1);
+        if (!is_whole) {
+            const shares s = NAME(shares_of)(r_i, NAME(of_columns)(at, step->shares[0], g), tau_i,
+                                             NAME(of_columns)(at, step->bias, g));
+            new = NAME(mixed)(new, vreal_less(one, new.m), s, turn, own, has_tangent, 1, is_plain);
+        } else if (has_tangent)
+            new = NAME(passed_on)(new, turn, own);
         NAME(put_pair)(to, g, new, has_tangent);
     }
 }
 
-#define FOLD_AND_MIX(name, has_tangent, is_whole) \
+ALWAYS_INLINE void NAME(apply_fold)(const ntk_program *program, const ntk_instruction *step, parameters at,
+                                    const pairs *from, pairs *to, const int has_tangent, const int is_whole)
+{
+    const fold_weights w = NAME(fold_weights_of)(program->maps + step->map);
+    const vreal half = vreal_set((real)0.5), one = vreal_set(1), r_i = NAME(of_row)(at, step->shares[0]);
+    vreal chord[GROUP], bend[GROUP], angle[GROUP], most = vreal_set(0), least = vreal_set(1);
+#pragma GCC unroll 8
+    for (int g = 0; g < GROUP; g++) {
+        chord[g] = vreal_sqrt(vreal_mul(half, vreal_min(from->m[g], from->p[g])));
+        most = vreal_max(most, from->m[g]);
+        if (!is_whole)
+            least = vreal_min(least, vreal_mul(r_i, NAME(of_columns)(at, step->shares[0], g)));
+    }
+    const int is_plain = !vmask_any(vreal_less(one, most)) && !vmask_any(vreal_less(least, half));
+    const positions where = NAME(locate)(chord, NULL, 0, (real)program->fold_value.scale);
+    NAME(evaluate)(&program->fold_value, &where, bend);
+    if (has_tangent)
+        NAME(evaluate)(&program->fold_angle, &where, angle);
+    if (is_plain)
+        NAME(fold_and_mix)(step, at, chord, bend, angle, w, from, to, has_tangent, is_whole, 1);
+    else
+        NAME(fold_and_mix)(step, at, chord, bend, angle, w, from, to, has_tangent, is_whole, 0);
+}
+
+#define APPLY_FOLD(name, has_tangent, is_whole) \
     NEVER_INLINE void NAME(name)(const ntk_program *program, const ntk_instruction *step, parameters at, \
                                  const pairs *from, pairs *to) \
     { \
-        NAME(fold_and_mix)(program, step, at, from, to, has_tangent, is_whole); \
+        NAME(apply_fold)(program, step, at, from, to, has_tangent, is_whole); \
     }
 
-FOLD_AND_MIX(fold_nngp, 0, 0)
-FOLD_AND_MIX(fold_nngp_whole, 0, 1)
-FOLD_AND_MIX(fold_ntk, 1, 0)
-FOLD_AND_MIX(fold_ntk_whole, 1, 1)
+APPLY_FOLD(fold_nngp, 0, 0)
+APPLY_FOLD(fold_nngp_whole, 0, 1)
+APPLY_FOLD(fold_ntk, 1, 0)
+APPLY_FOLD(fold_ntk_whole, 1, 1)

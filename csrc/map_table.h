@@ -9,37 +9,38 @@ ALWAYS_INLINE void NAME(apply_table_of)(const ntk_map *map, const pairs *from, p
                                         const int parity)
 {
     const vreal half = vreal_set((real)0.5), two = vreal_set(2), one = vreal_set(1), zero = vreal_set(0);
-    chords c;
-    vreal value[GROUP], derivative[GROUP];
+    vreal square[GROUP], chord[GROUP], value[GROUP], derivative[GROUP];
+    vmask opposite[GROUP];
 #pragma GCC unroll 8
     for (int g = 0; g < GROUP; g++) {
-        c.square[g] = vreal_mul(half, vreal_min(from->m[g], from->p[g]));
-        c.chord[g] = vreal_sqrt(c.square[g]);
-        c.opposite[g] = vreal_less(from->p[g], from->m[g]);
+        square[g] = vreal_mul(half, vreal_min(from->m[g], from->p[g]));
+        chord[g] = vreal_sqrt(square[g]);
+        opposite[g] = vreal_less(from->p[g], from->m[g]);
         derivative[g] = zero;
     }
-    positions where = NAME(locate)(&c, (real)map->value.stretch, (real)map->value.scale, parity == 0);
+    positions where = NAME(locate)(chord, parity ? NULL : opposite, (real)map->value.stretch, (real)map->value.scale);
     NAME(evaluate)(&map->value, &where, value);
     if (has_tangent) {
-        where = NAME(locate)(&c, (real)map->derivative.stretch, (real)map->derivative.scale, parity == 0);
+        where = NAME(locate)(chord, parity ? NULL : opposite, (real)map->derivative.stretch,
+                             (real)map->derivative.scale);
         NAME(evaluate)(&map->derivative, &where, derivative);
     }
 #pragma GCC unroll 2
     for (int g = 0; g < GROUP; g++) {
         vreal power = one;
         for (int k = 0; k < map->power / 2; k++)
-            power = vreal_mul(power, c.square[g]);
+            power = vreal_mul(power, square[g]);
         if (map->power % 2)
-            power = vreal_mul(power, c.chord[g]);
+            power = vreal_mul(power, chord[g]);
         if (parity == 0)
-            power = vreal_select(c.opposite[g], one, power);
+            power = vreal_select(opposite[g], one, power);
         const vreal m = vreal_max(vreal_mul(power, value[g]), zero), p = vreal_max(vreal_sub(two, m), zero);
         pair new = {m, p, vreal_mul(derivative[g], vreal_add(from->t[g], from->rest[g])), zero};
         if (parity > 0)
-            new.t = vreal_select(c.opposite[g], vreal_sub(zero, new.t), new.t);
+            new.t = vreal_select(opposite[g], vreal_sub(zero, new.t), new.t);
         if (parity < 0) {
-            new.m = vreal_select(c.opposite[g], p, m);
-            new.p = vreal_select(c.opposite[g], m, p);
+            new.m = vreal_select(opposite[g], p, m);
+            new.p = vreal_select(opposite[g], m, p);
         }
         NAME(put_pair)(to, g, new, has_tangent);
     }

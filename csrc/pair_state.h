@@ -30,7 +30,7 @@ ALWAYS_INLINE vreal NAME(of_columns)(parameters at, ptrdiff_t plane, int g)
 /* What one source keeps in a mix: rho = r r', and 1 - rho = tau tau' + gap with digits of its own, where
  * gap = (r - r')^2 / 2 + (tau - tau')^2 / 2. */
 typedef struct {
-    vreal rho, tau, gap;
+    vreal rho, tau, gap, lost;
 } shares;
 
 ALWAYS_INLINE shares NAME(shares_of)(vreal r_i, vreal r_j, vreal tau_i, vreal tau_j)
@@ -40,6 +40,7 @@ ALWAYS_INLINE shares NAME(shares_of)(vreal r_i, vreal r_j, vreal tau_i, vreal ta
     s.rho = vreal_mul(r_i, r_j);
     s.tau = vreal_mul(tau_i, tau_j);
     s.gap = vreal_mul(vreal_set((real)0.5), vreal_fma(r_step, r_step, vreal_mul(tau_step, tau_step)));
+    s.lost = vreal_fma(tau_i, tau_j, s.gap);
     return s;
 }
 
@@ -47,38 +48,42 @@ ALWAYS_INLINE shares NAME(shares_of)(vreal r_i, vreal r_j, vreal tau_i, vreal ta
  *
  * Where rho is near 1 it has few digits of its own: what is taken away, 1 - rho and turn, is rounded, not what is kept, and
  * t keeps its rounding errors, or over a thousand layers they would add up. Where rho is near 0, it is 1 - rho that has no
- * digits left. */
-ALWAYS_INLINE pair NAME(mixed)(pair from, shares s, vreal turn, vreal own, const int has_tangent, const int has_turn)
+ * digits left. Pairs are plain if rho >= 1/2 and the cosine is not negative: the same to the last bit, at less cost. */
+ALWAYS_INLINE pair NAME(mixed)(pair from, vmask opposite, shares s, vreal turn, vreal own, const int has_tangent,
+                               const int has_turn, const int is_plain)
 {
-    const vreal zero = vreal_set(0), one = vreal_set(1), half = vreal_set((real)0.5);
-    const vreal lost = vreal_add(s.tau, s.gap);
-    const vmask keeps_most = vreal_less(lost, half);
-    const vreal kept_m =
-        vreal_select(keeps_most, vreal_fma(lost, vreal_sub(zero, from.m), from.m), vreal_mul(s.rho, from.m));
-    pair to = {vreal_add(kept_m, s.gap), vreal_fma(s.rho, from.p, vreal_add(s.tau, lost)), zero, zero};
+    const vreal zero = vreal_set(0), one = vreal_set(1), two = vreal_set(2), half = vreal_set((real)0.5);
+    const vmask keeps_least = vreal_less(s.rho, half);
+    vreal kept_m = vreal_fma(s.lost, vreal_sub(zero, from.m), from.m);
+    if (!is_plain)
+        kept_m = vreal_select(keeps_least, vreal_mul(s.rho, from.m), kept_m);
+    pair to = {vreal_add(kept_m, s.gap), zero, zero, zero};
+    to.p = vreal_sub(two, to.m);
+    if (!is_plain)
+        to.p = vreal_select(opposite, vreal_fma(s.rho, from.p, vreal_add(s.tau, s.lost)), to.p);
     if (!has_tangent)
         return to;
-    const vreal cosine = vreal_mul(own, vreal_sub(one, to.m)), kept = vreal_mul(s.rho, from.t);
-    vreal less = vreal_mul(lost, from.t), direct = vreal_add(kept, cosine);
+    const vreal cosine = vreal_sub(one, to.m), kept = vreal_mul(s.rho, from.t);
+    vreal less = vreal_mul(s.lost, from.t), direct = kept;
     if (has_turn) {
         less = vreal_fma(turn, kept, less);
-        direct = vreal_fma(turn, vreal_sub(zero, kept), direct);
+        direct = vreal_fma(turn, vreal_sub(zero, kept), kept);
     }
-    const vreal step = vreal_add(vreal_sub(cosine, less), from.rest), sum = vreal_add(from.t, step);
-    to.t = vreal_select(keeps_most, sum, direct);
-    to.rest = vreal_select(keeps_most, vreal_sub(step, vreal_sub(sum, from.t)), zero);
+    const vreal step = vreal_fma(own, cosine, vreal_sub(from.rest, less)), sum = vreal_add(from.t, step);
+    to.t = sum;
+    to.rest = vreal_sub(step, vreal_sub(sum, from.t));
+    if (!is_plain) {
+        to.t = vreal_select(keeps_least, vreal_fma(own, cosine, direct), to.t);
+        to.rest = vreal_select(keeps_least, zero, to.rest);
+    }
     return to;
 }
 
 /* The same with rho = 1 and no bias. */
-ALWAYS_INLINE pair NAME(passed_on)(pair from, vreal turn, vreal own, const int has_tangent, const int has_turn)
+ALWAYS_INLINE pair NAME(passed_on)(pair from, vreal turn, vreal own)
 {
-    if (!has_tangent)
-        return from;
-    vreal step = vreal_mul(own, vreal_sub(vreal_set(1), from.m));
-    if (has_turn)
-        step = vreal_fma(turn, vreal_sub(vreal_set(0), from.t), step);
-    step = vreal_add(step, from.rest);
+    const vreal cosine = vreal_sub(vreal_set(1), from.m);
+    const vreal step = vreal_fma(own, cosine, vreal_fma(turn, vreal_sub(vreal_set(0), from.t), from.rest));
     const vreal sum = vreal_add(from.t, step);
     from.rest = vreal_sub(step, vreal_sub(sum, from.t));
     from.t = sum;
@@ -109,35 +114,46 @@ NEVER_INLINE void NAME(mix_one)(const ntk_instruction *step, parameters at, cons
     for (int g = 0; g < GROUP; g++) {
         const shares s = NAME(shares_of)(r_i, NAME(of_columns)(at, step->shares[0], g), tau_i,
                                          NAME(of_columns)(at, step->bias, g));
-        NAME(put_pair)(to, g, NAME(mixed)(NAME(pair_of)(from, g), s, zero, own, 1, 0), 1);
+        const pair old = NAME(pair_of)(from, g);
+        NAME(put_pair)(to, g, NAME(mixed)(old, vreal_less(vreal_set(1), old.m), s, zero, own, 1, 0, 0), 1);
     }
 }
 
 /* m' = sum_k r_k r_k' m_k + gap, gap = sum_k (r_k - r_k')^2 / 2 + (tau - tau')^2 / 2, and so on. */
-NEVER_INLINE void NAME(mix_many)(const ntk_instruction *step, parameters at, const pairs *registers, pairs *to)
+ALWAYS_INLINE void NAME(mix)(const ntk_instruction *step, parameters at, const pairs *registers, pairs *to,
+                             const int n_sources)
 {
     const vreal half = vreal_set((real)0.5), one = vreal_set(1), own = vreal_set((real)step->adds_own);
     const vreal tau_i = NAME(of_row)(at, step->bias);
+#pragma GCC unroll 2
     for (int g = 0; g < GROUP; g++) {
         const vreal tau_j = NAME(of_columns)(at, step->bias, g), tau_step = vreal_sub(tau_i, tau_j);
         const vreal tau = vreal_mul(tau_i, tau_j);
-        vreal m = vreal_set(0), p = vreal_add(tau, tau), t = m, rest = m, twice_gap = vreal_mul(tau_step, tau_step);
-        for (int k = 0; k < step->n_sources; k++) {
+        pair sum = {vreal_set(0), vreal_add(tau, tau), vreal_set(0), vreal_set(0)};
+        vreal twice_gap = vreal_mul(tau_step, tau_step);
+        for (int k = 0; k < n_sources; k++) {
             const pair from = NAME(pair_of)(registers + step->sources[k], g);
             const vreal r_i = NAME(of_row)(at, step->shares[k]), r_j = NAME(of_columns)(at, step->shares[k], g);
             const vreal r_step = vreal_sub(r_i, r_j), rho = vreal_mul(r_i, r_j);
             twice_gap = vreal_fma(r_step, r_step, twice_gap);
-            m = vreal_fma(rho, from.m, m);
-            p = vreal_fma(rho, from.p, p);
-            t = vreal_fma(rho, from.t, t);
-            rest = vreal_fma(rho, from.rest, rest);
+            sum.m = vreal_fma(rho, from.m, sum.m);
+            sum.p = vreal_fma(rho, from.p, sum.p);
+            sum.t = vreal_fma(rho, from.t, sum.t);
+            sum.rest = vreal_fma(rho, from.rest, sum.rest);
         }
-        m = vreal_fma(half, twice_gap, m);
-        p = vreal_fma(half, twice_gap, p);
-        t = vreal_fma(own, vreal_sub(one, m), t);
-        const pair mixed = {m, p, t, rest};
-        NAME(put_pair)(to, g, mixed, 1);
+        sum.m = vreal_fma(half, twice_gap, sum.m);
+        sum.p = vreal_fma(half, twice_gap, sum.p);
+        sum.t = vreal_fma(own, vreal_sub(one, sum.m), sum.t);
+        NAME(put_pair)(to, g, sum, 1);
     }
+}
+
+NEVER_INLINE void NAME(mix_many)(const ntk_instruction *step, parameters at, const pairs *registers, pairs *to)
+{
+    if (step->n_sources == 2)
+        NAME(mix)(step, at, registers, to, 2);
+    else
+        NAME(mix)(step, at, registers, to, step->n_sources);
 }
 
 /* Cosines multiply, and t = t_1 c_2 + t_2 c_1 (or n of them, one after the other). With u = 1 - |c_1|, v = 1 - |c_2|:

@@ -15,29 +15,25 @@
 #define NEVER_INLINE static __attribute__((noinline))
 
 typedef struct {
-    vreal chord[GROUP];    /* half the distance of the unit vectors, to the nearer of y and -y: at most sqrt(1/2) */
-    vreal square[GROUP];   /* its square, which may be known better than by squaring */
-    vmask opposite[GROUP]; /* cosine < 0 */
-} chords;
-
-typedef struct {
     vreal u[GROUP]; /* offset from the centre of the piece, -1/2 to 1/2 */
     vindex piece[GROUP];
 } positions;
 
-/* Where chords are in a table. With halves, the second half of the pieces is for cosine < 0. */
-ALWAYS_INLINE positions NAME(locate)(const chords *c, const real stretch, const real scale, const int has_halves)
+/* Where chords are in a table; two-sided, the second half of the pieces is for cosine < 0. One-sided: `opposite` is NULL. */
+ALWAYS_INLINE positions NAME(locate)(const vreal *chord, const vmask *opposite, const real stretch, const real scale)
 {
     const vreal low = vreal_set((real)ROUNDING_SHIFT), high = vreal_set((real)ROUNDING_SHIFT + OPPOSITE);
-    const vreal half = vreal_set((real)0.5), one = vreal_set(1), s = vreal_set(scale), a = vreal_set(stretch);
+    const vreal half = vreal_set((real)0.5), minus_half = vreal_set((real)-0.5), one = vreal_set(1);
+    const vreal s = vreal_set(scale), a = vreal_set(stretch);
     positions at;
 #pragma GCC unroll 8
     for (int g = 0; g < GROUP; g++) {
-        vreal z = vreal_mul(c->chord[g], s);
+        vreal z;
         if (stretch != 0)
-            z = vreal_div(z, vreal_fma(c->chord[g], a, one));
-        z = vreal_sub(z, half);
-        const vreal shift = has_halves ? vreal_select(c->opposite[g], high, low) : low;
+            z = vreal_sub(vreal_div(vreal_mul(chord[g], s), vreal_fma(chord[g], a, one)), half);
+        else
+            z = vreal_fma(chord[g], s, minus_half);
+        const vreal shift = opposite ? vreal_select(opposite[g], high, low) : low;
         const vreal shifted = vreal_add(z, shift); /* rounds z; its low bits are the piece */
         at.piece[g] = vreal_index(shifted);
         at.u[g] = vreal_sub(z, vreal_sub(shifted, shift));
