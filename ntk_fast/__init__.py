@@ -27,10 +27,10 @@ The map, in the order in which to read it:
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ntk_fast.layers.relu import LeakyRelu as leaky_relu
 from ntk_fast.backends import available_backends
 from ntk_fast.gram import gram
 from ntk_fast.kernels import NNGP, NTK, ArcCosine
+from ntk_fast.layers.relu import LeakyRelu as leaky_relu
 from ntk_fast.sklearn_names import has_sklearn, import_for
 from ntk_fast.version import __version__
 

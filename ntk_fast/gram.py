@@ -10,11 +10,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from ntk_fast.backends import choose_backend
 from ntk_fast.backends.base import Backend, GramTask, Tile, TileTask
-from ntk_fast.memory import refuse_too_large
 from ntk_fast.lower.compile import compile_program, norm_range
 from ntk_fast.lower.plan import Plan
 from ntk_fast.lower.program import Program
 from ntk_fast.lower.scaled import Scaled
+from ntk_fast.memory import refuse_too_large
 from ntk_fast.rows import MeasuredRows, Rows, measure, prepare_rows
 from ntk_fast.threads import choose_n_threads, single_threaded_blas
 from ntk_fast.tiling import Progress, make_tiles, run_tiles

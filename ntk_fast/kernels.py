@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import InitVar, dataclass
 from collections.abc import Sequence
+from dataclasses import InitVar, dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Self
 
@@ -32,7 +32,6 @@ from ntk_fast.validation import (
     is_one_row,
     refuse_overflow,
 )
-
 
 #: What kernels keep once it is asked for, and do not pickle.
 CACHED = ("plan", "_hash", "variances")

@@ -14,10 +14,11 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse.linalg import eigsh
 
 from ntk_fast import lapack
+from ntk_fast.gram import check_kernel
 from ntk_fast.kernels import Kernel
 from ntk_fast.operator import KernelOperator
 from ntk_fast.power_law import PowerLaw, fit_power_law
-from ntk_fast.sphere import SphereSpectrum, check_kernel, sphere_eigenvalues, sphere_multiplicities
+from ntk_fast.sphere import SphereSpectrum, sphere_eigenvalues, sphere_multiplicities
 from ntk_fast.validation import check_whole_number
 
 __all__ = [

@@ -116,11 +116,6 @@ class SphereSpectrum:
         return fit_power_law(degrees[values > 0], values[values > 0])
 
 
-def check_kernel(kernel: Any) -> None:
-    if not isinstance(kernel, Kernel):
-        raise TypeError(f"kernel must be an ArcCosine, NNGP or NTK; got a {type(kernel).__name__}.")
-
-
 def sphere_multiplicities(n_features: int, max_degree: int) -> tuple[int, ...]:
     """Return the dimensions of the spaces of spherical harmonics of degrees 0 to `max_degree`.
 

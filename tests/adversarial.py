@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import ntk_fast as ntk
-from ntk_fast.layers.names import activation_named as activation_of
 from ntk_fast.kernels import Kernel
+from ntk_fast.layers.names import activation_named as activation_of
 
 Rows = NDArray[np.floating]
 

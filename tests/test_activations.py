@@ -7,7 +7,6 @@ from fractions import Fraction
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from ntk_fast.activations import ACTIVATIONS, activation_of, leaky_relu
 
 slopes = st.floats(-1e6, 1e6, allow_nan=False)

@@ -6,7 +6,6 @@ import mpmath
 import numpy as np
 import pytest
 from mpmath import mp, mpf
-
 from ntk_fast.activations import activation_of, leaky_relu
 from ntk_fast.duals import Dual, PiecewiseLinear, RectifiedSquare, Step, complement, slope_complement
 

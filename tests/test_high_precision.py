@@ -7,8 +7,8 @@ import pytest
 from mpmath import mp, mpf
 
 import ntk_fast as ntk
-from ntk_fast.layers.names import activation_named as activation_of
 from ntk_fast.high_precision import exact_value
+from ntk_fast.layers.names import activation_named as activation_of
 
 ANGLES = ["0.3", "1.2", "2.9"]
 

@@ -11,9 +11,9 @@ import pytest
 from registry import KERNELS, tolerance
 
 import ntk_fast as ntk
-from ntk_fast.layers import LeakyRelu  # noqa: F401 - for eval
 from ntk_fast import NNGP, NTK, ArcCosine, leaky_relu
 from ntk_fast.high_precision import exact_value
+from ntk_fast.layers import LeakyRelu  # noqa: F401 - for eval
 
 COSINES = np.array([1.0, 1 - 1e-9, 0.9, 0.3, 0.0, -0.3, -0.9, -1 + 1e-9, -1.0])
 

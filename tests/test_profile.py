@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from ntk_fast.duals import complement, slope_complement
+from ntk_fast.profile import Entry, compile_entry, homogeneous_profile
 from registry import DEEP_KERNELS, ENGINES, KERNELS, tolerance
 
 import ntk_fast as ntk
 from ntk_fast.backends import choose_backend
-from ntk_fast.duals import complement, slope_complement
-from ntk_fast.profile import Entry, compile_entry, homogeneous_profile
 
 #: The tables' share of the error that an entry may have.
 SHARE = {np.dtype(np.float64): 0.75, np.dtype(np.float32): 0.1}

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ntk_fast.recursion import plain, scaled, scaled_fraction, square_root
 
 import ntk_fast as ntk
-from ntk_fast.recursion import plain, scaled, scaled_fraction, square_root
 
 EPSILON = 2.0**-52
 positive = st.floats(1e-300, 1e300)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from ntk_fast.profile import compile_entry
 
 import ntk_fast as ntk
 from ntk_fast.backends import choose_backend
-from ntk_fast.profile import compile_entry
 from ntk_fast.rows import Rows, prepare_rows
 
 KERNEL = ntk.NTK(2)

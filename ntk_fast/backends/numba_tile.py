@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 
 from ntk_fast.backends import numba_maps as maps
-from ntk_fast.backends.numba_maps import CHORD, M, N_STATES, P, SLOPE, TANGENT
+from ntk_fast.backends.numba_maps import CHORD, N_STATES, SLOPE, TANGENT, M, P
 from ntk_fast.backends.numba_tables import compiled, look_up
 
 #: Columns at a time.

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ntk_fast.layers.names import activation_named
 from ntk_fast.finite.activations import Reals
 from ntk_fast.finite.network import Network
 from ntk_fast.kernels import NNGP, NTK
+from ntk_fast.layers.names import activation_named
 from ntk_fast.power_law import PowerLaw, fit_power_law
 from ntk_fast.tiling import Progress
 from ntk_fast.validation import check_rng, check_whole_number

@@ -19,9 +19,9 @@ from ntk_fast.tiling import Progress
 from ntk_fast.validation import check_rng, check_rows, check_whole_number
 
 if TYPE_CHECKING:
-    from ntk_fast.layers.activation import ActivationLayer
     from ntk_fast.finite.activations import Unit
     from ntk_fast.finite.propagation import Propagation, Weights
+    from ntk_fast.layers.activation import ActivationLayer
 
 #: Of passes over rows; the weights; and how many of the rows are x, the others being y (None: all are both).
 GramFunction = Callable[["Propagation", "Weights", int | None], Reals]

@@ -9,12 +9,12 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ntk_fast.layers.activation import ActivationLayer
-from ntk_fast.layers.names import name_of
 from ntk_fast.finite.activations import Hinge, Reals, Unit, unit_of
 from ntk_fast.finite.empirical import GramFunction, hidden_gram, tangent_gram
 from ntk_fast.finite.linearization import Linearization
 from ntk_fast.finite.propagation import FEWER_ROWS, Propagation, Weights, count_parameters, directional
+from ntk_fast.layers.activation import ActivationLayer
+from ntk_fast.layers.names import name_of
 from ntk_fast.memory import refuse_too_large
 from ntk_fast.threads import choose_n_threads
 from ntk_fast.validation import (
