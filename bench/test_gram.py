@@ -31,7 +31,7 @@ def run(benchmark, function, group: str, **info: object) -> None:
 
 def gram(benchmark, kernel: Kernel, engine, dtype, n: int, p: int, group: str, n_threads: int | None = None) -> None:
     X, K = normal_rows(n, p, dtype.str), np.empty((n, n), dtype)
-    info = {"engine": str(engine), "n": n, "p": p, "depth": kernel.recursion.depth, "threads": n_threads}
+    info = {"engine": str(engine), "n": n, "p": p, "depth": kernel.depth, "threads": n_threads}
     with engine.selected() as backend:
         run(
             benchmark,

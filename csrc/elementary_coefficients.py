@@ -1,9 +1,9 @@
 """Prints elementary_coefficients.h: the polynomials of elementary.h, by Chebyshev interpolation at 40 digits.
 
-    asin x = x + x^3 A(x^2)         0 <= x^2 <= 1/4
-    exp r - 1 = r + r^2 E(r)        |r| <= log(2) / 2
+asin x = x + x^3 A(x^2)         0 <= x^2 <= 1/4
+exp r - 1 = r + r^2 E(r)        |r| <= log(2) / 2
 
-    python csrc/elementary_coefficients.py > csrc/elementary_coefficients.h
+python csrc/elementary_coefficients.py > csrc/elementary_coefficients.h
 """
 
 from collections.abc import Callable
@@ -41,7 +41,9 @@ def powers(function: Callable[[mpf], mpf], low: mpf, high: mpf, degree: int) -> 
     return list(mpmath.lu_solve(matrix, mpmath.matrix([function(node) for node in nodes])))
 
 
-def shortest(function: Callable[[mpf], mpf], low: mpf, high: mpf, share: Callable[[mpf], mpf], tolerance: float) -> list[mpf]:
+def shortest(
+    function: Callable[[mpf], mpf], low: mpf, high: mpf, share: Callable[[mpf], mpf], tolerance: float
+) -> list[mpf]:
     """The polynomial of least degree whose error, times its share of the result, is within the tolerance."""
     points = [low + (high - low) * k / N_CHECKS for k in range(N_CHECKS + 1)]
     degree = 1

@@ -127,10 +127,10 @@ class VarianceParameters:
         """The power of each parameter that the kernel is proportional to; None where it is more than a product."""
         if not isinstance(self.kernel, NTK | NNGP) or any(self.kernel.variances[1]):
             return None if any(bias for _, bias in variances_of(self.kernel.network)) else np.zeros(0)
-        unit = RowParameters(self.kernel.plan, measure(np.ones((1, 1)), "X", self.kernel.plan, NumpyBackend()).square_norm)
-        if unit.instructions.planes or any(
-            slot.step.activation.homogeneity is None for slot in unit.instructions.maps
-        ):
+        unit = RowParameters(
+            self.kernel.plan, measure(np.ones((1, 1)), "X", self.kernel.plan, NumpyBackend()).square_norm
+        )
+        if unit.instructions.planes or any(slot.step.activation.homogeneity is None for slot in unit.instructions.maps):
             return None
         return 2 * row_derivatives(self.kernel.plan, unit, self.directions).log_scale[:, 0]
 

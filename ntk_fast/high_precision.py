@@ -31,7 +31,9 @@ class Pair(NamedTuple):
     q_other: Any
     covariance: Any
     tangent: Any
-    tangent_own: Any  # T of each row with itself, which products and normalisations do not need, but the pair of rows does
+    tangent_own: (
+        Any  # T of each row with itself, which products and normalisations do not need, but the pair of rows does
+    )
     tangent_other: Any
 
 

@@ -285,9 +285,7 @@ class _NetworkKernel(Kernel):
         """Return the same kernel with other variances, one of each for each Dense."""
         if self.depth is None:
             return self.with_parameters(network=with_variances(self.network, weights, biases))
-        return self.with_parameters(
-            weight_variance=tuple(map(float, weights)), bias_variance=tuple(map(float, biases))
-        )
+        return self.with_parameters(weight_variance=tuple(map(float, weights)), bias_variance=tuple(map(float, biases)))
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         names = ("network",) if self.depth is None else ("depth", "activation", "weight_variance", "bias_variance")

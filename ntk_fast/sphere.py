@@ -427,7 +427,9 @@ def _continued_map(activation: ActivationLayer, variance: float) -> Callable[[Co
         return piecewise_linear
     known = {Step(): step, Sign(): sign, RectifiedMonomial(2): rectified_square}
     if activation not in known:
-        raise ValueError(f"kernel must have activations of ReLU type, Step, Sign or squares for now; got {activation!r}.")
+        raise ValueError(
+            f"kernel must have activations of ReLU type, Step, Sign or squares for now; got {activation!r}."
+        )
     return known[activation]
 
 

@@ -43,7 +43,7 @@ def test_the_arc_cosine_kernel_is_its_expectation(order, angle):
 @pytest.mark.parametrize("angle", ANGLES)
 @pytest.mark.parametrize("activation", ["relu", "abs", ntk.leaky_relu(0.25), ntk.leaky_relu(-3.0)], ids=str)
 def test_one_layer_of_a_network_is_its_expectation(activation, angle):
-    slope = activation_of(activation).slope
+    slope = activation_of(activation).negative_slope
     with mpmath.workdps(30):
         x, y, angle = rows_at(mpf(angle))
         product = 2 * mpf(y[0])

@@ -52,9 +52,9 @@ def test_results_do_not_depend_on_the_tiles(kernel, block_rows, block_columns, d
     Y = X[:101]
     chosen = choose_backend(backend)
     for other in (None, Y):
-        x, y, entry = prepare(kernel, X, other, chosen)
+        x, y, program = prepare(kernel, X, other, chosen)
         out = np.full((len(X), len(X if other is None else other)), np.nan, dtype)
-        task = GramTask(kernel.recursion, entry, x, y, out)
+        task = GramTask(program, x, y, out)
         tiles = make_tiles(
             *out.shape, symmetric=other is None, block_rows=block_rows, block_columns=block_columns, offset=3
         )

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from ntk_fast.profile import compile_entry
 
 import ntk_fast as ntk
 from ntk_fast.backends import choose_backend
-from ntk_fast.rows import Rows, prepare_rows
+from ntk_fast.gram import prepare
+from ntk_fast.rows import Rows
 
 KERNEL = ntk.NTK(2)
 
 
 def prepared(values: np.ndarray, backend: str, kernel: ntk.NTK = KERNEL) -> Rows:
-    chosen = choose_backend(backend)
-    pieces = chosen.pieces(values.dtype)
-    entry = compile_entry(kernel.recursion, pieces, values.dtype) if pieces else None
-    return prepare_rows(values, "X", kernel.recursion, entry, chosen)
+    return prepare(kernel, values, None, choose_backend(backend))[0]
 
 
 def test_ordinary_rows_are_not_copied(dtype, backend):
@@ -49,14 +46,14 @@ def test_a_row_of_zeros_has_no_direction_and_the_least_scale(dtype, backend):
 
 def test_layers_have_their_shares_for_each_row(dtype, backend):
     values = np.random.default_rng(0).standard_normal((7, 3)).astype(dtype)
-    rows = prepared(values, backend, ntk.NTK(4, bias_variance=0.3))
-    assert rows.rho.shape == rows.tau.shape == (5, 7)
-    assert rows.rho**2 + rows.tau**2 == pytest.approx(np.ones((5, 7)), rel=4 * float(np.finfo(dtype).eps))
+    shares = prepared(values, backend, ntk.NTK(4, bias_variance=0.3)).parameters
+    assert shares.shape == (10, 7)
+    assert shares[::2] ** 2 + shares[1::2] ** 2 == pytest.approx(np.ones((5, 7)), rel=4 * float(np.finfo(dtype).eps))
 
 
 def test_a_part_of_the_rows_is_those_rows(dtype, backend):
     values = np.random.default_rng(0).standard_normal((9, 3)).astype(dtype)
-    whole, part = prepared(values, backend, ntk.NTK(1, bias_variance=1.0)), slice(2, 7)
-    alone = prepared(values[part], backend, ntk.NTK(1, bias_variance=1.0))
-    for name in ("values", "inverse_norm", "diagonal", "root_diagonal", "scale", "rho", "tau"):
+    kernel, part = ntk.NTK(2, "gelu", bias_variance=1.0), slice(2, 7)
+    whole, alone = prepared(values, backend, kernel), prepared(values[part], backend, kernel)
+    for name in ("values", "inverse_norm", "diagonal", "root_diagonal", "scale", "parameters"):
         assert np.array_equal(getattr(whole.part(part), name), getattr(alone, name)), name

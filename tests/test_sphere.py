@@ -72,7 +72,7 @@ def profile(kernel, angle):
             covariance = gain * q**kernel.order * kappa(kernel.order, mpmath.acos(covariance / q))
             q = gain * q**kernel.order
         return covariance
-    slope = mpmath.mpf(activation_of(kernel.activation).slope)
+    slope = mpmath.mpf(activation_of(kernel.activation).negative_slope)
     weights, biases = (
         [mpmath.mpf(value) for value in (values if isinstance(values, tuple) else (values,) * (kernel.depth + 1))]
         for values in (kernel.weight_variance, kernel.bias_variance)

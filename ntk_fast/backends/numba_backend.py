@@ -119,7 +119,15 @@ class NumbaBackend:
 
 
 def _fill(
-    program: Program, encoded: _Encoded, dots: Any, x: Any, y: Any, rows: slice, columns: slice, x_parameters: Any, values: Any
+    program: Program,
+    encoded: _Encoded,
+    dots: Any,
+    x: Any,
+    y: Any,
+    rows: slice,
+    columns: slice,
+    x_parameters: Any,
+    values: Any,
 ) -> None:
     fill(
         dots,
@@ -150,9 +158,7 @@ def _compile(dtype: np.dtype) -> None:
     """Compile the tile loop for a dtype: some seconds, or some milliseconds from Numba's cache."""
     from ntk_fast.rows import Rows
 
-    program = Program(
-        (), (), 1, 0, True, None, None, None, 0.0, 0.0, cost=0, counts=(), tabulated=frozenset()
-    )
+    program = Program((), (), 1, 0, True, None, None, None, 0.0, 0.0, cost=0, counts=(), tabulated=frozenset())
     one = np.ones(1)
     rows = Rows(np.ones((1, 1), dtype), one.astype(dtype), one, one, one, np.zeros((0, 1), dtype))
     dots = np.ones((1, 1), dtype)

@@ -192,7 +192,9 @@ def near_shortfall(kind: Any, m: Any, x: Any, y: Any, j: Any, odd_share: Any, ev
 
 
 @inlined
-def put(state: Any, j: Any, opposite: Any, shortfall: Any, odd: Any, even: Any, odd_slope: Any, even_slope: Any) -> None:
+def put(
+    state: Any, j: Any, opposite: Any, shortfall: Any, odd: Any, even: Any, odd_slope: Any, even_slope: Any
+) -> None:
     """All terms are positive, on either side."""
     state[M, j] = shortfall + 2 * odd if opposite else shortfall
     state[P, j] = shortfall + 2 * even if opposite else shortfall + 2 * (odd + even)

@@ -51,7 +51,9 @@ def arcsine(x: Any, complement: Any) -> Any:
 
 
 @compiled
-def look_up(table: Any, scale: Any, stretch: Any, two_sided: Any, chord: Any, opposite: Any, result: Any, n: Any) -> None:
+def look_up(
+    table: Any, scale: Any, stretch: Any, two_sided: Any, chord: Any, opposite: Any, result: Any, n: Any
+) -> None:
     """result = table(chord), for n chords; one-sided, the second column is the second half of the chords."""
     half = table.dtype.type(0.5)
     one = table.dtype.type(1.0)

@@ -76,13 +76,13 @@ def square_chords(
     if nearest < near:
         for j in range(n):
             if square[j] < near:
-                square[j] = square_chord_of_rows(
-                    x, y[start + j], np.float64(a), np.float64(b[start + j]), opposite[j]
-                )
+                square[j] = square_chord_of_rows(x, y[start + j], np.float64(a), np.float64(b[start + j]), opposite[j])
 
 
 @compiled
-def mix(instruction: Any, sources: Any, shares: Any, x: Any, y: Any, registers: Any, state: Any, n: Any, turned: Any) -> None:
+def mix(
+    instruction: Any, sources: Any, shares: Any, x: Any, y: Any, registers: Any, state: Any, n: Any, turned: Any
+) -> None:
     """Mix registers, or the state that a map has left (`turned`: 0 none, 1 with D, 2 with 1 - D), into the state."""
     destination, bias, adds_own = instruction[0], instruction[2], instruction[3]
     kept = registers[destination]
@@ -263,10 +263,18 @@ def fill(
                         state[M, j] = source[M, j]
                         state[P, j] = source[P, j]
                     index = instruction[1]
-                    turned = apply_map(
-                        map_codes[index], map_constants[index], tables, state, opposite, n, row, columns
-                    )
-                mix(instruction, used, shares[instruction[4] : instruction[5]], row, columns, registers, state, n, turned)
+                    turned = apply_map(map_codes[index], map_constants[index], tables, state, opposite, n, row, columns)
+                mix(
+                    instruction,
+                    used,
+                    shares[instruction[4] : instruction[5]],
+                    row,
+                    columns,
+                    registers,
+                    state,
+                    n,
+                    turned,
+                )
             last = registers[instructions[len(instructions) - 1, 0]]
             for j in range(n):
                 kappa = last[TANGENT, j] + last[REST, j] if has_tangent else 1 - last[M, j]

@@ -50,8 +50,6 @@ class Layer:
 
     def __repr__(self) -> str:
         shown = [
-            f"{field.name}={value!r}"
-            for field in fields(self)
-            if (value := getattr(self, field.name)) != field.default
+            f"{field.name}={value!r}" for field in fields(self) if (value := getattr(self, field.name)) != field.default
         ]
         return f"{self.name}({', '.join(shown)})"

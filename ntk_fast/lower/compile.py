@@ -222,7 +222,9 @@ def compile_program(plan: Plan, has_tangent: bool, dtype: np.dtype, pieces: int,
         profile = _compiled_profile(*key, _Bytes(placed, column)) if pieces else None
         near = _near_of(*key[:3], _Bytes(placed, column))
         if profile is not None:
-            return Program((), (), 1, 0, has_tangent, profile, None, None, *near, cost=0, counts=(), tabulated=frozenset())
+            return Program(
+                (), (), 1, 0, has_tangent, profile, None, None, *near, cost=0, counts=(), tabulated=frozenset()
+            )
     else:
         near = _near_of(*key[:3], _Bytes(placed, placed.parameters))
     maps, first, counts, tabulated = [], instructions.n_shares, [], set()
