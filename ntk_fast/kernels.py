@@ -20,6 +20,7 @@ from ntk_fast.layers.names import activation_named, name_of
 from ntk_fast.layers.relu import Relu
 from ntk_fast.layers.sequential import Sequential
 from ntk_fast.lower.compile import RowParameters, profile_of
+from ntk_fast.lower.describe import describe_network
 from ntk_fast.lower.plan import Plan, plan_of, variances_of
 from ntk_fast.lower.scaled import Scaled
 from ntk_fast.rows import measure, row_values
@@ -162,6 +163,19 @@ class Kernel:
         function = profile_of(unit.instructions, unit.placed(np.dtype(np.float64)), 0, self.has_tangent)
         chord = np.sqrt(0.5 - 0.5 * np.abs(cosine))
         return np.asarray(function(chord, cosine < 0) * unit.values.output_variance.plain()[0])
+
+    def describe(self) -> None:
+        """Print the network layer by layer, what each does, and how the kernel will be computed.
+
+        Examples
+        --------
+        >>> import ntk_fast as ntk
+        >>> ntk.NTK(depth=1, weight_variance="he").describe()  # doctest: +ELLIPSIS
+        layer                        S          T             S(x, x)
+        ...
+        """
+        pieces = choose_backend(None).pieces(np.dtype(np.float64))
+        print(describe_network(self.network, self.has_tangent, pieces))
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the parameters by name, as scikit-learn asks for them: an estimator's are then ``kernel__depth`` etc.
