@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import re
+from pathlib import Path
 
 from ntk_fast.kernels import HE, NNGP, NTK, ArcCosine, Kernel
+from ntk_fast.layers.json_text import from_json
+from ntk_fast.layers.layer import Layer
 from ntk_fast.layers.names import ACTIVATIONS
 from ntk_fast.layers.relu import LeakyRelu
 
@@ -19,6 +22,9 @@ def add_kernel_arguments(parser: argparse.ArgumentParser, default: str = "ntk of
     group = parser.add_argument_group("kernel", f"default: {default}")
     group.add_argument("--kernel", choices=[*NETWORKS, "arccos"], help="default: ntk")
     group.add_argument("--depth", type=_depth, metavar="N", help=f"number of hidden layers, 1 to {MOST_LAYERS}")
+    group.add_argument(
+        "--network", metavar="FILE", help="JSON of ntk_fast.layers.to_json: any network, instead of --depth and the rest"
+    )
     group.add_argument("--order", type=int, metavar="N", help="arccos only: 0, 1 or 2, default 1")
     group.add_argument("--activation", choices=ACTIVATIONS, help="ntk and nngp only; default: relu")
     group.add_argument("--slope", type=float, metavar="S", help="of leaky_relu where it is negative, default 0.01")
@@ -43,6 +49,12 @@ def kernel_from(arguments: argparse.Namespace, default: Kernel = NTK()) -> Kerne
             raise ValueError("--slope applies to --activation leaky_relu only.")
         given["activation"] = LeakyRelu(arguments.slope)
     depth = {} if arguments.depth is None else {"depth": arguments.depth}
+    if arguments.network is not None:
+        for name in (*depth, *given, *(["order"] if arguments.order is not None else [])):
+            raise ValueError(f"--{name.replace('_', '-')} does not apply with --network, which says it all.")
+        if arguments.kernel == "arccos":
+            raise ValueError("--network applies to --kernel ntk and nngp only.")
+        return NETWORKS[arguments.kernel or "ntk"](network=_network(arguments.network))
     if arguments.kernel == "arccos":
         if given:
             raise ValueError(f"--{next(iter(given)).replace('_', '-')} does not apply to --kernel arccos.")
@@ -52,6 +64,17 @@ def kernel_from(arguments: argparse.Namespace, default: Kernel = NTK()) -> Kerne
     if arguments.kernel is None:
         return default.with_parameters(**depth, **given)
     return NETWORKS[arguments.kernel](**depth, **given)
+
+
+def _network(path: str) -> Layer:
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise ValueError(f"--network: {path} is not a text file.") from None
+    try:
+        return from_json(text)
+    except ValueError as error:
+        raise ValueError(f"--network: {path}: {error}") from None
 
 
 def _depth(text: str) -> int:

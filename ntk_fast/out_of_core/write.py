@@ -15,7 +15,8 @@ from numpy.typing import ArrayLike
 from ntk_fast.backends import choose_backend
 from ntk_fast.backends.base import Tile
 from ntk_fast.engines import chosen_engine
-from ntk_fast.gram import check_both
+from ntk_fast.gram import check_both, check_kernel
+from ntk_fast.layers.json_text import to_record
 from ntk_fast.out_of_core.block_matrix import BlockMatrix
 from ntk_fast.out_of_core.blocks_to_disk import DISK_FULL, write_blocks
 from ntk_fast.out_of_core.journal import Journal, stamp_of
@@ -132,7 +133,7 @@ def write_gram(
         store = NpyStore(partial, shape, x_start.dtype, Y is None)
     else:
         size = DEFAULT_CHUNK_SIZE if chunk_size is None else chunk_size
-        about = {"kernel": repr(kernel), "triangle": triangle}
+        about = {**described(kernel), "triangle": triangle}
         store = ZarrStore(partial, shape, x_start.dtype, Y is None, size, compressor, about)
     with _named_errors(path), closing(Journal(journal_name(path), path)) as journal, closing(store):
         try:
@@ -145,7 +146,7 @@ def write_gram(
                 block_columns=store.block_shape[1],
             )
             identity = {
-                "kernel": repr(kernel),
+                **described(kernel),
                 "dtype": x_start.dtype.name,
                 "shape": list(shape),
                 "rows": matrix.fingerprints,
@@ -173,6 +174,12 @@ def write_gram(
         finally:
             if journal.identity is None:
                 journal.remove()
+
+
+def described(kernel: Kernel) -> dict[str, Any]:
+    """Return a kernel as data: equal for equal kernels, however they were written."""
+    check_kernel(kernel)
+    return {"kernel": type(kernel).__name__, "network": to_record(kernel.network)}
 
 
 def partial_name(path: Path) -> Path:
