@@ -24,7 +24,7 @@ from ntk_fast.layers.dense import with_variances
 from ntk_fast.lower.compile import RowParameters, row_tolerance
 from ntk_fast.lower.differentiate import MovedRows, differentiate
 from ntk_fast.lower.pair_state import pair_of_chord
-from ntk_fast.lower.plan import plan_of, variances_of
+from ntk_fast.lower.plan import Mix, plan_of, variances_of
 from ntk_fast.lower.row_derivatives import STEP, WEIGHTS, LogWeights, row_derivatives
 from ntk_fast.rows import Rows, measure
 from ntk_fast.threads import choose_n_threads, single_threaded_blas
@@ -33,8 +33,6 @@ from ntk_fast.tiling import Progress, make_tiles, run_tiles
 VARIANCES = ("weight_variance", "bias_variance")
 #: Rows and columns of a tile: some twenty such arrays stay in a 2 MB cache.
 BLOCK_ROWS, BLOCK_COLUMNS = 64, 128
-#: By how much a logarithm is moved to see what it does to a plan, whose weights are polynomials in it, exactly.
-NUDGE = 2.0**-20
 
 
 @dataclass(frozen=True)
@@ -113,14 +111,20 @@ class VarianceParameters:
         """What each parameter does to the weights of the plan's mixes."""
         result = []
         for name, layers in self.groups:
-            plans = []
-            for sign in (-1, 1):
+            plans = {}
+            for exponent in self._exponents:
                 moved = {key: np.array(values) for key, values in self._variances.items()}
-                moved[name][layers] *= 1 + sign * NUDGE
+                moved[name][layers] *= 2.0**exponent
                 network = with_variances(self.kernel.network, *(values.tolist() for values in moved.values()))
-                plans.append(plan_of.__wrapped__(network))
-            result.append(LogWeights.between(self.kernel.plan, *plans, NUDGE))
+                plans[exponent] = plan_of.__wrapped__(network)
+            result.append(LogWeights.between(self.kernel.plan, plans))
         return result
+
+    @property
+    def _exponents(self) -> tuple[int, ...]:
+        """Powers of two, as many as the degree of a plan's weights in a variance: merged layers multiply theirs."""
+        merged = len(self._variances["weight_variance"]) - sum(isinstance(s, Mix) for s in self.kernel.plan.steps)
+        return (-1, 1) if merged <= 1 else tuple(k for k in range(-merged - 1, merged + 2) if k)
 
     @cached_property
     def powers(self) -> Reals | None:

@@ -7,14 +7,17 @@ import pytest
 
 import ntk_fast as ntk
 from ntk_fast.backends import choose_backend
-from ntk_fast.gram import prepare
-from ntk_fast.rows import Rows
+from ntk_fast.gram import compile_for, prepare_for
+from ntk_fast.rows import Rows, measure
 
 KERNEL = ntk.NTK(2)
 
 
 def prepared(values: np.ndarray, backend: str, kernel: ntk.NTK = KERNEL) -> Rows:
-    return prepare(kernel, values, None, choose_backend(backend))[0]
+    chosen = choose_backend(backend)
+    measured = measure(values, "X", kernel.plan, chosen)
+    program = compile_for(kernel, values.dtype, chosen, measured.square_norm)
+    return prepare_for(program, kernel, measured, chosen)
 
 
 def test_ordinary_rows_are_not_copied(dtype, backend):

@@ -23,7 +23,9 @@ def add_kernel_arguments(parser: argparse.ArgumentParser, default: str = "ntk of
     group.add_argument("--kernel", choices=[*NETWORKS, "arccos"], help="default: ntk")
     group.add_argument("--depth", type=_depth, metavar="N", help=f"number of hidden layers, 1 to {MOST_LAYERS}")
     group.add_argument(
-        "--network", metavar="FILE", help="JSON of ntk_fast.layers.to_json: any network, instead of --depth and the rest"
+        "--network",
+        metavar="FILE",
+        help="JSON of ntk_fast.layers.to_json: any network, instead of --depth and the rest",
     )
     group.add_argument("--order", type=int, metavar="N", help="arccos only: 0, 1 or 2, default 1")
     group.add_argument("--activation", choices=ACTIVATIONS, help="ntk and nngp only; default: relu")

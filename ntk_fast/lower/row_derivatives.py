@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
 
 import numpy as np
 
@@ -34,16 +36,37 @@ class LogWeights:
     by_step: dict[int, Reals]
 
     @staticmethod
-    def between(plan: Plan, lower: Plan, upper: Plan, step: float) -> LogWeights:
-        """From plans of the parameter's logarithm moved by -step and +step."""
+    def between(plan: Plan, moved: dict[int, Plan]) -> LogWeights:
+        """From plans of the parameter times 2^k: weights are polynomials in it, and are differentiated exactly."""
+        slopes = _polynomial_slopes(tuple(moved))
         result = {}
-        for node, (middle, low, high) in enumerate(zip(plan.steps, lower.steps, upper.steps, strict=True), start=1):
-            if isinstance(middle, Mix) and isinstance(low, Mix) and isinstance(high, Mix):
-                triples = zip(
-                    (*middle.weights, middle.bias), (*low.weights, low.bias), (*high.weights, high.bias), strict=True
+        for node, step in enumerate(plan.steps, start=1):
+            if isinstance(step, Mix):
+                there = {k: other.steps[node - 1] for k, other in moved.items()}
+                values = {k: (*mix.weights, mix.bias) for k, mix in there.items() if isinstance(mix, Mix)}
+                middle = (*step.weights, step.bias)
+                result[node] = np.array(
+                    [
+                        float(sum((slopes[k] * (values[k][i] - w) for k in values), Fraction(0)) / w) if w else 0.0
+                        for i, w in enumerate(middle)
+                    ]
                 )
-                result[node] = np.array([float((c - b) / a) / (2 * step) if a else 0.0 for a, b, c in triples])
         return LogWeights(result)
+
+
+@lru_cache(maxsize=16)
+def _polynomial_slopes(exponents: tuple[int, ...]) -> dict[int, Fraction]:
+    """What the values of a polynomial at 2^k, less that at 1, count in its derivative at 1 (Lagrange)."""
+    points = {k: Fraction(2) ** k for k in exponents}
+    nodes = [*points.values(), Fraction(1)]
+    result = {}
+    for k, point in points.items():
+        slope = 1 / (point - 1)
+        for node in nodes:
+            if node not in (point, 1):
+                slope *= (1 - node) / (point - node)
+        result[k] = slope
+    return result
 
 
 @dataclass(frozen=True, eq=False)

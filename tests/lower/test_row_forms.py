@@ -47,8 +47,8 @@ def test_shares_of_weights_and_bias_are_those_of_the_variance(kernel):
             bias = Fraction(kernel.variances[1][layer])
             if q and bias:
                 share, tau = planes[node][:, column]
-                assert tau == pytest.approx(float(bias / q) ** 0.5, rel=4 * EPSILON, abs=1e-300)
-                assert share == pytest.approx(float(1 - bias / q) ** 0.5, rel=4 * EPSILON, abs=1e-300)
+                assert tau == pytest.approx(float(bias / q) ** 0.5, rel=4 * EPSILON, abs=1e-150)
+                assert share == pytest.approx(float(1 - bias / q) ** 0.5, rel=4 * EPSILON, abs=1e-150)
 
 
 @pytest.mark.parametrize("kernel", BIASED.values(), ids=BIASED.keys())
