@@ -102,10 +102,9 @@ void NAME(ntk_tile)(const ntk_program *program, const ntk_rows *x, const ntk_row
     NAME(pack_columns)(program, y, block, &w);
     for (ptrdiff_t band_start = block->row_start; band_start < block->row_stop; band_start += BAND) {
         const ptrdiff_t band_stop = band_start + BAND < block->row_stop ? band_start + BAND : block->row_stop;
-        /* the panels and groups that reach the diagonal, in a symmetric matrix */
-        ptrdiff_t first = 0;
+        ptrdiff_t first = 0; /* the groups that reach the diagonal, in a symmetric matrix */
         if (block->diagonal && band_start > block->column_start)
-            first = (band_start - block->column_start) / COLUMN_UNIT * COLUMN_UNIT;
+            first = (band_start - block->column_start) / GROUP_REALS * GROUP_REALS;
         for (ptrdiff_t k_start = 0; k_start == 0 || k_start < p; k_start += FEATURE_BLOCK) {
             const ptrdiff_t k_stop = k_start + FEATURE_BLOCK < p ? k_start + FEATURE_BLOCK : p;
             for (ptrdiff_t i = band_start; i < band_stop; i += STRIP) {
@@ -116,7 +115,7 @@ void NAME(ntk_tile)(const ntk_program *program, const ntk_rows *x, const ntk_row
                     memcpy(w.strip_rows + r * w.features_stride + k_start, row + k_start,
                            (size_t)(k_stop - k_start) * sizeof(real));
                 }
-                for (ptrdiff_t j = first; j < n_columns; j += PANEL)
+                for (ptrdiff_t j = first / PANEL * PANEL; j < n_columns; j += PANEL)
                     NAME(panel_product)(w.strip_rows, w.features_stride, w.packed + j * p, k_start, k_stop, strip + j,
                                         w.columns);
                 if (k_stop < p)
