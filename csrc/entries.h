@@ -29,7 +29,7 @@ ALWAYS_INLINE chords NAME(chords_of)(const ntk_program *program, const ntk_rows 
     const vreal zero = vreal_set(0), half = vreal_set((real)0.5), minus_half = vreal_set((real)-0.5);
     chords c;
     vreal nearest = half;
-#pragma GCC unroll 8
+#pragma GCC unroll 4
     for (int g = 0; g < GROUP; g++) {
         const ptrdiff_t column = j + g * LANES;
         const vreal ab = vreal_mul(a, vreal_load(w->inverse_norm + column));
@@ -54,7 +54,7 @@ ALWAYS_INLINE chords NAME(chords_of)(const ntk_program *program, const ntk_rows 
 ALWAYS_INLINE void NAME(scale_and_store)(const ntk_rows *x, ptrdiff_t i, const NAME(workspace) *w, ptrdiff_t j,
                                          const vreal *kappa, real *values)
 {
-#pragma GCC unroll 8
+#pragma GCC unroll 4
     for (int g = 0; g < GROUP; g++)
         vreal_store(values + j + g * LANES,
                     vreal_mul(kappa[g], vreal_scale_product(x->scale[i], w->scale + j + g * LANES)));
@@ -69,7 +69,7 @@ ALWAYS_INLINE void NAME(profile_entries)(const ntk_program *program, const ntk_r
     for (ptrdiff_t j = first; j < stop; j += GROUP_REALS) {
         const chords c = NAME(chords_of)(program, x, i, w, n_features, j, values);
         vreal chord[GROUP], kappa[GROUP];
-#pragma GCC unroll 8
+#pragma GCC unroll 4
         for (int g = 0; g < GROUP; g++)
             chord[g] = vreal_sqrt(c.square[g]);
         const positions at = NAME(locate)(chord, c.opposite, stretch, scale);
@@ -84,7 +84,7 @@ static void NAME(group_entries)(const ntk_program *program, const ntk_rows *x, p
 {
     const vreal zero = vreal_set(0), one = vreal_set(1), two = vreal_set(2);
     const chords c = NAME(chords_of)(program, x, i, w, n_features, j, values);
-#pragma GCC unroll 8
+#pragma GCC unroll 4
     for (int g = 0; g < GROUP; g++) {
         const vreal nearer = vreal_add(c.square[g], c.square[g]), farther = vreal_sub(two, nearer);
         w->registers->m[g] = vreal_select(c.opposite[g], farther, nearer);
@@ -93,7 +93,7 @@ static void NAME(group_entries)(const ntk_program *program, const ntk_rows *x, p
     }
     const pairs *result = NAME(execute)(program, at, w->registers);
     vreal kappa[GROUP];
-#pragma GCC unroll 8
+#pragma GCC unroll 4
     for (int g = 0; g < GROUP; g++)
         kappa[g] = program->has_tangent ? vreal_add(result->t[g], result->rest[g]) : vreal_sub(one, result->m[g]);
     NAME(scale_and_store)(x, i, w, j, kappa, values);

@@ -105,7 +105,7 @@ ALWAYS_INLINE parts NAME(sine_parts)(const ntk_map *map, parameters at, int g, v
 }
 
 #if defined(NTK_AVX512)
-#define VECTORS_OF_POLYNOMIAL 4 /* four sums each, and a square: 20 of 32 registers */
+#define VECTORS_OF_POLYNOMIAL 4 /* with four sums each and a square: 20 of 32 registers */
 #else
 #define VECTORS_OF_POLYNOMIAL 2
 #endif
@@ -121,7 +121,7 @@ ALWAYS_INLINE void NAME(add_term)(series *s, parameters at, ptrdiff_t needed, in
                                   const vreal *square, const int has_slope, const int is_masked)
 {
     const vreal row = NAME(of_row)(at, needed + term), order = vreal_set((real)(term - 0.5));
-#pragma GCC unroll 8
+#pragma GCC unroll 4
     for (int k = 0; k < n; k++) {
         vreal product = vreal_mul(row, NAME(of_columns)(at, needed + term, g + k));
         if (is_masked)
@@ -139,7 +139,7 @@ ALWAYS_INLINE void NAME(polynomial_parts)(const ntk_map *map, parameters at, int
     const ptrdiff_t needed = map->first_parameter + NEAR_PARAMETERS;
     vreal square[VECTORS_OF_POLYNOMIAL], most = vreal_set(at.row[needed]);
     series odd, even;
-#pragma GCC unroll 8
+#pragma GCC unroll 4
     for (int k = 0; k < n; k++) {
         odd.sum[k] = odd.rise[k] = even.sum[k] = even.rise[k] = zero;
         square[k] = vreal_mul(cosine[k], cosine[k]);
@@ -165,7 +165,7 @@ ALWAYS_INLINE void NAME(polynomial_parts)(const ntk_map *map, parameters at, int
         if (parity <= 0)
             NAME(add_term)(&odd, at, needed, parity < 0 ? term : term - 1, g, n, square, has_slope, 0);
     }
-#pragma GCC unroll 8
+#pragma GCC unroll 4
     for (int k = 0; k < n; k++) {
         result[k].odd = vreal_mul(cosine[k], odd.sum[k]);
         result[k].even = vreal_mul(square[k], even.sum[k]);

@@ -29,7 +29,8 @@ ALWAYS_INLINE fold_weights NAME(fold_weights_of)(const ntk_map *map)
  * own rounding would show. */
 ALWAYS_INLINE pair NAME(folded)(pair from, vmask opposite, vreal chord, vreal bend, fold_weights w, const int is_plain)
 {
-    const vreal two = vreal_set(2), nearer = is_plain ? from.m : vreal_min(from.m, from.p); /* 2 chord^2 */
+    const vreal two = vreal_set(2);
+    const vreal nearer = is_plain ? from.m : vreal_select(opposite, from.p, from.m); /* 2 chord^2 */
     const vreal bent = vreal_mul(vreal_mul(bend, chord), vreal_mul(vreal_set((real)0.5), nearer));
     pair to = from;
     to.m = vreal_fma(w.minus_fold, bent, from.m);
@@ -46,14 +47,14 @@ ALWAYS_INLINE pair NAME(folded)(pair from, vmask opposite, vreal chord, vreal be
     return to;
 }
 
-/* GROUP pairs, with R and A at their chords, through the activation and the mix. */
+/* Pairs, with R and A at their chords, through the activation and the mix. */
 ALWAYS_INLINE void NAME(fold_and_mix)(const ntk_instruction *step, parameters at, const vreal *chord,
-                                      const vreal *bend, const vreal *angle, fold_weights w, const pairs *from, pairs *to,
-                                      const int has_tangent, const int is_whole, const int is_plain)
+                                      const vreal *bend, const vreal *angle, fold_weights w, const pairs *from,
+                                      pairs *to, const int has_tangent, const int is_whole, const int is_plain)
 {
     const vreal r_i = NAME(of_row)(at, step->shares[0]), tau_i = NAME(of_row)(at, step->bias);
     const vreal own = vreal_set((real)step->adds_own), one = vreal_set(1);
-#pragma GCC unroll 8
+#pragma GCC unroll 4
     for (int g = 0; g < GROUP; g++) {
         const pair old = NAME(pair_of)(from, g);
         const vmask opposite = vreal_less(one, old.m);
@@ -79,8 +80,8 @@ ALWAYS_INLINE void NAME(apply_fold)(const ntk_program *program, const ntk_instru
 {
     const fold_weights w = NAME(fold_weights_of)(program->maps + step->map);
     const vreal half = vreal_set((real)0.5), one = vreal_set(1), r_i = NAME(of_row)(at, step->shares[0]);
-    vreal chord[GROUP], bend[GROUP], angle[GROUP], most = vreal_set(0), least = vreal_set(1);
-#pragma GCC unroll 8
+    vreal chord[GROUP], bend[GROUP], angle[GROUP], most = one, least = one;
+#pragma GCC unroll 4
     for (int g = 0; g < GROUP; g++) {
         chord[g] = vreal_sqrt(vreal_mul(half, vreal_min(from->m[g], from->p[g])));
         most = vreal_max(most, from->m[g]);

@@ -11,7 +11,7 @@ ALWAYS_INLINE void NAME(apply_table_of)(const ntk_map *map, const pairs *from, p
     const vreal half = vreal_set((real)0.5), two = vreal_set(2), one = vreal_set(1), zero = vreal_set(0);
     vreal square[GROUP], chord[GROUP], value[GROUP], derivative[GROUP];
     vmask opposite[GROUP];
-#pragma GCC unroll 8
+#pragma GCC unroll 4
     for (int g = 0; g < GROUP; g++) {
         square[g] = vreal_mul(half, vreal_min(from->m[g], from->p[g]));
         chord[g] = vreal_sqrt(square[g]);

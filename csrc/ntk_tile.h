@@ -53,7 +53,7 @@ typedef struct {
 
 typedef struct {
     int n_instructions; /* 0: `profile` is the kernel */
-    int n_registers, n_parameters;
+    int n_maps, n_registers, n_parameters;
     int has_tangent; /* an entry is scale scale' t of the last instruction, else scale scale' cosine */
     const ntk_instruction *instructions;
     const ntk_map *maps;

@@ -23,7 +23,7 @@
 #define BAND (512 / (int)sizeof(real))           /* rows: a transposed run is 8 cache lines */
 #define FEATURE_BLOCK 256                       /* features whose packed columns stay in the second-level cache */
 #define PACKED_BYTES (384 * 1024)                /* of packed columns: they and a band share 1 MB of that cache, */
-#define PARAMETER_BYTES (384 * 1024)             /* also with the columns' parameters */
+#define PARAMETER_BYTES (1024 * 1024)            /* also with the columns' parameters */
 #define LARGEST_COLUMNS (3072 / (int)sizeof(real))
 #define PADDED(n, m) (((n) + (m) - 1) / (m) * (m))
 #if LANES == 1
@@ -99,13 +99,12 @@ void NAME(ntk_tile)(const ntk_program *program, const ntk_rows *x, const ntk_row
     const ptrdiff_t p = block->n_features, n_columns = block->column_stop - block->column_start;
     NAME(workspace) w = NAME(lay_out)(scratch, program, p, n_columns);
     real *out = (real *)block->out;
-    NAME(pack_columns)(program, y, block, &w);
+    NAME(pack_columns)(program, x, y, block, &w);
     for (ptrdiff_t band_start = block->row_start; band_start < block->row_stop; band_start += BAND) {
         const ptrdiff_t band_stop = band_start + BAND < block->row_stop ? band_start + BAND : block->row_stop;
-        /* the panels and groups that reach the diagonal, in a symmetric matrix */
-        ptrdiff_t first = 0;
+        ptrdiff_t first = 0; /* the groups that reach the diagonal, in a symmetric matrix */
         if (block->diagonal && band_start > block->column_start)
-            first = (band_start - block->column_start) / COLUMN_UNIT * COLUMN_UNIT;
+            first = (band_start - block->column_start) / GROUP_REALS * GROUP_REALS;
         for (ptrdiff_t k_start = 0; k_start == 0 || k_start < p; k_start += FEATURE_BLOCK) {
             const ptrdiff_t k_stop = k_start + FEATURE_BLOCK < p ? k_start + FEATURE_BLOCK : p;
             for (ptrdiff_t i = band_start; i < band_stop; i += STRIP) {
@@ -116,7 +115,7 @@ void NAME(ntk_tile)(const ntk_program *program, const ntk_rows *x, const ntk_row
                     memcpy(w.strip_rows + r * w.features_stride + k_start, row + k_start,
                            (size_t)(k_stop - k_start) * sizeof(real));
                 }
-                for (ptrdiff_t j = first; j < n_columns; j += PANEL)
+                for (ptrdiff_t j = first / PANEL * PANEL; j < n_columns; j += PANEL)
                     NAME(panel_product)(w.strip_rows, w.features_stride, w.packed + j * p, k_start, k_stop, strip + j,
                                         w.columns);
                 if (k_stop < p)

@@ -8,6 +8,7 @@ typedef struct {
     real *inverse_norm;   /* (columns,) */
     real *parameters;     /* (groups, planes, GROUP_REALS): a group's planes lie together */
     real *row_parameters; /* (STRIP, planes) */
+    unsigned char *is_used; /* (planes,): whether any pair of the tile reads it */
     pairs *registers;     /* (n_registers,) */
     double *scale;        /* (columns,) */
     ptrdiff_t columns, features_stride, planes;
@@ -41,13 +42,41 @@ static NAME(workspace) NAME(lay_out)(void *scratch, const ntk_program *program, 
     w.inverse_norm = NAME(carve)(base, &used, columns * sizeof(real));
     w.parameters = NAME(carve)(base, &used, planes * columns * sizeof(real));
     w.row_parameters = NAME(carve)(base, &used, STRIP * planes * sizeof(real));
+    w.is_used = NAME(carve)(base, &used, planes);
     w.registers = NAME(carve)(base, &used, (size_t)program->n_registers * sizeof(pairs));
     w.scale = NAME(carve)(base, &used, columns * sizeof(double));
     w.bytes = used + 64;
     return w;
 }
 
-static void NAME(pack_columns)(const ntk_program *program, const ntk_rows *y, const ntk_block *block,
+ALWAYS_INLINE real NAME(largest)(const ntk_rows *rows, ptrdiff_t plane, ptrdiff_t start, ptrdiff_t stop)
+{
+    const real *values = (const real *)rows->parameters + plane * rows->n_rows;
+    real result = 0;
+    for (ptrdiff_t i = start; i < stop; i++)
+        result = values[i] > result ? values[i] : result;
+    return result;
+}
+
+/* Polynomials may have planes for rows with many terms, hundreds of them, that are in another tile. */
+static void NAME(find_used)(const ntk_program *program, const ntk_rows *x, const ntk_rows *y, const ntk_block *block,
+                            NAME(workspace) *w)
+{
+    memset(w->is_used, 1, (size_t)w->planes);
+    for (int k = 0; k < program->n_maps; k++) {
+        const ntk_map *map = program->maps + k;
+        if (map->kind != NTK_POLYNOMIAL)
+            continue;
+        const ptrdiff_t needed = map->first_parameter + NEAR_PARAMETERS;
+        const real of_rows = NAME(largest)(x, needed, block->row_start, block->row_stop);
+        const real of_columns = NAME(largest)(y, needed, block->column_start, block->column_stop);
+        const ptrdiff_t n_terms = (ptrdiff_t)(of_rows > of_columns ? of_rows : of_columns);
+        for (ptrdiff_t plane = needed + n_terms + 1; plane < map->first_parameter + map->n_parameters; plane++)
+            w->is_used[plane] = 0;
+    }
+}
+
+static void NAME(pack_columns)(const ntk_program *program, const ntk_rows *x, const ntk_rows *y, const ntk_block *block,
                                NAME(workspace) *w)
 {
     const ptrdiff_t first = block->column_start, n = block->column_stop - first;
@@ -60,9 +89,12 @@ static void NAME(pack_columns)(const ntk_program *program, const ntk_rows *y, co
     if (!w->planes)
         return;
     memset(w->registers, 0, (size_t)program->n_registers * sizeof(pairs)); /* of the tangent, where there is none */
+    NAME(find_used)(program, x, y, block, w);
     real *packed = w->parameters;
     for (ptrdiff_t start = 0; start < w->columns; start += GROUP_REALS)
         for (ptrdiff_t plane = 0; plane < w->planes; plane++, packed += GROUP_REALS) {
+            if (!w->is_used[plane])
+                continue;
             if (plane >= program->n_parameters) {
                 for (ptrdiff_t c = 0; c < GROUP_REALS; c++)
                     packed[c] = plane == program->n_parameters;
@@ -80,7 +112,7 @@ static void NAME(pack_row_parameters)(const ntk_program *program, const ntk_rows
 {
     const real *given = (const real *)x->parameters + first;
     for (ptrdiff_t plane = 0; plane < program->n_parameters; plane++)
-        for (ptrdiff_t r = 0; r < n; r++)
+        for (ptrdiff_t r = 0; w->is_used[plane] && r < n; r++)
             w->row_parameters[r * w->planes + plane] = given[plane * x->n_rows + r];
     for (ptrdiff_t r = 0; r < n; r++) {
         w->row_parameters[r * w->planes + program->n_parameters] = 1;

@@ -45,6 +45,7 @@ cdef extern from "ntk_tile.h" nogil:
 
     ctypedef struct ntk_program:
         int n_instructions
+        int n_maps
         int n_registers
         int n_parameters
         int has_tangent
@@ -163,6 +164,7 @@ cdef class CompiledProgram:
         for k, pair_map in enumerate(program.maps):
             fill_map(&self.maps[k], pair_map)
         self.program.n_instructions = len(program.instructions)
+        self.program.n_maps = len(program.maps)
         self.program.n_registers = program.n_registers
         self.program.n_parameters = program.n_parameters
         self.program.has_tangent = program.has_tangent
