@@ -100,6 +100,10 @@ void NAME(ntk_tile)(const ntk_program *program, const ntk_rows *x, const ntk_row
     NAME(workspace) w = NAME(lay_out)(scratch, program, p, n_columns);
     real *out = (real *)block->out;
     NAME(pack_columns)(program, x, y, block, &w);
+    /* the last group reaches beyond the last panel: what is there must be no NaN, or a whole group would take it for large */
+    const ptrdiff_t packed = PADDED(n_columns, PANEL);
+    for (ptrdiff_t r = 0; r < BAND && packed < w.columns; r++)
+        memset(w.band + r * w.columns + packed, 0, (size_t)(w.columns - packed) * sizeof(real));
     for (ptrdiff_t band_start = block->row_start; band_start < block->row_stop; band_start += BAND) {
         const ptrdiff_t band_stop = band_start + BAND < block->row_stop ? band_start + BAND : block->row_stop;
         ptrdiff_t first = 0; /* the groups that reach the diagonal, in a symmetric matrix */
