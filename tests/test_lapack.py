@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ntk_fast import lapack
-from ntk_fast.lapack import divide_and_conquer, eigenvalues, products
+from ntk_fast.lapack import cholesky, divide_and_conquer, eigenvalues, products
 from ntk_fast.lapack.divide_and_conquer import tridiagonal_eigh
 from ntk_fast.lapack.routines import call_checked
 
@@ -191,6 +191,7 @@ class Interrupted(Exception):
 def test_long_routines_come_in_pieces(routine, monkeypatch):
     """Between any two of which they can be left."""
     monkeypatch.setattr(products, "PIECE", 1e5)
+    monkeypatch.setattr(cholesky, "BLOCK", 32)
     monkeypatch.setattr(divide_and_conquer, "LARGEST_LEAF", 50)
     monkeypatch.setattr(eigenvalues, "MOST_ROWS_AT_ONCE", 50)
     ticks = []
