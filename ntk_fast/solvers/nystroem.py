@@ -222,15 +222,17 @@ class CentreSystem:
         right = vectors.T @ right
         kernels = self.kernel(self.rows[some], self.centres, dtype=np.float64, n_threads=self.n_threads)
         features = (vectors.T @ self.features(self.roots[some] * kernels)).T  # (n_some, m), of independent columns
+        squares = features**2
 
         def errors_at(ridges: NDArray[np.float64]) -> NDArray[np.float64]:
+            damping = 1 / (values[:, None] + ridges)  # (m, n_ridges)
+            remains = self.roots[some] * (1 - squares @ damping)
             found = []
-            for ridge in ridges:
-                damping = 1 / (values + ridge)
-                leverage = features**2 @ damping
-                residuals = columns[some] - features @ (damping[:, None] * right)
-                found.append(residuals / (self.roots[some] * (1 - leverage)[:, None]))
-            return problem.mean_square(problem.leave_one_out(np.array(found), some), some)
+            for index in range(len(ridges)):
+                residuals = columns[some] - features @ (damping[:, [index]] * right)
+                errors = problem.leave_one_out(residuals / remains[:, [index]], some)
+                found.append(problem.mean_square(errors, some))
+            return np.array(found)
 
         return search_path(errors_at, float(values.max(initial=0.0)))
 
