@@ -57,16 +57,18 @@ class Dual(Protocol):
         """Return 1 - kappa', less `slope_offset` where the pair is opposite; it vanishes like the chord."""
 
 
-def complement(dual: Dual, chord: Reals, opposite: Truths) -> Reals:
-    """Return 1 - kappa."""
-    near, far = dual.leads
-    lead = np.where(opposite, far, near) * (chord * chord)
-    return np.where(opposite, dual.offset, 0.0) + (lead + dual.rest(chord, opposite))
+def complement(dual: Dual, chord: Reals, opposite: Truths, square: Reals | None = None) -> Reals:
+    """Return 1 - kappa, in the chord's dtype; `square`: the chord's, where it is known better than by squaring."""
+    number = chord.dtype.type
+    near, far = map(number, dual.leads)
+    lead = np.where(opposite, far, near) * (chord * chord if square is None else square)
+    return np.where(opposite, number(dual.offset), number(0)) + (lead + dual.rest(chord, opposite))
 
 
 def slope_complement(dual: Dual, chord: Reals, opposite: Truths) -> Reals:
-    """Return 1 - kappa'."""
-    return np.where(opposite, dual.slope_offset, 0.0) + dual.slope_rest(chord, opposite)
+    """Return 1 - kappa', in the chord's dtype."""
+    number = chord.dtype.type
+    return np.where(opposite, number(dual.slope_offset), number(0)) + dual.slope_rest(chord, opposite)
 
 
 def _power_series(x: Reals, first: int, coefficient: Callable[[int], float]) -> Reals:

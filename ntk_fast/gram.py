@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ntk_fast.backends import choose_backend
-from ntk_fast.backends.base import Backend, GramTask, Tile, TileTask
+from ntk_fast.backends.base import Backend, FillTile, GramTask, Tile, TileTask
+from ntk_fast.backends.narrowed import fill_narrowed
 from ntk_fast.memory import refuse_too_large
 from ntk_fast.profile import Entry, compile_entry
 from ntk_fast.recursion import Recursion
@@ -113,11 +114,15 @@ def check_both(
 
 
 def compile_for(kernel: Kernel, dtype: np.dtype, backend: Backend) -> Entry | None:
-    """Compile a kernel for a backend's tables; None if it has none."""
+    """Compile a kernel for a backend's tables; None if it has none. Where float32 would not do, they are float64."""
     if not isinstance(getattr(kernel, "recursion", None), Recursion):
         raise TypeError(f"kernel must be an ntk_fast.ArcCosine, NNGP or NTK; got a {type(kernel).__name__}.")
     pieces = backend.pieces(dtype)
-    return compile_entry(kernel.recursion, pieces, dtype) if pieces else None
+    if not pieces:
+        return None
+    entry = compile_entry(kernel.recursion, pieces, dtype)
+    wide = np.dtype(np.float64)
+    return entry if entry.is_accurate else compile_entry(kernel.recursion, backend.pieces(wide), wide)
 
 
 def prepare(
@@ -163,5 +168,10 @@ def fill_gram(task: GramTask, backend: Backend, n_threads: int, progress: Progre
     if not backend.uses_blas and row_bytes % CACHE_LINE == 0 and task.out.strides[1] == itemsize:
         offset = -task.out.ctypes.data % CACHE_LINE // itemsize
     tiles = choose_tiles(task, backend, offset)
+
+    def make_fill() -> FillTile:
+        is_narrowed = task.entry is not None and task.entry.value.dtype != task.out.dtype
+        return fill_narrowed(backend, task) if is_narrowed else backend.fill_tile(task)
+
     with single_threaded_blas() if backend.uses_blas else nullcontext():
-        run_tiles(tiles, lambda: backend.fill_tile(task), n_threads, progress)
+        run_tiles(tiles, make_fill, n_threads, progress)

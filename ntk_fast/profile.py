@@ -11,20 +11,17 @@ layer by layer. Both are an `Entry`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import lru_cache
 
 import numpy as np
-from numpy.polynomial import chebyshev
 from numpy.typing import NDArray
 
-from ntk_fast.compensated import Reals, product
+from ntk_fast.compensated import Reals
 from ntk_fast.duals import Truths
 from ntk_fast.recursion import Recursion, RowParameters
-
-#: Just above sqrt(1/2), the largest chord: rounding must not carry a cosine of 0 into a piece that does not exist.
-LARGEST_CHORD = float(np.sqrt(0.5) * (1 + 1e-6))
+from ntk_fast.tables import LARGEST_CHORD, OfChord, as_powers, count_terms, evaluate, fit, scale_of
 
 
 @dataclass(frozen=True)
@@ -36,12 +33,20 @@ class Accuracy:
     cosine: float
     chord: float
     entry: float  # the share of an entry's error that cosine and chord may cause
+    table: float  # ... and the share that tables may
+    grows: bool  # whether these shares grow with log2(depth)
+
+    def growth(self, depth: int) -> float:
+        return max(1.0, float(np.log2(depth))) if self.grows else 1.0
 
 
 ACCURACY = {
-    np.dtype(np.float64): Accuracy(coefficient=2.5e-16, largest_degree=47, cosine=6e-16, chord=1e-16, entry=1.5e-15),
-    np.dtype(np.float32): Accuracy(coefficient=1e-8, largest_degree=23, cosine=1.2e-7, chord=6e-8, entry=2.5e-7),
+    np.dtype(np.float64): Accuracy(2.5e-16, 47, cosine=6e-16, chord=1e-16, entry=1.5e-15, table=1.5e-15, grows=True),
+    np.dtype(np.float32): Accuracy(1e-8, 23, cosine=1.2e-7, chord=6e-8, entry=2.5e-7, table=3.5e-7, grows=False),
 }
+
+#: A bias so small that it takes nothing away, yet every layer rounds: that is where most rounding errors add up.
+SMALL_SHARE = 1e-6
 
 STRETCHES = (0.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0)
 
@@ -62,70 +67,25 @@ class Entry:
     scale: float
     near: float  # squared chords below this are computed from the rows themselves ...
     near_exact: float  # ... and below this to full relative accuracy
+    is_accurate: bool  # whether the tables are right within their share of an entry's error
 
 
-def unit_parameters(recursion: Recursion, n: int = 1) -> RowParameters:
-    """Row parameters where the norms do not matter: no bias."""
-    return RowParameters(np.ones((recursion.depth + 1, n)), np.zeros((recursion.depth + 1, n)))
+def homogeneous_profile(recursion: Recursion, bias_share: float = 0.0) -> OfChord:
+    """Return kappa(chord, opposite) with kappa = 1 at chord 0, of the recursion without its biases.
 
-
-def homogeneous_profile(recursion: Recursion) -> Callable[[Reals, Truths], Reals]:
-    """Return kappa(chord, opposite) with kappa = 1 at chord 0, of the recursion without its biases."""
-    unit = unit_parameters(recursion)
-    at_one = recursion.depth + 1 if recursion.has_tangent else 1
+    Or with others, which have the same share in every layer's variance; then the chord is that of Sigma_0.
+    """
+    at_one = sum((1 - bias_share) ** layer for layer in range(recursion.depth + 1)) if recursion.has_tangent else 1
 
     def profile(chord: Reals, opposite: Truths) -> Reals:
-        flat = recursion.value(chord.reshape(1, -1), opposite.reshape(1, -1), unit, unit)
+        shape, dtype = (recursion.depth + 1, 1), chord.dtype
+        rho, tau = np.full(shape, np.sqrt(1 - bias_share), dtype), np.full(shape, np.sqrt(bias_share), dtype)
+        rho[0], tau[0] = 1, 0
+        rows = RowParameters(rho, tau)
+        flat = recursion.value(chord.reshape(1, -1), opposite.reshape(1, -1), rows, rows)
         return flat.reshape(chord.shape) / at_one
 
     return profile
-
-
-def _fit(
-    function: Callable[[Reals, Truths], Reals], half: int, stretches: tuple[float, ...], degree: int
-) -> list[Reals]:
-    """Chebyshev coefficients (degree + 1, 2 * half), per stretch, of a function on equal pieces of the chord.
-
-    Not by BLAS: its rounding errors, which differ between processors, reach the size at which terms are left out. Of
-    `NNGP(1, "abs")` they made 22 terms out of 11 on a Zen 4.
-    """
-    n = degree + 1
-    quarter_turns = np.outer(np.arange(n), 2 * np.arange(n) + 1) % (4 * n)  # reduced exactly: cos of large arguments
-    cosines = np.cos(quarter_turns * np.pi / (2 * n))
-    position = np.arange(half)[:, None] + 0.5 + cosines[1] / 2
-    chord = np.array([position / (_scale(half, stretch) - stretch * position) for stretch in stretches])
-    chord = np.concatenate([chord, chord], axis=1)
-    opposite = np.zeros(chord.shape, dtype=bool)
-    opposite[:, half:] = True
-    weights = cosines * (2 / n)
-    weights[0] /= 2
-    return [product(weights, values.T) for values in function(chord, opposite)]
-
-
-def _scale(half: int, stretch: float) -> float:
-    return half * (1 + stretch * LARGEST_CHORD) / LARGEST_CHORD
-
-
-def _n_terms(coefficients: Reals, tolerance: float) -> int:
-    """Terms to keep, so that what is dropped is below the tolerance; more than there are if the tail is not."""
-    sizes = np.abs(coefficients).max(axis=1)
-    kept = np.flatnonzero(sizes > tolerance * max(1.0, sizes[0]))
-    n_terms = int(kept[-1]) + 1 if len(kept) else 1
-    return n_terms if n_terms <= len(coefficients) - 2 else len(coefficients) + 1
-
-
-def _powers(coefficients: Reals, n_terms: int, dtype: np.dtype) -> NDArray[np.floating]:
-    """Powers of the offset from a piece's centre, -1/2 to 1/2, as one 64-byte aligned table."""
-    powers = np.zeros((n_terms, coefficients.shape[1]))
-    for piece, column in enumerate(coefficients[:n_terms].T):
-        row = chebyshev.cheb2poly(column)
-        powers[: len(row), piece] = row * 2.0 ** np.arange(len(row))
-    size = powers.size * dtype.itemsize
-    buffer = np.zeros(size + 64, dtype=np.uint8)
-    start = -buffer.ctypes.data % 64
-    table = buffer[start : start + size].view(dtype).reshape(powers.shape)
-    table[:] = powers
-    return table
 
 
 def _without_variances(recursion: Recursion) -> Recursion:
@@ -147,7 +107,7 @@ def near_thresholds(recursion: Recursion, dtype: np.dtype) -> tuple[float, float
 def _near_thresholds(recursion: Recursion, dtype: np.dtype) -> tuple[float, float]:
     accuracy = ACCURACY[dtype]
     profile = homogeneous_profile(recursion)
-    budget = accuracy.entry * (max(1.0, np.log2(recursion.depth)) if dtype == np.float64 else 1.0)
+    budget = accuracy.entry * accuracy.growth(recursion.depth)
     chord = np.geomspace(1e-9, LARGEST_CHORD, 1000)
     near = near_exact = 0.0
     for opposite in (False, True):
@@ -159,6 +119,62 @@ def _near_thresholds(recursion: Recursion, dtype: np.dtype) -> tuple[float, floa
     # scaled copies of a row: their plain chord is nothing but rounding error
     floor = (16 * accuracy.chord) ** 2
     return near, min(near, max(near_exact, floor))
+
+
+@dataclass(frozen=True)
+class _TabulatedDual:
+    """One layer's dual as the tables of an entry give it, in their dtype."""
+
+    entry: Entry
+    gain: Fraction
+    order: int
+
+    @property
+    def offset(self) -> float:
+        return self.entry.value_offset
+
+    @property
+    def leads(self) -> tuple[float, float]:
+        return self.entry.value_leads
+
+    @property
+    def rest_power(self) -> int:
+        return self.entry.value_power
+
+    @property
+    def slope_offset(self) -> float:
+        return self.entry.slope_offset
+
+    def rest(self, chord: Reals, opposite: Truths) -> Reals:
+        return evaluate(self.entry.value, chord, opposite, self.entry.scale, 0.0) * chord**self.rest_power
+
+    def slope_rest(self, chord: Reals, opposite: Truths) -> Reals:
+        return evaluate(self.entry.slope, chord, opposite, self.entry.scale, 0.0) * chord
+
+
+#: Where tables are looked at: everywhere, and crowded towards cosine 1 and -1. Of nearly linear or nearly even layers a
+#: profile turns at chords far smaller than a piece, where Chebyshev terms may look as if they had converged.
+_CHECKED = np.concatenate(
+    [[0.0], np.geomspace(1e-12, LARGEST_CHORD, 500, endpoint=False), np.linspace(0, np.sqrt(0.5), 300)[1:]]
+)
+
+
+def _is_accurate(entry: Entry, recursion: Recursion) -> bool:
+    """Whether what an entry's tables give is the recursion, within their share of the error."""
+    dtype = entry.value.dtype
+    chord = np.concatenate([_CHECKED, _CHECKED]).astype(dtype)
+    opposite = np.repeat([False, True], len(_CHECKED))
+    error = 0.0
+    for share in (0.0,) if recursion.is_homogeneous else (0.0, SMALL_SHARE):
+        expected = homogeneous_profile(recursion, share)(chord.astype(np.float64), opposite)
+        if entry.n_layers:
+            tabulated = _TabulatedDual(entry, recursion.dual.gain, recursion.dual.order)
+            got = homogeneous_profile(replace(recursion, dual=tabulated), share)(chord, opposite)
+        else:
+            got = evaluate(entry.value, chord, opposite, entry.scale, entry.stretch)
+        error = max(error, float(np.abs(got - expected).max()))
+    accuracy = ACCURACY[dtype]
+    return error <= accuracy.table * accuracy.growth(recursion.depth)
 
 
 def compile_entry(recursion: Recursion, pieces: int, dtype: np.dtype) -> Entry:
@@ -179,16 +195,31 @@ def _compile_entry(recursion: Recursion, pieces: int, dtype: np.dtype) -> Entry:
     if recursion.is_homogeneous:
         tolerance = accuracy.coefficient * max(1.0, np.log2(recursion.depth) / 2)
         stretches = tuple(stretch for stretch in STRETCHES if stretch >= recursion.depth / 200 - 1)
-        fits = _fit(profile, half, stretches, accuracy.largest_degree)
-        n_terms, stretch, coefficients = min(
-            ((_n_terms(fit, tolerance), stretch, fit) for stretch, fit in zip(stretches, fits, strict=True)),
-            key=lambda candidate: candidate[:2],
-        )
-        if n_terms <= accuracy.largest_degree:
-            value = _powers(coefficients, n_terms, dtype)
-            return Entry(
-                0, False, 0, (0.0, 0.0), 0.0, 0.0, value, value[:0], stretch, _scale(half, stretch), near, near_exact
+        fits = fit(profile, half, stretches, accuracy.largest_degree)
+        candidates = [
+            (count_terms(series, tolerance), stretch) for series, stretch in zip(fits, stretches, strict=True)
+        ]
+        for n_terms, stretch in sorted(candidates):
+            if n_terms > accuracy.largest_degree:
+                break
+            value = as_powers(fits[stretches.index(stretch)], n_terms, dtype)
+            entry = Entry(
+                n_layers=0,
+                has_tangent=False,
+                value_power=0,
+                value_leads=(0.0, 0.0),
+                value_offset=0.0,
+                slope_offset=0.0,
+                value=value,
+                slope=value[:0],
+                stretch=stretch,
+                scale=scale_of(half, stretch),
+                near=near,
+                near_exact=near_exact,
+                is_accurate=True,
             )
+            if _is_accurate(entry, recursion):
+                return entry
     dual = recursion.dual
 
     def value_quotient(chord: Reals, opposite: Truths) -> Reals:
@@ -199,9 +230,9 @@ def _compile_entry(recursion: Recursion, pieces: int, dtype: np.dtype) -> Entry:
 
     tables = []
     for function in (value_quotient, slope_quotient) if recursion.has_tangent else (value_quotient,):
-        (coefficients,) = _fit(function, half, (0.0,), accuracy.largest_degree)
-        tables.append(_powers(coefficients, _n_terms(coefficients, accuracy.coefficient), dtype))
-    return Entry(
+        (coefficients,) = fit(function, half, (0.0,), accuracy.largest_degree)
+        tables.append(as_powers(coefficients, count_terms(coefficients, accuracy.coefficient), dtype))
+    entry = Entry(
         n_layers=recursion.depth,
         has_tangent=recursion.has_tangent,
         value_power=dual.rest_power,
@@ -211,7 +242,9 @@ def _compile_entry(recursion: Recursion, pieces: int, dtype: np.dtype) -> Entry:
         value=tables[0],
         slope=tables[-1] if recursion.has_tangent else tables[0][:0],
         stretch=0.0,
-        scale=_scale(half, 0.0),
+        scale=scale_of(half, 0.0),
         near=near,
         near_exact=near_exact,
+        is_accurate=True,
     )
+    return replace(entry, is_accurate=_is_accurate(entry, recursion))

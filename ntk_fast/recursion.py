@@ -165,29 +165,34 @@ class Recursion:
 
     def value(self, chord: Reals, opposite: Truths, x: RowParameters, y: RowParameters) -> Reals:
         """Return Sigma_L (or Theta_L) / sqrt(q_L q_L'). Arrays broadcast: x varies along axis 0, y along the last."""
-        square = 2 * chord * chord
-        decrease = np.where(opposite, 2 - square, square)  # 1 - kappa; of the rows: 1 - cosine
+        square = chord * chord
+        decrease = np.where(opposite, 2 - 2 * square, 2 * square)  # 1 - kappa; of the rows: 1 - cosine
         theta = turn = rest = np.zeros_like(chord)
         for layer in range(self.depth + 1):
             if layer:
-                decrease = complement(self.dual, chord, opposite)
+                decrease = complement(self.dual, chord, opposite, square)
                 if self.has_tangent:
                     turn = slope_complement(self.dual, chord, opposite)
             rho_x, tau_x = x.rho[layer][:, None], x.tau[layer][:, None]
             rho_y, tau_y = y.rho[layer], y.tau[layer]
             rho, tau = rho_x * rho_y, tau_x * tau_y
-            delta = rho * decrease + (rho_x * tau_y - tau_x * rho_y) ** 2 / (1 + tau + rho)
+            apart = (rho_x * tau_y - tau_x * rho_y) ** 2 / (1 + tau + rho)
+            lost = tau + apart  # 1 - rho, with digits of its own
+            keeps_most = lost < 0.5
+            # what a layer takes away is rounded, not what it keeps: over many layers that would add up
+            delta = np.where(keeps_most, decrease - lost * decrease, rho * decrease) + apart
             from_opposite = 2 - delta
             if layer == 0:  # 1 + cosine, likewise; where it is used rho > tau
                 divisor = np.maximum(1 - tau + rho, 1)
-                from_opposite = rho * square + (rho_x * tau_y + tau_x * rho_y) ** 2 / divisor
-            if not self.has_tangent:
-                theta = 1 - delta
-            elif self.is_homogeneous:
-                # the same small decrease layer after layer: without its rounding errors it is off by depth times one
-                theta, rest = two_sum(theta, 1 + (rest - delta - turn * theta))
+                from_opposite = rho * 2 * square + (rho_x * tau_y + tau_x * rho_y) ** 2 / divisor
+            if self.has_tangent:
+                kept, sigma = rho * theta, 1 - delta
+                total, error = two_sum(theta, sigma - (lost * theta + turn * kept) + rest)
+                theta = np.where(keeps_most, total, kept - turn * kept + sigma)
+                rest = np.where(keeps_most, error, 0)
             else:
-                theta = rho * theta * (1 - turn) + (1 - delta)
+                theta = 1 - delta
             opposite = delta > 1
-            chord = np.sqrt(np.maximum(np.where(opposite, from_opposite, delta) / 2, 0))
+            square = np.maximum(np.where(opposite, from_opposite, delta) / 2, 0)
+            chord = np.sqrt(square)
         return theta

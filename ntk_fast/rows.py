@@ -81,10 +81,12 @@ def prepare_rows(
 ) -> Rows:
     """Check that rows are finite, and compute what tiles of this kernel need.
 
-    With an `entry` the parameters have the rows' dtype, as compiled tiles take them; with None they are float64, and
-    all that the recursion itself needs.
+    With an `entry` rows and parameters have its dtype, as compiled tiles take them; with None parameters are float64,
+    and all that the recursion itself needs.
     """
-    dtype = np.dtype(np.float64) if entry is None else values.dtype
+    dtype = np.dtype(np.float64) if entry is None else entry.value.dtype
+    if entry is not None:
+        values = values.astype(dtype, copy=False)
     values, inverse_norm, square_norm, excess = measure(values, name, recursion, backend)
     diagonal = recursion.diagonal(square_norm, excess)
     root_diagonal = plain(square_root(diagonal))

@@ -9,7 +9,8 @@ from registry import DEEP_KERNELS, ENGINES, KERNELS, tolerance
 import ntk_fast as ntk
 from ntk_fast.backends import choose_backend
 from ntk_fast.duals import complement, slope_complement
-from ntk_fast.profile import Entry, compile_entry, homogeneous_profile
+from ntk_fast.profile import compile_entry, homogeneous_profile
+from ntk_fast.tables import evaluate
 
 #: The tables' share of the error that an entry may have.
 SHARE = {np.dtype(np.float64): 0.75, np.dtype(np.float32): 0.1}
@@ -27,25 +28,14 @@ def pieces_in_use(dtype: np.dtype) -> list[int]:
     return sorted(pieces - {0})
 
 
-def evaluate(entry: Entry, table: np.ndarray, opposite: bool) -> np.ndarray:
-    """Horner's scheme, in more digits than the table has."""
-    half = table.shape[1] // 2
-    position = CHORDS.astype(np.longdouble) * entry.scale / (1 + entry.stretch * CHORDS)
-    piece = np.clip(np.floor(position), 0, half - 1).astype(int)
-    coefficients = table.astype(np.longdouble)[:, piece + half * opposite]
-    result = np.zeros(CHORDS.shape, dtype=np.longdouble)
-    for row in coefficients[::-1]:
-        result = result * (position - piece - 0.5) + row
-    return result
-
-
 @pytest.mark.parametrize("opposite", [False, True], ids=["cosine >= 0", "cosine < 0"])
 def test_tables_are_the_functions_that_they_stand_for(kernel, dtype, opposite):
     recursion, there = kernel.recursion, np.full(CHORDS.shape, opposite)
     allowed = SHARE[dtype] * tolerance(kernel, dtype)
     for pieces in pieces_in_use(dtype):
         entry = compile_entry(recursion, pieces, dtype)
-        value = evaluate(entry, entry.value, opposite)
+        # Horner's scheme in more digits than the table has
+        value = evaluate(entry.value.astype(np.longdouble), CHORDS, there, entry.scale, entry.stretch)
         if not entry.n_layers:
             assert np.abs(value - homogeneous_profile(recursion)(CHORDS, there)).max() <= allowed
             continue
@@ -53,7 +43,9 @@ def test_tables_are_the_functions_that_they_stand_for(kernel, dtype, opposite):
         value = offset + entry.value_leads[opposite] * CHORDS**2 + CHORDS**entry.value_power * value
         assert np.abs(value - complement(recursion.dual, CHORDS, there)).max() <= 2 * allowed  # values go up to 2
         if entry.has_tangent:
-            slope = (entry.slope_offset if opposite else 0.0) + CHORDS * evaluate(entry, entry.slope, opposite)
+            slope = (entry.slope_offset if opposite else 0.0) + CHORDS * evaluate(
+                entry.slope.astype(np.longdouble), CHORDS, there, entry.scale, 0.0
+            )
             assert (
                 np.abs(slope - slope_complement(recursion.dual, CHORDS, there)).max() <= 2 * allowed
             )  # values go up to 2
