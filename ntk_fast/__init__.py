@@ -6,16 +6,17 @@ The map, in the order in which to read it:
     activations   the registry of activations; `duals`: what one hidden layer does to an angle
     compensated   sums and products with their rounding errors, in NumPy
     recursion     the layers put together: the mathematics of every kernel, once
-    profile       compiles a recursion into the short tables that tiles evaluate
-    gram          checked rows -> tiles -> matrix; `validation`, `rows`, `memory` are its steps
+    tables        functions of the chord as piecewise polynomials
+    profile       compiles a recursion into the short tables that tiles evaluate, and checks them
+    gram          checked rows -> tiles -> matrix; `validation`, `rows`, `memory` are its steps; `container`: its limits
     operator      KernelOperator: the same tiles multiplied with vectors and forgotten
     out_of_core   write_gram, read_gram: the same tiles in a file that is larger than memory
     frames        data frames of pandas, polars and pyarrow as rows; `checked_rows`: in scikit-learn's check of them
     disk          files that are whole or not there
-    tiling        the schedule: tiles, threads, progress, interrupts; `threads`: how many, and BLAS held to one
+    tiling        the schedule: tiles, threads, progress, interrupts; `threads`: how many, and BLAS held to as many
     backends      who fills a tile: `cython_backend` (C, in csrc/), `numba_backend`, `numpy_backend` (the reference)
     solvers       systems with a Gram matrix: Cholesky, conjugate gradients, centres, eigenvalues
-    lapack        LAPACK in place, heard and seen while it runs: what the solvers and `finite` factorise with
+    lapack        LAPACK in place and in pieces, left by Ctrl-C: what solvers and `finite` factorise with (a package)
     estimators    models in scikit-learn's conventions; `model_file`: their files; `derivatives`: of Gram matrices
     sklearn_kernel  a kernel as scikit-learn's Gaussian processes want one; `sklearn_names`: names that wait for it
     finite        networks of finite width, their linearisation and training (a package with a map of its own)

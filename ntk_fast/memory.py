@@ -6,22 +6,21 @@ import math
 
 import numpy as np
 
+from ntk_fast import container
+
 
 def available_bytes() -> int | None:
     """Return the memory that can be had without swapping, as far as the system and its containers tell."""
-    limits = []
+    known = [free for free in (_free_of_the_system(), container.free_bytes()) if free is not None]
+    return min(known, default=None)
+
+
+def _free_of_the_system() -> int | None:
     try:
         with open("/proc/meminfo") as lines:
-            for line in lines:
-                if line.startswith("MemAvailable:"):
-                    limits.append(int(line.split()[1]) * 1024)
-        with open("/sys/fs/cgroup/memory.max") as limit, open("/sys/fs/cgroup/memory.current") as current:
-            most = limit.read().strip()
-            if most != "max":
-                limits.append(max(0, int(most) - int(current.read())))
+            return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
     except (OSError, ValueError, IndexError):
-        pass
-    return min(limits) if limits else None
+        return None
 
 
 #: Results below this many bytes are not worth asking the system for.

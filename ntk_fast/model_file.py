@@ -83,7 +83,7 @@ def write_model_file(path: str | os.PathLike[str], header: dict[str, Any], array
     >>> read_model_file(path)
     ({'format_version': 1, 'note': 'three numbers'}, {'numbers': array([0, 1, 2])})
     """
-    with whole_file(Path(path)) as temporary, open(temporary, "xb+") as file:
+    with whole_file(Path(path)) as temporary, open(temporary, "wb+") as file:
         _write(file, header, arrays)
 
 

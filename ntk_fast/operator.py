@@ -139,7 +139,8 @@ class KernelOperator(LinearOperator):
         """Return the Gram matrix of x and y times the columns of V."""
         if V.dtype.kind not in "fiub":
             raise TypeError(f"Vectors must hold real numbers; got dtype {V.dtype}.")
-        vectors = np.zeros((V.shape[1], _spread(len(V) + PADDING, self.dtype)), dtype=self.dtype)
+        dtype = x.values.dtype  # float64 also where float32 entries would lose digits
+        vectors = np.zeros((V.shape[1], _spread(len(V) + PADDING, dtype)), dtype=dtype)
         with np.errstate(over="ignore"):
             vectors[:, : len(V)] = V.T
         if np.isinf(vectors).any() and np.isfinite(V).all():

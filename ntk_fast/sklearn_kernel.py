@@ -1,11 +1,13 @@
 """An infinite-width kernel as a kernel of scikit-learn's Gaussian processes, for whatever takes one of those.
 
 `SVC(kernel=ntk.NTK(depth=3))` works as it is: SVMs call a kernel on matrices of rows. `KernelRidge`, `KernelPCA` and
-other users of `pairwise_kernels` call a plain function on one pair of rows at a time, but an object of this class on
-matrices.
+other users of `pairwise_kernels` call a plain function on one pair of rows at a time, which kernels bear and takes
+a millisecond a pair, but an object of this class on matrices.
 """
 
 from __future__ import annotations
+
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,6 +15,7 @@ from sklearn.gaussian_process.kernels import Hyperparameter
 from sklearn.gaussian_process.kernels import Kernel as SklearnKernel
 
 from ntk_fast.derivatives import VarianceParameters, gram_derivatives
+from ntk_fast.estimators.parameters import with_kernel_changed
 from ntk_fast.kernels import Kernel
 from ntk_fast.validation import check_positive
 
@@ -46,6 +49,19 @@ class GaussianProcessKernel(SklearnKernel):
         self.kernel = kernel
         self.per_layer = per_layer
         self.bounds_of_variances = bounds_of_variances
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the parameters by name, with `deep` those of the kernel too, as ``kernel__depth`` etc."""
+        parameters: dict[str, Any] = super().get_params(deep)
+        if deep and isinstance(self.kernel, Kernel):
+            parameters |= {f"kernel__{name}": value for name, value in self.kernel.get_params().items()}
+        return parameters
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters by name; ``kernel__depth=2`` puts another kernel in the place of the one that is there."""
+        kernel = params.get("kernel", self.kernel)
+        super().set_params(**(with_kernel_changed(params, kernel) if isinstance(kernel, Kernel) else params))
+        return self
 
     @property
     def _parameters(self) -> VarianceParameters:

@@ -1,40 +1,48 @@
-"""How many threads there are to use, BLAS held to one thread while ours run, and long calls that Ctrl-C interrupts."""
+"""How many threads there are to use, and BLAS held to as many."""
 
 from __future__ import annotations
 
+import math
 import os
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any
 
+from ntk_fast import container
 from ntk_fast.validation import check_whole_number
 
 THREADS_VARIABLE = "NTK_FAST_NUM_THREADS"
-
-SECONDS_BETWEEN_TICKS = 0.1
-
-Result = TypeVar("Result")
+#: What joblib sets in its workers, and batch systems in their jobs.
+OPENMP_VARIABLE = "OMP_NUM_THREADS"
 
 
 def available_cores() -> int:
-    """Return the processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Return the processors that this process may use, by its affinity and by its container's quota."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = container.processors()
+    return cores if quota is None else max(1, min(cores, math.ceil(quota)))
 
 
 def choose_n_threads(n_threads: int | None) -> int:
-    """Return the argument if given, else the environment's number, else the number of usable processors."""
+    """Return the argument if given, else the environment's number, else the number of usable processors.
+
+    Of the environment NTK_FAST_NUM_THREADS comes first and OMP_NUM_THREADS second, of whose list the first is meant.
+    """
     if n_threads is not None:
         return check_whole_number(n_threads, "n_threads", 1)
     text = os.environ.get(THREADS_VARIABLE, "").strip()
-    if not text:
-        return available_cores()
-    if not text.isdecimal() or int(text) < 1:
-        raise ValueError(f"{THREADS_VARIABLE} must be a whole number >= 1; got {text!r}.")
-    return int(text)
+    if text:
+        if not _is_positive(text):
+            raise ValueError(f"{THREADS_VARIABLE} must be a whole number >= 1; got {text!r}.")
+        return int(text)
+    first = os.environ.get(OPENMP_VARIABLE, "").partition(",")[0].strip()
+    return int(first) if _is_positive(first) else available_cores()  # OpenMP passes over what is no number, too
+
+
+def _is_positive(text: str) -> bool:
+    return text.isdecimal() and int(text) >= 1
 
 
 @lru_cache(maxsize=1)
@@ -53,56 +61,65 @@ def _take_turn() -> None:
         OpenBLASController.clear_controlling_thread(force=True)
 
 
-_lock = threading.Lock()
-_n_users = 0
-_limiter: Any = None
+class _BlasLimit:
+    """The least of the limits of all concurrent users, until the last of them is done."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.limits: list[int] = []
+        self.found: list[tuple[Any, int]] = []  # BLAS libraries, and how many threads each had before the first user
+
+    def add(self, n_threads: int) -> None:
+        with self.lock:
+            if not self.limits:
+                self.found = [(library, library.num_threads) for library in _controller().lib_controllers]
+            self.limits.append(n_threads)
+            self.apply()
+
+    def remove(self, n_threads: int) -> None:
+        with self.lock:
+            self.limits.remove(n_threads)
+            self.apply()
+
+    def apply(self) -> None:
+        _take_turn()  # from another thread, perhaps, than the last time
+        for library, n_found in self.found:
+            n_threads = min([n_found, *self.limits])
+            if library.num_threads != n_threads:
+                library.set_num_threads(n_threads)
+        _take_turn()  # nobody's, as before
+
+
+_blas_limit = _BlasLimit()
+
+
+def _forget_users() -> None:
+    """In a forked child, whose users of BLAS are threads of its parent: give BLAS back its threads."""
+    global _blas_limit
+    found, _blas_limit = _blas_limit.found if _blas_limit.limits else [], _BlasLimit()
+    _blas_limit.found = found
+    if found:
+        _blas_limit.apply()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_users)
 
 
 @contextmanager
-def single_threaded_blas() -> Iterator[None]:
-    """Hold BLAS to one thread until the last of all concurrent users is done; then restore what the first one found."""
-    global _n_users, _limiter
-    with _lock:
-        if _n_users == 0:
-            _take_turn()
-            _limiter = _controller().limit(limits=1)
-        _n_users += 1
+def limited_blas(n_threads: int | None = None) -> Iterator[None]:
+    """Hold BLAS to so many threads, by default those of `choose_n_threads`, and to fewer if other users ask for fewer.
+
+    It never gets more threads than it had; what it had it gets back when the last of all concurrent users is done.
+    """
+    limit = choose_n_threads(n_threads)
+    _blas_limit.add(limit)
     try:
         yield
     finally:
-        with _lock:
-            _n_users -= 1
-            if _n_users == 0:
-                _take_turn()  # the first user was perhaps another thread
-                _limiter.restore_original_limits()
-                _limiter = None
-                _take_turn()  # nobody's, as before
+        _blas_limit.remove(limit)
 
 
-def aside(call: Callable[[], Result], tick: Callable[[], None] | None = None) -> Result:
-    """Run one long call that leaves the interpreter's lock, of NumPy or LAPACK, on a thread of its own.
-
-    The calling thread waits for it and hears Ctrl-C; `tick` is called at once, and ten times a second meanwhile. An
-    interrupted call cannot be stopped, only left: it runs to its end in the background, and its result is dropped.
-    """
-    results: list[Result] = []
-    errors: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            results.append(call())
-        except BaseException as error:
-            errors.append(error)
-
-    worker = threading.Thread(target=work, daemon=True)
-    if tick is not None:
-        tick()
-    worker.start()
-    worker.join(SECONDS_BETWEEN_TICKS)
-    while worker.is_alive():
-        if tick is not None:
-            tick()
-        worker.join(SECONDS_BETWEEN_TICKS)
-    if errors:
-        raise errors[0]
-    return results[0]
+def single_threaded_blas() -> AbstractContextManager[None]:
+    """Hold BLAS to one thread while threads of ours call it."""
+    return limited_blas(1)

@@ -10,6 +10,7 @@ from adversarial import (
     biased_kernel,
     correlated_rows,
     degree,
+    log_uniform,
     near_pairs,
     rows_of_any_norm,
 )
@@ -50,6 +51,42 @@ def test_a_bias_of_any_size_loses_no_digits_of_rows_of_any_norm(seed, dtype, bac
     X, Y = rows_of_any_norm(rng, dtype)
     worst = worst_entry(kernel, X, Y, kernel(X, Y, backend=backend))
     assert worst.error <= tolerance(kernel, dtype), (kernel, worst)
+
+
+@pytest.mark.parametrize("depth", [2, 5, 30])
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("side", [1, -1], ids=["above", "below"])
+def test_slopes_near_1_and_near_minus_1_are_exact(depth, sign, side, dtype, backend):
+    """Nearly linear and nearly even layers turn at chords of about the distance, or its root: tables may miss that."""
+    rng = np.random.default_rng(depth)
+    distance = log_uniform(rng, 1e-12, 1e-1)
+    activation = ntk.leaky_relu(sign * (1 + side * distance))
+    angle = np.concatenate([[0.0, 1.0, 2.5], np.minimum(np.sqrt(distance) * np.array([0.1, 1.0, 3.0]), 1), [distance]])
+    angle = np.concatenate([angle, np.pi - angle])
+    Y = np.concatenate([[[-1.0, 0.0]], np.stack([np.cos(angle), np.sin(angle)], axis=1)]).astype(dtype)
+    X = np.array([[1, 0]], dtype=dtype)
+    kernel = (ntk.NTK, ntk.NNGP)[rng.integers(2)]
+    for bias in (0.0, log_uniform(rng, 1e-6, 1e-1)):
+        network = kernel(depth, activation, bias_variance=bias)
+        worst = worst_entry(network, X, Y, network(X, Y, backend=backend))
+        assert worst.error <= tolerance(network, dtype), (network, worst)
+
+
+def test_a_float32_matrix_computed_in_float64_is_one_matrix(backend):
+    """Deep and nearly linear: float32 would lose digits from layer to layer. Blocks, halves and products agree."""
+    kernel = ntk.NTK(30, ntk.leaky_relu(0.99), bias_variance=1e-4)
+    X = np.random.default_rng(0).standard_normal((300, 4)).astype(np.float32)
+    K = kernel(X, backend=backend)
+    assert K.dtype == np.float32
+    assert np.array_equal(K, K.T)
+    assert np.array_equal(K.diagonal(), kernel.diag(X, backend=backend))
+    assert np.array_equal(K[:7, 7:], kernel(X[:7], X[7:], backend=backend))
+    operator = ntk.KernelOperator(kernel, X, backend=backend)
+    vectors = np.random.default_rng(1).standard_normal((300, 2)).astype(np.float32)
+    product = operator @ vectors
+    assert product.dtype == np.float32
+    exact = kernel(X.astype(np.float64), backend=backend) @ vectors.astype(np.float64)
+    assert product == pytest.approx(exact, rel=1e-5, abs=1e-5 * np.abs(exact).max())
 
 
 @pytest.mark.parametrize("bias", [0.1, 1.0])

@@ -244,6 +244,27 @@ def test_a_second_run_does_not_disturb_what_another_left(folder: Path, capsys: p
     assert (folder / "K.npy.partial").read_bytes() == b"half a matrix"
 
 
+@pytest.mark.parametrize("name", ["K.npy", "K.zarr"])
+def test_force_takes_nothing_away_that_is_not_ours(folder: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    (folder / f"{name}.partial").mkdir()
+    (folder / f"{name}.partial" / "thesis.txt").write_text("mine")
+    before = set(os.listdir())
+    for force in ("", " --force", " --force --resume"):
+        assert run(f"gram rows.npy --out {name}{force}") == 2
+        assert "exists and has no journal that says it is ours; remove it" in capsys.readouterr().err
+        assert set(os.listdir()) == before
+    assert (folder / f"{name}.partial" / "thesis.txt").read_text() == "mine"
+
+
+def test_a_finished_matrix_has_no_speed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("gram rows.npy --out K.npy --resume") == 0
+    assert "entries/s" in capsys.readouterr().out
+    assert run("gram rows.npy --out K.npy --resume") == 0
+    shown = capsys.readouterr()
+    assert "the matrix was finished before" in shown.out
+    assert "entries/s" not in shown.out + shown.err
+
+
 def test_an_error_before_any_work_leaves_what_an_earlier_run_began(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -86,6 +86,19 @@ class TestTablesAsTheyCome:
         assert run("predict price.ntk numbers.csv --out p.npy") == 0
         assert np.array_equal(np.load("p.npy"), ntk.load_model("price.ntk").predict(numbers))
 
+    def test_codes_stay_texts_without_a_header_too(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        codes = HOUSES[["code", "size", "price"]].fillna(50)
+        codes.to_csv("codes.csv", index=False, header=False)
+        assert run("fit codes.csv --header no --target 3 --model m.ntk --ridge 0.1") == 0
+        numbers = codes[codes["code"] != "A"]
+        numbers.to_csv("numbers.csv", index=False, header=False)
+        assert run("predict m.ntk numbers.csv --target -1 --out p.npy") == 0
+        encoded = np.column_stack(
+            [*((numbers["code"] == code).astype(float) for code in ("01", "02", "A")), numbers["size"]]
+        )
+        assert np.array_equal(np.load("p.npy"), ntk.load_model("m.ntk")[-1].predict(encoded))
+        assert "pass" not in capsys.readouterr().err
+
     def test_the_library_fits_the_same(self, folder: Path) -> None:
         run("fit houses.csv --target price --model price.ntk --ridge 0.1")
         rows = ntk.TableEncoder().fit_transform(HOUSES[FEATURES])
@@ -130,6 +143,38 @@ class TestTablesAsTheyCome:
         told = json.loads(capsys.readouterr().out)
         assert told["classes"] == ["Bergen", "Bodø, north", "Oslo"]
         assert 0 <= told["validation_accuracy"] <= 1
+
+
+class TestUnits:
+    @pytest.mark.parametrize("model", ["", "--gaussian-process"])
+    def test_do_not_matter_and_are_told(self, folder: Path, capsys: pytest.CaptureFixture[str], model: str) -> None:
+        predictions = []
+        for factor in 10.0 ** np.array([-4.0, 0.0, GENERATOR.uniform(-4, 4), 4.0]):
+            HOUSES.assign(size=HOUSES["size"] * factor, price=HOUSES["price"] * factor + 7).to_csv("scaled.csv")
+            options = "--columns size,garden --kernel ntk --depth 2 --bias-variance 0.1"
+            assert run(f"fit scaled.csv --target price --model m.ntk --force {options} {model}") == 0
+            assert "columns centred and divided by their" in capsys.readouterr().out
+            assert run("predict m.ntk scaled.csv --out p.npy --force") == 0
+            predictions.append((np.load("p.npy") - 7) / factor)
+        spread = HOUSES["price"].std()
+        for others in predictions[1:]:
+            assert np.abs(others - predictions[0]).max() < (1e-2 if model else 1e-6) * spread
+
+    @pytest.mark.parametrize(
+        ("options", "told"),
+        [
+            ("--scale-columns no", "columns as they are"),
+            ("--scale-columns range", "divided by their ranges"),
+            ("--scale-columns deviation", "divided by their deviations"),
+            ("--scale-columns no --gaussian-process", "columns as they are"),
+            ("--scale-columns deviation --gaussian-process", "divided by their deviations"),
+        ],
+    )
+    def test_are_the_user_s_choice(
+        self, folder: Path, capsys: pytest.CaptureFixture[str], options: str, told: str
+    ) -> None:
+        assert run(f"fit houses.csv --target price --model m.ntk --columns garden,city {options}") == 0
+        assert told in capsys.readouterr().out
 
 
 class TestOneSetOfNames:
@@ -212,6 +257,15 @@ class TestMoreThanPredictions:
         mean, deviation = expected[-1].predict(expected[0].transform(HOUSES), return_std=True)
         assert np.array_equal(np.array(rows, dtype=float), np.column_stack([mean, deviation]))
 
+    def test_probabilities_of_a_process(self, folder: Path) -> None:
+        options = "--columns garden,size --gaussian-process --bias-variance 0.1"
+        assert run(f"fit houses.csv --target city --model process.ntk {options}") == 0
+        assert run("predict process.ntk houses.csv --out p.csv --proba") == 0
+        names, rows = read("p.csv")
+        assert names == ["city", "probability Bergen", "probability Bodø, north", "probability Oslo"]
+        expected = ntk.load_model("process.ntk").predict_proba(HOUSES)
+        assert np.array_equal(np.array([row[1:] for row in rows], dtype=float), expected)
+
     @pytest.mark.parametrize("target", ["city", "garden"])
     def test_scores(self, folder: Path, target: str) -> None:
         assert run(f"fit houses.csv --target {target} --model m.ntk") == 0
@@ -224,7 +278,7 @@ class TestMoreThanPredictions:
         assert [row[0] for row in rows] == model.predict(HOUSES).tolist()
         assert np.array_equal(np.array([row[1:] for row in rows], dtype=float), scores)
 
-    def test_probabilities(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_probabilities_of_any_classifier_that_has_some(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         run("fit houses.csv --target city --model m.ntk")
         monkeypatch.setattr(
             ntk.NTKClassifier, "predict_proba", lambda self, X: np.full((len(X), 3), 0.25), raising=False
@@ -264,7 +318,7 @@ BAD_INPUT = [
     ("fit houses.csv --target price --model m --depth 1000000", ["--depth", "1 to 10000", "'1000000'"]),
     ("gram houses.csv --out K.npy --depth 1000000", ["--depth", "1 to 10000", "'1000000'"]),
     ("fit houses.csv --target price --model m --gaussian-process --ridge 1", ["--ridge", "--gaussian-process"]),
-    ("fit houses.csv --target city --model m --gaussian-process", ["--gaussian-process", "text"]),
+    ("fit houses.csv --target price --model m --gaussian-process --scale-columns range", ["--scale-columns range"]),
     ("fit houses.csv --target price --model m --rank -1 --solver cg", ["--rank must be a whole number >= 0", "-1"]),
     ("fit houses.csv --target price --model m --tolerance 2 --solver cg", ["--tolerance must lie", "2"]),
     ("fit typo.csv --target y --model m", ["typo.csv: column 'a'", "1 of 10 cells", "'1o'", "--drop"]),
@@ -286,7 +340,8 @@ def test_bad_input_ends_in_one_sentence(
 ) -> None:
     np.save("rows.npy", np.ones((3, 2)))
     pd.DataFrame({"a": [*range(9), "1o"], "y": range(10)}).to_csv("typo.csv", index=False)
-    ntk.NTKRegressor(ridge=0.1).fit(HOUSES[["size", "garden"]].fillna(1), HOUSES["price"]).save("m.ntk")
+    model = ntk.NTKRegressor(ridge=0.1, scale_columns=None, leave_one_out=False)
+    model.fit(HOUSES[["size", "garden"]].fillna(1), HOUSES["price"]).save("m.ntk")
     Path("hot.csv").write_text("size,garden\n1,1\n2,1\nhot,1\n")
     Path("gap.csv").write_text("size,garden\n1,1\n,1\n")
     before = {path.name for path in folder.iterdir()}
@@ -297,3 +352,12 @@ def test_bad_input_ends_in_one_sentence(
     for part in parts:
         assert part in sentence
     assert {path.name for path in folder.iterdir()} == before
+
+
+def test_without_scikit_learn(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ntk_fast.cli.prediction.has_sklearn", lambda: False)
+    for command in ("fit houses.csv --target price --model m", "predict m houses.csv --out p.csv"):
+        assert run(command) == 2
+        assert "Models need scikit-learn 1.6 or later: pip install 'ntk_fast[sklearn]'." in capsys.readouterr().err

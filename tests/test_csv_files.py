@@ -76,7 +76,19 @@ class TestHeadersOfNumbers:
             assert len(rows) == n_rows
             assert (file.layout.names is not None) == header
 
-    @pytest.mark.parametrize("text", ["1,2\n3,4\n", "0\n1\n2\n", "5,5\n1,2\n", "0.5,1\n2,3\n", "-1,0,1,2\n1,2,3,4\n"])
+    def test_numbers_and_a_word(self, path: Path) -> None:
+        path.write_text("2019,2020,country\n1.5,2.5,NO\n0.5,1.5,SE\n")
+        assert CsvFile.of(path, CsvOptions()).names == ["2019", "2020", "country"]
+        path.write_text("2019,2020,country\n1,2,NO\n3,4,NO\n")
+        with pytest.raises(ValueError, match="the first line, 2019,2020,country, may be a header and may be a row"):
+            CsvFile.of(path, CsvOptions())
+        path.write_text("1,2,NO\n3,4,SE\n5,6,NO\n")
+        assert CsvFile.of(path, CsvOptions()).layout.names is None
+
+    @pytest.mark.parametrize(
+        "text",
+        ["1,2\n3,4\n", "9" * 5000 + ",1\n2,3\n", "0\n1\n2\n", "5,5\n1,2\n", "0.5,1\n2,3\n", "-1,0,1,2\n1,2,3,4\n"],
+    )
     def test_rows_stay_rows(self, path: Path, text: str) -> None:
         path.write_text(text)
         file, rows = read(path)

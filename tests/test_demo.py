@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ntk_fast import NTK
 from ntk_fast.cli import demo, main
+from ntk_fast.cli.demo_picture import spread_out
 from ntk_fast.engines import available_engines
 
 
@@ -60,3 +66,39 @@ def test_what_is_missing_is_named(
     assert main(["demo", "--out", str(tmp_path / "demo")]) == 2
     assert capsys.readouterr().err == "ntk-fast demo: the demo needs mpmath: pip install 'ntk_fast[demo]'.\n"
     assert not (tmp_path / "demo").exists()
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), KeyboardInterrupt()])
+def test_an_error_leaves_no_folder_and_no_half_picture(
+    few_digits: demo.Digits,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    error: Any,
+) -> None:
+    def fail(path: Path, *_: Any) -> None:
+        path.write_bytes(b"half")
+        raise error
+
+    monkeypatch.setattr("ntk_fast.cli.demo_picture.draw", fail)
+    assert main(["demo", "--out", str(tmp_path / "new" / "folder")]) == (2 if isinstance(error, OSError) else 130)
+    sentence = capsys.readouterr().err
+    assert "[Errno" not in sentence
+    assert isinstance(error, KeyboardInterrupt) or "demo.png: The disk is full" in sentence
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_place_that_cannot_be_is_known_before_any_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    assert main(["demo", "--out", str(tmp_path / "file" / "folder")]) == 2
+    shown = capsys.readouterr()
+    assert "file is a file; results go into a folder" in shown.err
+    assert shown.out == ""
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=6))
+def test_labels_lie_apart_in_the_order_of_their_lines(heights: list[float]) -> None:
+    placed = spread_out(heights, 0.06)
+    order = np.argsort(heights, kind="stable")
+    assert (np.diff(np.array(placed)[order]) >= 0.06 - 1e-9).all()
+    assert abs(np.mean(placed) - np.mean(heights)) < 1e-9

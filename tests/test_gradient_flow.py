@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import ntk_fast as ntk
+from ntk_fast.solvers import Cholesky
 
 #: neural-tangents 0.6.5, `predict.gradient_descent_mse_ensemble`; good to about 1e-8 itself.
 PARITY = np.load(Path(__file__).parent / "data" / "neural_tangents_predict.npz")
@@ -50,8 +51,8 @@ def test_at_time_zero_it_is_the_network_at_initialisation(data):
 def test_in_infinite_time_it_is_ridge_regression(data):
     X, Y, X_new = data
     flow = ntk.GradientFlowRegressor(ntk.NTK(2), ridge=0.1).fit(X, Y)
-    ridge = ntk.NTKRegressor(ntk.NTK(2), ridge=0.1).fit(X, Y)
-    np.testing.assert_allclose(flow.predict(X_new), ridge.predict(X_new), rtol=1e-10)
+    coefficients = Cholesky().solve(ntk.NTK(2), X, Y, ridge=0.1).coefficients
+    np.testing.assert_allclose(flow.predict(X_new), ntk.NTK(2)(X_new, X) @ coefficients, rtol=1e-10)
 
 
 def test_last_layer_in_infinite_time_is_the_gaussian_process(data):
@@ -108,3 +109,79 @@ def test_bad_parameters(data, parameters, error, message):
     X, Y, _ = data
     with pytest.raises(error, match=message):
         ntk.GradientFlowRegressor(**parameters).fit(X, Y)
+
+
+@pytest.mark.parametrize("layers", ["all", "last"])
+def test_many_times_are_as_many_fits(data, layers):
+    X, Y, X_new = data
+    flow = ntk.GradientFlowRegressor(ntk.NTK(2), time=3.0, ridge=0.01, trained_layers=layers).fit(X, Y)
+    times = [0.0, 0.7, 3.0, 1e9, np.inf]
+    mean, covariance = flow.predict(X_new, return_cov=True, times=times)
+    again, deviation = flow.predict(X_new, return_std=True, times=times)
+    assert (mean.shape, covariance.shape, deviation.shape) == ((5, 9, 2), (5, 9, 9), (5, 9))
+    np.testing.assert_array_equal(mean, again)
+    for i, time in enumerate(times):
+        alone = ntk.GradientFlowRegressor(
+            ntk.NTK(2), time=None if np.isinf(time) else time, ridge=0.01, trained_layers=layers
+        ).fit(X, Y)
+        expected_mean, expected = alone.predict(X_new, return_cov=True)
+        np.testing.assert_allclose(mean[i], expected_mean, atol=1e-11)
+        np.testing.assert_allclose(covariance[i], expected, atol=1e-11)
+        np.testing.assert_allclose(deviation[i] ** 2, np.diag(expected), atol=1e-11)
+        np.testing.assert_allclose(alone.predict(X_new, return_std=True)[1], deviation[i], atol=1e-6)
+        np.testing.assert_allclose(flow.predict(X_new, times=time), mean[i], atol=1e-11)
+    single = ntk.GradientFlowRegressor(ntk.NTK(2)).fit(X, Y[:, 0])
+    assert single.predict(X_new, times=[1, 2]).shape == (2, 9)
+    assert single.predict(X_new, times=1).shape == (9,)
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("layers", ["all", "last"])
+def test_variances_are_not_negative_and_covariances_symmetric(seed, layers):
+    generator = np.random.default_rng(seed)
+    n, n_features = np.round(10 ** generator.uniform((0.3, 0), (2, 1.3))).astype(int)
+    scale, bias, ridge = 10 ** generator.uniform((-6, -6, -12), (6, 6, 0))
+    kernel = ntk.NTK(int(generator.integers(1, 6)), bias_variance=bias)
+    X = scale * generator.standard_normal((n, n_features))
+    flow = ntk.GradientFlowRegressor(kernel, ridge=ridge * (seed % 2), trained_layers=layers).fit(X, X[:, 0])
+    rows = np.vstack([X, X[:1], 2 * X, 0 * X[:1]])  # of training rows the variance is rounding errors
+    covariance = flow.predict(rows, return_cov=True)[1]
+    np.testing.assert_array_equal(covariance, covariance.T)
+    assert (np.diag(covariance) >= 0).all()
+    deviation = flow.predict(rows, return_std=True, times=[0.0, 1.0, np.inf])[1]
+    assert (deviation >= 0).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"times": -1.0}, ValueError, "times must be >= 0, infinity included; got -1.0"),
+        ({"times": [1.0, np.nan]}, ValueError, "times must be >= 0, infinity included; got nan"),
+        ({"times": "soon"}, TypeError, "times must be a number or a vector of numbers; got 'soon'"),
+        ({"times": []}, TypeError, "times must be a number or a vector of numbers"),
+        ({"times": [[1.0]]}, TypeError, "times must be a number or a vector of numbers"),
+        ({"return_std": True, "return_cov": True}, ValueError, "cannot both be true"),
+        ({"return_std": "yes"}, TypeError, "return_std"),
+    ],
+)
+def test_bad_predictions(data, arguments, error, message):
+    X, Y, X_new = data
+    flow = ntk.GradientFlowRegressor(ntk.NTK(2)).fit(X, Y)
+    with pytest.raises(error, match=message):
+        flow.predict(X_new, **arguments)
+
+
+def test_targets_near_the_end_of_float64(data):
+    X, Y, X_new = data
+    expected = ntk.GradientFlowRegressor(ntk.NTK(2), ridge=1.0).fit(X, Y).predict(X_new, times=[1.0, np.inf])
+    found = ntk.GradientFlowRegressor(ntk.NTK(2), ridge=1.0).fit(X, 1e306 * Y).predict(X_new, times=[1.0, np.inf])
+    np.testing.assert_allclose(found / 1e306, expected, rtol=1e-10, atol=1e-12)
+
+
+def test_models_of_earlier_releases_have_deviations_but_no_other_times():
+    folder = Path(__file__).parent / "data" / "saved_models"
+    flow, rows = ntk.load_model(folder / "flow.ntk"), np.load(folder / "predictions.npz")["rows"]
+    covariance = flow.predict(rows, return_cov=True)[1]
+    np.testing.assert_allclose(flow.predict(rows, return_std=True)[1] ** 2, np.diag(covariance), atol=1e-12)
+    with pytest.raises(ValueError, match="fit it again"):
+        flow.predict(rows, times=1.0)

@@ -7,7 +7,7 @@ import io
 import numpy as np
 import pytest
 
-from ntk_fast import memory
+from ntk_fast import container, memory
 
 FLOAT64 = np.dtype(np.float64)
 
@@ -17,15 +17,11 @@ def test_the_free_memory_is_some_of_this_machines():
     assert available is None or 0 < available < 1 << 50
 
 
-def test_a_containers_limit_counts(monkeypatch):
-    files = {
-        "/proc/meminfo": "MemTotal: 64000000 kB\nMemAvailable:   32000000 kB\n",
-        "/sys/fs/cgroup/memory.max": "8000000000\n",
-        "/sys/fs/cgroup/memory.current": "3000000000\n",
-    }
-    monkeypatch.setattr("builtins.open", lambda path: io.StringIO(files[path]))
+def test_the_least_of_the_systems_and_the_containers_counts(monkeypatch):
+    monkeypatch.setattr("builtins.open", lambda path: io.StringIO("MemTotal: 64 kB\nMemAvailable:   32000000 kB\n"))
+    monkeypatch.setattr(container, "free_bytes", lambda: 5_000_000_000)
     assert memory.available_bytes() == 5_000_000_000
-    files["/sys/fs/cgroup/memory.max"] = "max\n"
+    monkeypatch.setattr(container, "free_bytes", lambda: None)
     assert memory.available_bytes() == 32_000_000 * 1024
 
 
@@ -34,6 +30,7 @@ def test_where_the_system_does_not_tell_nothing_is_refused(monkeypatch):
         raise FileNotFoundError(path)
 
     monkeypatch.setattr("builtins.open", missing)
+    monkeypatch.setattr(container, "free_bytes", lambda: None)
     assert memory.available_bytes() is None
     memory.refuse_too_large((10**9, 10**9), FLOAT64)
 

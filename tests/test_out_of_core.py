@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import tracemalloc
@@ -621,6 +622,25 @@ def test_rows_are_not_replaced_by_their_matrix(tmp_path):
         ntk.write_gram(KERNEL, np.load(tmp_path / "X.npy", mmap_mode="r"), tmp_path / "X.npy", overwrite=True)
 
 
+def test_mapped_rows_without_a_file(tmp_path):
+    """An anonymous map, and one whose file is gone, are of no file that the matrix could replace; a view still is."""
+    X, path = rows(20), tmp_path / "K.npy"
+    with tempfile.TemporaryFile(dir=tmp_path) as file:
+        anonymous = np.memmap(file, dtype=np.float64, shape=X.shape)
+        anonymous[:] = X
+        deleted = np.memmap(tmp_path / "X", dtype=np.float64, mode="w+", shape=X.shape)
+        deleted[:] = X
+        (tmp_path / "X").unlink()
+        for given in (anonymous, deleted, anonymous[:10], np.asarray(deleted)):
+            ntk.write_gram(KERNEL, given, path, overwrite=True)
+            np.testing.assert_array_equal(ntk.read_gram(path), KERNEL(X[: len(given)]))
+    np.save(tmp_path / "X.npy", X)
+    with pytest.raises(ValueError, match="path must not be the file that Y is mapped from"):
+        ntk.write_gram(
+            KERNEL, X, tmp_path / "X.npy", np.asarray(np.load(tmp_path / "X.npy", mmap_mode="r"))[::2], overwrite=True
+        )
+
+
 def test_a_disk_that_is_full_from_the_start_is_named(tmp_path, monkeypatch):
     def full(self: Any, *arguments: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -731,13 +751,79 @@ def test_an_error_in_the_rows_leaves_nothing(tmp_path):
     assert names(tmp_path) == set()
 
 
-def test_a_foreign_partial_file_is_not_touched(tmp_path):
-    (tmp_path / "K.npy.partial").write_bytes(b"mine")
-    for resume in (False, True):
-        with pytest.raises(FileExistsError, match="exists and has no journal"):
-            ntk.write_gram(KERNEL, rows(10), tmp_path / "K.npy", resume=resume)
-    assert (tmp_path / "K.npy.partial").read_bytes() == b"mine"
-    assert names(tmp_path) == {"K.npy.partial"}
+@pytest.mark.parametrize("suffix", [".npy", ".zarr"])
+@pytest.mark.parametrize("beside", ["nothing", "a finished store", "an empty journal"])
+def test_a_foreign_partial_file_is_not_touched(tmp_path, suffix, beside):
+    path = tmp_path / f"K{suffix}"
+    if beside == "a finished store":
+        ntk.write_gram(KERNEL, rows(10), path)
+    elif beside == "an empty journal":
+        (tmp_path / f"K{suffix}.journal").touch()
+    partial = tmp_path / f"K{suffix}.partial"
+    for make in (lambda: partial.write_bytes(b"mine"), partial.mkdir, lambda: partial.symlink_to(tmp_path / "nowhere")):
+        make()
+        if partial.is_dir():
+            (partial / "thesis.txt").write_text("mine")
+        before = names(tmp_path) - {f"K{suffix}.journal"}
+        for options in ({}, {"resume": True}, {"overwrite": True}, {"resume": True, "overwrite": True}):
+            with pytest.raises(FileExistsError, match="exists and has no journal that says it is ours"):
+                ntk.write_gram(KERNEL, rows(10), path, **options)
+        write.discard_unfinished(path)
+        assert names(tmp_path) - {f"K{suffix}.journal"} == before
+        if partial.is_dir():
+            assert (partial / "thesis.txt").read_text() == "mine"
+            shutil.rmtree(partial)
+        else:
+            partial.unlink()
+    ntk.write_gram(KERNEL, rows(10), path, overwrite=True)
+    np.testing.assert_array_equal(ntk.read_gram(path), KERNEL(rows(10)))
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".zarr"])
+def test_killed_while_another_matrix_is_replaced(tmp_path, suffix):
+    """There is always a whole matrix, or something to go on with; and never a stranger in the way."""
+    X, path = rows(24), tmp_path / f"K{suffix}"
+    old, new = ntk.NTK(1), KERNEL
+
+    def run(call: int) -> None:
+        kill_at(call)
+        ntk.write_gram(new, X, path, overwrite=True, n_threads=1)
+
+    for call in itertools.count(1, 7):
+        ntk.write_gram(old, X, path, overwrite=True)
+        killed = in_process(lambda call=call: run(call))
+        if path.exists():
+            stored = ntk.read_gram(path)
+            assert any(np.array_equal(stored, kernel(X)) for kernel in (old, new)), f"killed at change {call}"
+        ntk.write_gram(new, X, path, resume=call % 2 == 0, overwrite=True)
+        np.testing.assert_array_equal(ntk.read_gram(path), new(X))
+        assert names(tmp_path) == {path.name, f"{path.name}.journal"}, f"killed at change {call}"
+        if not killed:
+            break
+    assert call > 30
+
+
+def test_a_replaced_store_does_not_stay_beside_its_successor(tmp_path, monkeypatch):
+    path = tmp_path / "K.zarr"
+    ntk.write_gram(ntk.NTK(1), rows(20), path)
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", lambda *_, **__: None)
+        ntk.write_gram(KERNEL, rows(20), path, overwrite=True)
+    assert len(names(tmp_path)) == 3
+    ntk.write_gram(KERNEL, rows(20), path, resume=True)
+    assert names(tmp_path) == {"K.zarr", "K.zarr.journal"}
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".zarr"])
+def test_a_private_matrix_stays_private(tmp_path, suffix):
+    path = tmp_path / f"K{suffix}"
+    ntk.write_gram(KERNEL, rows(20), path)
+    path.chmod(0o700 if path.is_dir() else 0o600)
+    mode = path.stat().st_mode
+    begin(path, rows(200), overwrite=True)
+    assert (tmp_path / f"K{suffix}.partial").stat().st_mode == mode
+    ntk.write_gram(KERNEL, rows(200), path, resume=True, overwrite=True)
+    assert path.stat().st_mode == mode
 
 
 def test_a_damaged_journal_is_refused(tmp_path):

@@ -5,11 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from sklearn.base import clone
+from sklearn.cluster import SpectralClustering
 from sklearn.datasets import load_digits
 from sklearn.decomposition import KernelPCA
 from sklearn.gaussian_process import GaussianProcessClassifier, GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, WhiteKernel
+from sklearn.kernel_approximation import Nystroem
 from sklearn.kernel_ridge import KernelRidge
+from sklearn.metrics.pairwise import pairwise_kernels
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.svm import SVC, SVR
 
@@ -47,6 +50,38 @@ def test_kernel_ridge_and_pca(data):
     of_adapter = KernelPCA(3, kernel=kernel).fit_transform(X)
     of_matrix = KernelPCA(3, kernel="precomputed").fit_transform(PRIOR(X))
     np.testing.assert_allclose(np.abs(of_adapter), np.abs(of_matrix), rtol=1e-8, atol=1e-8)
+
+
+def test_kernels_as_functions_of_a_pair_of_rows(data):
+    X, Y = data[0][:12], data[0][12:17]
+    np.testing.assert_array_equal(pairwise_kernels(X, Y, metric=PRIOR), PRIOR(X, Y))
+    np.testing.assert_allclose(pairwise_kernels(X, metric=PRIOR), PRIOR(X), rtol=1e-14)
+    of_pairs = KernelPCA(3, kernel=PRIOR).fit_transform(X)
+    of_matrix = KernelPCA(3, kernel="precomputed").fit_transform(PRIOR(X))
+    np.testing.assert_allclose(np.abs(of_pairs), np.abs(of_matrix), rtol=1e-8, atol=1e-8)
+    features = Nystroem(kernel=PRIOR, n_components=12, random_state=0).fit_transform(X)
+    np.testing.assert_allclose(features @ features.T, PRIOR(X), rtol=1e-6)
+    labels = SpectralClustering(2, affinity=PRIOR, random_state=0).fit_predict(X)
+    expected = SpectralClustering(2, affinity="precomputed", random_state=0).fit_predict(PRIOR(X))
+    np.testing.assert_array_equal(labels, expected)
+
+
+def test_parameters_reach_into_the_kernel(data):
+    X, y = data
+    kernel = ntk.GaussianProcessKernel(PRIOR)
+    assert kernel.get_params()["kernel__depth"] == 3
+    assert kernel.get_params(deep=False).keys() == {"kernel", "per_layer", "bounds_of_variances"}
+    kernel.set_params(kernel__depth=1, per_layer=True)
+    assert (kernel.kernel, kernel.per_layer) == (ntk.NTK(1, bias_variance=0.1), True)
+    assert clone(kernel) == kernel
+    assert PRIOR.depth == 3
+    in_sum = ConstantKernel() * kernel
+    in_sum.set_params(k2__kernel__bias_variance=0.5)
+    assert kernel.kernel.bias_variance == 0.5
+    search = GridSearchCV(KernelRidge(0.1, kernel=kernel), {"kernel__kernel__depth": [1, 2]}, cv=2).fit(X, y)
+    assert search.best_estimator_.kernel.kernel.depth == search.best_params_["kernel__kernel__depth"]
+    with pytest.raises(ValueError, match=r"Invalid parameter 'width' for kernel NTK\(depth=1"):
+        kernel.set_params(kernel__width=3)
 
 
 @pytest.mark.parametrize("per_layer", [False, True])

@@ -14,7 +14,8 @@ import scipy.linalg.blas  # noqa: F401  SciPy's BLAS is a second library, and th
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
 import ntk_fast as ntk
-from ntk_fast.threads import available_cores, choose_n_threads, single_threaded_blas
+from ntk_fast import threads
+from ntk_fast.threads import available_cores, choose_n_threads, limited_blas, single_threaded_blas
 
 KERNELS = ntk.NTK(3), ntk.NNGP(2, bias_variance=0.1), ntk.ArcCosine(0), ntk.NTK(20, "abs")
 
@@ -29,8 +30,18 @@ def blas_threads() -> list[int]:
 
 
 def test_the_number_of_threads_is_the_arguments_then_the_environments_then_the_processors(monkeypatch):
-    monkeypatch.delenv("NTK_FAST_NUM_THREADS", raising=False)
-    assert choose_n_threads(None) == available_cores() == len(os.sched_getaffinity(0))
+    for variable in ("NTK_FAST_NUM_THREADS", "OMP_NUM_THREADS"):
+        monkeypatch.delenv(variable, raising=False)
+    assert choose_n_threads(None) == available_cores() <= len(os.sched_getaffinity(0))
+    for text, expected in (
+        ("7", 7),
+        (" 2,4", 2),
+        ("", available_cores()),
+        ("0", available_cores()),
+        ("x", available_cores()),
+    ):
+        monkeypatch.setenv("OMP_NUM_THREADS", text)
+        assert choose_n_threads(None) == expected, text
     monkeypatch.setenv("NTK_FAST_NUM_THREADS", " 3 ")
     assert choose_n_threads(None) == 3
     assert choose_n_threads(np.int32(5)) == 5
@@ -49,6 +60,50 @@ def test_blas_has_one_thread_inside_and_what_it_had_before_outside():
         with single_threaded_blas(), single_threaded_blas():
             assert set(blas_threads()) == {1}
         assert blas_threads() == before
+
+
+def test_the_least_of_several_limits_holds():
+    with threadpool_limits(4, user_api="blas"):
+        before = blas_threads()
+        with limited_blas(3):
+            assert set(blas_threads()) == {3}
+            with limited_blas(2), limited_blas(100):
+                assert set(blas_threads()) == {2}
+            assert set(blas_threads()) == {3}
+        assert blas_threads() == before
+        with limited_blas(100):
+            assert blas_threads() == before, "more than there were are not given"
+
+
+@pytest.mark.parametrize(
+    "fit",
+    [
+        lambda X, n_threads: ntk.NTKRegressor(ridge=0.1, solver="cholesky", n_threads=n_threads).fit(
+            X, X[:, 0], report=seen
+        ),
+        lambda X, n_threads: ntk.NTKRegressor(ridge="loo", solver="cholesky", n_threads=n_threads).fit(
+            X, X[:, 0], report=seen
+        ),
+        lambda X, n_threads: ntk.NTKRegressor(ridge=0.1, solver="nystroem", n_threads=n_threads).fit(
+            X, X[:, 0], report=seen
+        ),
+        lambda X, n_threads: ntk.GradientFlowRegressor(n_threads=n_threads).fit(X, X[:, 0], report=seen),
+    ],
+)
+def test_the_number_of_threads_reaches_lapack(fit):
+    stages.clear()
+    with threadpool_limits(4, user_api="blas"):
+        fit(rows(300), 2)
+    inside = {what: numbers for what, numbers in stages.items() if what != "Gram matrix" and "Iteration" not in what}
+    assert inside
+    assert all(max(numbers) <= 2 for numbers in inside.values()), inside
+
+
+stages: dict[str, list[int]] = {}
+
+
+def seen(stage: str, share: float | None) -> None:
+    stages.setdefault(stage, []).extend(blas_threads())
 
 
 def test_blas_gets_its_threads_back_after_an_error():
@@ -114,6 +169,38 @@ def test_a_forked_child_computes_after_its_parent_has(backend):
     assert np.array_equal(receiver.recv(), expected)
     child.join(10)
     assert child.exitcode == 0
+
+
+def _blas_threads_in_child(connection) -> None:
+    connection.send((blas_threads(), ntk.NTK(3)(rows(100), backend="numpy", n_threads=2)))
+
+
+def test_a_child_forked_while_another_thread_holds_blas_has_its_threads_back():
+    """And does not wait for a lock whose holder is not there."""
+    expected = ntk.NTK(3)(rows(100), backend="numpy", n_threads=2)
+    with threadpool_limits(2, user_api="blas"):
+        before = blas_threads()
+        inside, leave = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            with single_threaded_blas(), threads._blas_limit.lock:
+                inside.set()
+                leave.wait()
+
+        holder = threading.Thread(target=hold)
+        holder.start()
+        inside.wait()
+        fork = multiprocessing.get_context("fork")
+        receiver, sender = fork.Pipe(duplex=False)
+        child = fork.Process(target=_blas_threads_in_child, args=(sender,), daemon=True)
+        child.start()
+        leave.set()
+        holder.join()
+        assert receiver.poll(60), "the child hangs"
+        found, matrix = receiver.recv()
+        child.join(10)
+    assert found == before
+    assert np.array_equal(matrix, expected)
 
 
 def test_joblibs_processes_compute_the_same():

@@ -111,7 +111,7 @@ def _readable(path: Path) -> Iterator[None]:
     try:
         yield
     except UnicodeDecodeError:
-        raise ValueError(f"{path} is not a text file in UTF-8.") from None
+        raise ValueError(f"{path} is not a text file in UTF-8: save it as one.") from None
     except csv.Error as error:
         raise ValueError(f"{path} is not a CSV file that can be read: {error}; is a quote not closed?") from None
     except (EOFError, OSError, lzma.LZMAError, zlib.error) as error:

@@ -19,6 +19,8 @@ SAMPLE = 200
 SEPARATORS = {";": "semicolon", "\t": "tab", ",": "comma", "|": "pipe", " ": "blanks"}
 #: A header of so many consecutive whole numbers from 0 on (from elsewhere) is no row, whatever is below it.
 LONG_COUNT_FROM_0, LONG_COUNT = 4, 8
+#: Of whole numbers that count something.
+MOST_DIGITS = 19
 
 
 @dataclass(frozen=True)
@@ -187,27 +189,34 @@ def _is_header(first: list[str], below: list[list[str]], decimal: str, path: Pat
         for cell, under in zip(first, below[0], strict=False)
     ):
         return True, "header"
-    numbers = first[1:] if first[0] == "" and len(first) > 1 else first
-    if not all(cell.isdecimal() for cell in numbers) or len(set(numbers)) < len(numbers):
+    places = [place for place, cell in enumerate(first) if is_number(cell, decimal)]
+    numbers = [first[place] for place in places]
+    if not all(map(_is_count, numbers)) or len(set(numbers)) < len(numbers):
         return False, "no header"
     start = int(numbers[0])
     counts = [int(cell) for cell in numbers] == list(range(start, start + len(numbers)))
-    first_column = len(first) - len(numbers)
-    columns = [[cells[i] for cells in below if i < len(cells)] for i in range(first_column, len(first))]
-    # whole numbers above, and none but numbers that are written otherwise below
+    columns = [[cells[place] for cells in below if place < len(cells)] for place in range(len(first))]
+    # whole numbers above, and below them numbers that are none
     stands_out = bool(below) and all(
-        any(is_number(cell, decimal) and not cell.isdecimal() for cell in column) for column in columns
+        any(is_number(cell, decimal) and not _is_count(cell) for cell in columns[place]) for place in places
     )
+    # a word that does not occur again
+    has_title = any(cell in names and cell not in column for cell, column in zip(first, columns, strict=True))
     is_long = len(numbers) >= (LONG_COUNT_FROM_0 if start == 0 else LONG_COUNT)
-    above_labels = first_column == 1 and bool(below) and _are_labels(below, decimal)
+    above_labels = first[0] == "" and bool(below) and _are_labels(below, decimal)
+    shown = _shortened(first[1:] if above_labels else first)
     if above_labels or (counts and (is_long or (stands_out and len(numbers) > 1))):
-        return True, f"header of numbers, {_shortened(numbers)}"
-    if below and ((counts and start == 0 and len(numbers) > 1) or stands_out):
+        return True, f"header of numbers, {shown}"
+    if below and ((counts and (start == 0 or has_title) and len(numbers) > 1) or stands_out):
         raise ValueError(
-            f"{path}: the first line, {_shortened(numbers)}, may be a header and may be a row: pass --header yes or "
-            "--header no."
+            f"{path}: the first line, {shown}, may be a header and may be a row: pass --header yes or --header no."
         )
     return False, "no header"
+
+
+def _is_count(cell: str) -> bool:
+    """Whether a cell is a whole number as headers have them."""
+    return cell.isdecimal() and len(cell) < MOST_DIGITS
 
 
 def _shortened(cells: Sequence[str]) -> str:
@@ -217,4 +226,4 @@ def _shortened(cells: Sequence[str]) -> str:
 def _are_labels(rows: list[list[str]], decimal: str) -> bool:
     """Whether the first cells are whole numbers or names, and no measurements."""
     cells = [row[0] for row in rows]
-    return all(cell.isdecimal() for cell in cells) or not any(is_number(cell, decimal) for cell in cells)
+    return all(map(_is_count, cells)) or not any(is_number(cell, decimal) for cell in cells)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ntk_fast.cli.parser import Subparsers, add_command
+from ntk_fast.disk import made_folder, refuse_unwritable, whole_file
 from ntk_fast.engines import Engine, available_engines
 from ntk_fast.kernels import NTK, Kernel
 from ntk_fast.threads import choose_n_threads
@@ -70,7 +71,10 @@ def run(arguments: argparse.Namespace) -> None:
     missing = [package for module, package in EXTRAS.items() if importlib.util.find_spec(module) is None]
     if missing:
         raise ImportError(f"the demo needs {' and '.join(missing)}: pip install 'ntk_fast[demo]'.")
-    arguments.out.mkdir(parents=True, exist_ok=True)
+    path = arguments.out / "demo.png"
+    refuse_unwritable(arguments.out)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; choose another one with --out.")
     from ntk_fast.cli.demo_picture import Timings, draw
 
     digits = load_digits()
@@ -80,8 +84,8 @@ def run(arguments: argparse.Namespace) -> None:
     fastest_of = {engine.backend: engine for engine in reversed(available_engines())}
     curves = {name: seconds_by_depth(engine, digits.rows) for name, engine in fastest_of.items()}
     timings = Timings(len(digits.rows), DEPTHS, curves, product_seconds(digits.rows))
-    path = arguments.out / "demo.png"
-    draw(path, KERNEL, fastest.gram, digits.labels, timings)
+    with made_folder(arguments.out), whole_file(path) as temporary:
+        draw(temporary, KERNEL, fastest.gram, digits.labels, timings)
     _say(f"picture: {path}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +17,11 @@ from PIL import Image
 from ntk_fast.kernels import NTK, Kernel
 
 INK, FAINT = "#22262b", "#8a9099"
-#: Of each backend's line: colour, label, and where the label stands (points from the middle of the line).
+#: Of each backend's line: colour and label.
 LINES = {
-    "cython": ("#c2410c", "compiled, C", (0, -17)),
-    "numba": ("#2563a8", "compiled, Numba", (0, 9)),
-    "numpy": (INK, "NumPy reference", (-62, 12)),
+    "cython": ("#c2410c", "compiled, C"),
+    "numba": ("#2563a8", "compiled, Numba"),
+    "numpy": (INK, "NumPy reference"),
 }
 STYLE: Any = {
     "font.size": 10,
@@ -39,6 +40,8 @@ STYLE: Any = {
     "ytick.labelcolor": INK,
 }
 PROFILE_DEPTHS = (1, 2, 3, 5, 10, 30, 100)
+#: Of a line of text, over that of the panel.
+LABEL_HEIGHT = 0.06
 #: Rows of the Gram matrix that become one pixel.
 ROWS_A_PIXEL = 5
 #: Colours of the PNG file: a palette makes it a third as large.
@@ -64,10 +67,11 @@ def draw(path: Path, kernel: Kernel, gram: NDArray[np.float64], labels: NDArray[
         _draw_profiles(left)
         _draw_gram(figure, middle, kernel, gram, labels)
         _draw_times(right, timings)
-        figure.savefig(path, dpi=120)
-    with Image.open(path) as image:
+        picture = io.BytesIO()
+        figure.savefig(picture, format="png", dpi=120)
+    with Image.open(picture) as image:
         colors = image.convert("RGB").quantize(N_COLORS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-    colors.save(path, optimize=True)
+    colors.save(path, format="png", optimize=True)
 
 
 def _draw_profiles(axes: Any) -> None:
@@ -113,28 +117,12 @@ def _draw_gram(figure: Figure, axes: Any, kernel: Kernel, gram: NDArray[np.float
 
 def _draw_times(axes: Any, timings: Timings) -> None:
     depths = timings.depths
-    middle = len(depths) // 2
+    labels = [(timings.product_seconds, "X @ X.T alone", FAINT)]
     for backend, seconds in timings.seconds.items():
-        color, label, offset = LINES[backend]
+        color, label = LINES[backend]
         axes.plot(depths, seconds, "o-", color=color, linewidth=1.8, markersize=5)
-        axes.annotate(
-            label,
-            (depths[middle], seconds[middle]),
-            xytext=offset,
-            textcoords="offset points",
-            color=color,
-            fontweight="bold",
-            ha="center",
-        )
+        labels.append((seconds[-1], label, color))
     axes.axhline(timings.product_seconds, color=FAINT, linewidth=1.2, linestyle=(0, (4, 3)))
-    axes.annotate(
-        "X @ X.T alone",
-        (depths[-1], timings.product_seconds),
-        xytext=(0, 4),
-        textcoords="offset points",
-        color=FAINT,
-        ha="right",
-    )
     axes.set(
         title="Time against depth",
         xlabel="hidden layers",
@@ -143,8 +131,36 @@ def _draw_times(axes: Any, timings: Timings) -> None:
         yscale="log",
         xticks=depths,
     )
-    axes.set_ylim(bottom=axes.get_ylim()[0] / 2)  # room for the lowest label
     axes.set_xticklabels(map(str, depths))
     axes.minorticks_off()
     axes.grid(axis="y", color="#e6e8eb", linewidth=0.8)
     axes.set_axisbelow(True)
+    bottom, top = np.log(axes.get_ylim())
+    heights = spread_out([float((np.log(seconds) - bottom) / (top - bottom)) for seconds, _, _ in labels], LABEL_HEIGHT)
+    for height, (_, label, color) in zip(heights, labels, strict=True):
+        axes.text(1.03, height, label, color=color, fontweight="bold", va="center", transform=axes.transAxes)
+
+
+def spread_out(heights: Sequence[float], gap: float) -> list[float]:
+    """Return heights that lie apart by a gap at least, in the same order, moved no further than that takes.
+
+    Examples
+    --------
+    >>> spread_out([0.5, 0.5, 0.9], 0.2)
+    [0.4, 0.6, 0.9]
+    """
+    groups: list[list[int]] = []  # of indices whose heights touch: each is centred on its members' mean
+    middles: list[float] = []
+    for index in np.argsort(heights, kind="stable"):
+        groups.append([int(index)])
+        middles.append(heights[index])
+        while len(groups) > 1 and middles[-1] - middles[-2] < gap * (len(groups[-1]) + len(groups[-2])) / 2:
+            last = groups.pop()
+            middles.pop()
+            groups[-1] += last
+            middles[-1] = float(np.mean([heights[member] for member in groups[-1]]))
+    result = [0.0] * len(heights)
+    for members, middle in zip(groups, middles, strict=True):
+        for place, member in enumerate(members):
+            result[member] = round(middle + gap * (place - (len(members) - 1) / 2), 12)
+    return result

@@ -17,7 +17,7 @@ from ntk_fast.cli.kernel_arguments import add_kernel_arguments, kernel_from
 from ntk_fast.cli.labelled_rows import Choice, LabelledRows, add_target_arguments, column_list, read_labelled_rows
 from ntk_fast.cli.new_files import check_new
 from ntk_fast.cli.parser import Subparsers, add_command
-from ntk_fast.cli.prediction import check_picture, draw_model, predict_in_blocks
+from ntk_fast.cli.prediction import check_picture, check_scikit_learn, draw_model, predict_in_blocks
 from ntk_fast.cli.progress import shown_stages
 from ntk_fast.cli.summary import add_json_argument
 from ntk_fast.cli.training_rows import SEED, encoded, rows_at, split
@@ -33,6 +33,9 @@ PASSED_ON = {
     "tolerance": "tolerance",
     "max_iterations": "max_iterations",
 }
+#: What columns are divided by: what the estimators of the ridge call it, and those of Gaussian processes.
+SCALES: dict[str, Any] = {"auto": "auto", "deviation": "deviation", "range": "range", "no": None}
+STANDARDIZES = {None: True, "auto": True, "deviation": True, "no": False}
 
 
 def add_parser(commands: Subparsers) -> None:
@@ -69,9 +72,19 @@ def add_parser(commands: Subparsers) -> None:
     group.add_argument(
         "--gaussian-process",
         action="store_true",
-        help="a Gaussian process, whose variances are fitted: predict --std then has deviations",
+        help="a Gaussian process, whose variances are fitted: predict then has --std, or --proba of classes",
     )
-    group.add_argument("--ridge", type=_ridge, metavar="R", help="a number >= 0, or loo: by leave-one-out")
+    group.add_argument(
+        "--scale-columns",
+        choices=SCALES,
+        help="what columns are divided by, once they are centred; default: auto, whichever leaves smaller errors",
+    )
+    group.add_argument(
+        "--ridge",
+        type=_ridge,
+        metavar="R",
+        help="a number >= 0, of the kernel's mean diagonal, or loo: by leave-one-out; default: loo",
+    )
     group.add_argument("--solver", choices=SOLVERS, help="default: auto, by the number of rows")
     group.add_argument("--centres", type=int, metavar="N", help="of solver nystroem; default: 5 sqrt(rows)")
     group.add_argument("--rank", type=int, metavar="N", help="of the preconditioner of solver cg")
@@ -85,6 +98,7 @@ def run(arguments: argparse.Namespace) -> None:
     options = _passed_on(arguments)
     layout = csv_options(arguments)
     n_threads = choose_n_threads(arguments.threads)
+    check_scikit_learn()
     kernel = _kernel(arguments)
     choice = Choice(arguments.columns, arguments.drop)
     data = read_labelled_rows(arguments.rows, layout, arguments.target, arguments.target_file, arguments.key, choice)
@@ -127,9 +141,13 @@ def _passed_on(arguments: argparse.Namespace) -> dict[str, Any]:
         raise ValueError("--centres applies to --solver nystroem only.")
     if arguments.gaussian_process and given:
         raise ValueError(f"--{next(iter(given)).replace('_', '-')} does not apply to --gaussian-process.")
-    if arguments.gaussian_process and arguments.task == "classification":
-        raise ValueError("--gaussian-process is for regression; got --task classification.")
-    return {PASSED_ON[name]: value for name, value in given.items()}
+    if arguments.gaussian_process and arguments.scale_columns not in STANDARDIZES:
+        raise ValueError(f"--scale-columns {arguments.scale_columns} does not apply to --gaussian-process.")
+    options = {PASSED_ON[name]: value for name, value in given.items()}
+    if arguments.gaussian_process:
+        # a kernel of one's own is standardised too: nothing depends on units
+        return {"standardize": STANDARDIZES[arguments.scale_columns]}
+    return options if arguments.scale_columns is None else {**options, "scale_columns": SCALES[arguments.scale_columns]}
 
 
 def _kernel(arguments: argparse.Namespace) -> Any:
@@ -141,11 +159,12 @@ def _kernel(arguments: argparse.Namespace) -> Any:
 
 
 def _model(arguments: argparse.Namespace, task: str, kernel: Any, options: dict[str, Any], n_threads: int) -> Any:
+    is_classification = task == "classification"
+    if arguments.gaussian_process and is_classification:
+        return ntk_fast.NTKGaussianProcessClassifier(kernel, random_state=SEED, **options)
     if arguments.gaussian_process:
-        if task == "classification":
-            raise ValueError("--gaussian-process is for regression, and the targets are text.")
-        return ntk_fast.NTKGaussianProcessRegressor(kernel, random_state=SEED)
-    estimator = ntk_fast.NTKClassifier if task == "classification" else ntk_fast.NTKRegressor
+        return ntk_fast.NTKGaussianProcessRegressor(kernel, random_state=SEED, **options)
+    estimator = ntk_fast.NTKClassifier if is_classification else ntk_fast.NTKRegressor
     return estimator(kernel, random_state=SEED, n_threads=n_threads, **options)
 
 

@@ -23,18 +23,15 @@ def summary_of(
     summary = Summary()
     size = path.stat().st_size
     summary.add("written", f"{path}: {size / 1e6:.4g} MB", model=str(path), bytes=size)
-    process = hasattr(model, "noise_variance_")
     task = "classification" if is_classifier(model) else "regression"
-    parameter = "noise variance" if process else "ridge"
-    value = float(model.noise_variance_ if process else model.ridge_)
-    of_diagonal = "" if process else f" ({model.relative_ridge_:.3g} of the kernel's mean diagonal)"
+    words, values = _parameter(model)
     summary.add(
         "model",
-        f"{task}, {model.kernel_!r}, {parameter} {value:.6g}{of_diagonal}",
+        f"{task}, {model.kernel_!r}{words}",
         task=task,
         estimator=type(model).__name__,
         kernel=repr(model.kernel_),
-        **{parameter.replace(" ", "_"): value},
+        **values,
     )
     n_rows, n_columns = data.features.shape
     n_features = model.n_features_in_
@@ -59,16 +56,27 @@ def summary_of(
         kind, words = ("accuracy", f"{score:.2%}") if is_classifier(model) else ("R2", f"{score:.6f}")
         estimated = ", an estimate" if model.leave_one_out_is_estimate_ else ""
         summary.add("leave-one-out", f"{kind} {words}{estimated}", **{f"leave_one_out_{kind}": score})
-    if not process:
-        summary.add("units", _units(model), columns_divided_by=model.column_scaling_.by)
+    summary.add("units", _units(model), columns_divided_by=model.column_scaling_.by)
+    if hasattr(model, "solver_"):
         summary.add("solver", _solver(model, len(results[0][1])), solver=model.solver_, iterations=int(model.n_iter_))
     return summary
+
+
+def _parameter(model: Any) -> tuple[str, dict[str, float]]:
+    """Return what was chosen besides the kernel."""
+    if hasattr(model, "ridge_"):
+        words = f", ridge {model.ridge_:.6g} ({model.relative_ridge_:.3g} of the kernel's mean diagonal)"
+        return words, {"ridge": float(model.ridge_), "relative_ridge": float(model.relative_ridge_)}
+    if hasattr(model, "noise_variance_"):
+        noise = float(model.noise_variance_)
+        return f", noise variance {noise:.6g}", {"noise_variance": noise}
+    return "", {}
 
 
 def _units(model: Any) -> str:
     spread = model.column_scaling_.by
     columns = f"columns centred and divided by their {spread}s" if spread else "columns as they are"
-    return columns + (", targets centred" if model.fit_intercept else ", targets as they are")
+    return columns if is_classifier(model) else f"{columns}, targets centred"
 
 
 def _solver(model: Any, n_rows: int) -> str:

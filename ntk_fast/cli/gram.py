@@ -19,10 +19,10 @@ from ntk_fast.cli.parser import Subparsers, add_command
 from ntk_fast.cli.progress import shown_progress
 from ntk_fast.cli.row_files import is_archive, read_rows
 from ntk_fast.cli.summary import aligned
+from ntk_fast.disk import DISK_FULL
 from ntk_fast.engines import chosen_engine
 from ntk_fast.gram import check_both
 from ntk_fast.kernels import Kernel
-from ntk_fast.out_of_core.blocks_to_disk import DISK_FULL
 from ntk_fast.out_of_core.write import discard_unfinished, journal_name, partial_name
 from ntk_fast.threads import choose_n_threads
 
@@ -64,15 +64,22 @@ def run(arguments: argparse.Namespace) -> None:
     x, y = _read(arguments)
     shape = (len(x), len(x if y is None else y))
     description = f"{shape[0]} x {shape[1]} {kernel}"
-    start = time.perf_counter()
+    start, shares = time.perf_counter(), []  # of the work that is done
+
     with shown_progress(description, "entries") as progress:
-        options = {"backend": engine.backend, "n_threads": n_threads, "progress": progress}
+
+        def show(done: int, total: int) -> None:
+            shares.append(done / total if total else 1.0)
+            del shares[1:-1]
+            progress(done, total)
+
+        options = {"backend": engine.backend, "n_threads": n_threads, "progress": show}
         _write(arguments, target, kernel, x, y, options)
     seconds = time.perf_counter() - start
     summary = [
         ("written", f"{arguments.out}: {shape[0]} x {shape[1]} {x.dtype}, {_size(target) / 1e6:.4g} MB"),
         ("kernel", repr(kernel)),
-        ("time", f"{seconds:.3g} s with the disk, {shape[0] * shape[1] / seconds:.3g} entries/s"),
+        ("time", _time(seconds, shape[0] * shape[1], 1 - shares[0])),
         ("computed by", f"{engine}, {n_threads} threads"),
     ]
     if target.suffix.lower() == ".npy" and _size(target) <= MOST_BYTES_TO_LOOK_AT:
@@ -119,6 +126,14 @@ def _write(
         raise
     if not arguments.resume:
         journal_name(target).unlink(missing_ok=True)
+
+
+def _time(seconds: float, n_entries: int, share: float) -> str:
+    """Return the time in words, with the speed of the share of the matrix that was computed in it."""
+    if not share:
+        return f"{seconds:.3g} s; the matrix was finished before"
+    before = "" if share == 1 else f"; {1 - share:.0%} of it was there before"
+    return f"{seconds:.3g} s with the disk, {share * n_entries / seconds:.3g} entries/s{before}"
 
 
 def _size(path: Path) -> int:

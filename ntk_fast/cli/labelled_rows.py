@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import csv
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,12 @@ class LabelledRows:
     source: CsvFile | None = None
     positions: list[int] = field(default_factory=list)
 
+    @property
+    def others(self) -> list[str]:
+        """Names of the file's columns that are neither features nor targets."""
+        used = {*(self.names or []), self.target_name}
+        return [name for name in (self.source.layout.names or [] if self.source else []) if name not in used]
+
     def numbers(self) -> NDArray[np.floating[Any]]:
         """Return the features as rows of finite numbers; refuse others, naming the line."""
         if self.source is None:
@@ -84,14 +90,14 @@ class Choice:
         Those to take, or those to leave, by header or position; by default all but the target are taken.
     named : list of str or None
         Those to find by their headers, in this order, if there is a header; other columns are passed over.
-    text : collection of str
-        Names of those that are text, whatever they look like.
+    is_text : sequence of bool
+        Of the features, which are text, whatever they look like; by default none is said to be.
     """
 
     columns: list[str] | None = None
     dropped: list[str] | None = None
     named: list[str] | None = None
-    text: Collection[str] = ()
+    is_text: Sequence[bool] = ()
 
     def positions(self, names: list[str], has_header: bool, target_at: int | None, path: Path) -> list[int]:
         """Return the positions of the features."""
@@ -219,7 +225,7 @@ def _read_csv(
     column = usual_target if is_usual else target
     target_at = None if column is None else _position(column, names, path, "--target")
     taken = choice.positions(names, has_header, target_at, path)
-    as_text = [position for position in taken if names[position] in choice.text]
+    as_text = [position for position, is_text in zip(taken, choice.is_text, strict=False) if is_text]
     frame = file.read(raw=() if target_at is None else [target_at], text=as_text)
     labels, unused = None, None
     if target_at is not None:

@@ -65,6 +65,6 @@ def _draw_confusion(axes: Any, target: NDArray[Any], predicted: NDArray[Any]) ->
 
 
 def _draw_path(axes: Any, model: Any) -> None:
-    axes.semilogx(model.path_ridges_, model.path_errors_, color="#c2410c", linewidth=1.8)
+    axes.loglog(model.path_ridges_, model.path_errors_, color="#c2410c", linewidth=1.8)
     axes.axvline(model.ridge_, color=FAINT, linewidth=1)
-    axes.set(title=f"Ridge {model.ridge_:.3g}, by leave-one-out", xlabel="ridge", ylabel="mean squared error", ylim=0)
+    axes.set(title=f"Ridge {model.ridge_:.3g}, by leave-one-out", xlabel="ridge", ylabel="mean squared error")

@@ -18,7 +18,14 @@ from ntk_fast.cli.csv_layout import csv_options
 from ntk_fast.cli.labelled_rows import Choice, LabelledRows, add_target_arguments, read_labelled_rows
 from ntk_fast.cli.new_files import check_new, new_file
 from ntk_fast.cli.parser import Subparsers, add_command
-from ntk_fast.cli.prediction import check_picture, draw_model, errors, is_classifier, predict_in_blocks
+from ntk_fast.cli.prediction import (
+    check_picture,
+    check_scikit_learn,
+    draw_model,
+    errors,
+    is_classifier,
+    predict_in_blocks,
+)
 from ntk_fast.cli.summary import Summary, add_json_argument
 from ntk_fast.threads import choose_n_threads
 
@@ -78,12 +85,9 @@ class _Model:
         return None if names is None else list(names)
 
     @property
-    def text_columns(self) -> set[str]:
-        """Names of the columns whose cells are texts, whatever they look like."""
-        if self.encoder is None:
-            return set()
-        names = self.names or [str(i + 1) for i in range(self.encoder.n_features_in_)]
-        return {name for name, kind in zip(names, self.encoder.encodings_, strict=True) if kind.is_text}
+    def is_text(self) -> list[bool]:
+        """Of the columns, whose cells are texts, whatever they look like."""
+        return [] if self.encoder is None else [encoding.is_text for encoding in self.encoder.encodings_]
 
     def rows(self, data: LabelledRows) -> NDArray[np.floating[Any]]:
         if self.encoder is None:
@@ -100,11 +104,12 @@ def run(arguments: argparse.Namespace) -> None:
     _check_outputs(arguments)
     layout = csv_options(arguments)
     n_threads = choose_n_threads(arguments.threads)
+    check_scikit_learn()
     model = _Model.of(arguments.model, n_threads)
     estimator = model.estimator
     predict = _prediction(arguments, estimator)
     target_name = getattr(estimator, "target_name_", None)
-    choice = Choice(named=model.names, text=model.text_columns)
+    choice = Choice(named=model.names, is_text=model.is_text)
     data = read_labelled_rows(
         arguments.rows, layout, arguments.target, arguments.target_file, arguments.key, choice, target_name
     )
@@ -121,9 +126,12 @@ def run(arguments: argparse.Namespace) -> None:
     summary.add("model", f"{type(estimator).__name__}, {kernel}", estimator=type(estimator).__name__, kernel=kernel)
     if data.notes:
         summary.add("table", ", ".join(data.notes), table=data.notes)
-    if model.names is not None:
-        by_name = data.names is not None
-        words = "found by name" if by_name else f"taken in order: {arguments.rows} does not name them"
+    if model.names is not None or data.names is not None:
+        by_name = model.names is not None and data.names is not None
+        nameless = arguments.rows if data.names is None else arguments.model
+        words = "found by name" if by_name else f"taken in order: {nameless} does not name them"
+        if data.others:
+            words += f"; passed over: {', '.join(data.others)}"
         summary.add("columns", words, columns_found_by="name" if by_name else "position")
     if target is not None:
         for kind, words, value in errors(estimator, target, predicted):

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ntk_fast.cli.new_files import check_new, new_file
 from ntk_fast.cli.progress import shown_progress
+from ntk_fast.sklearn_names import has_sklearn
 
 #: Rows that are predicted between two steps of the progress bar.
 BLOCK_ROWS = 1 << 14
@@ -48,6 +49,12 @@ def errors(model: Any, target: NDArray[Any], predicted: NDArray[Any]) -> list[tu
     lines = [("RMSE", f"{squares**0.5 * scale:.6g}", squares**0.5 * scale)]
     r2 = 1 - squares / variance if variance > 0 else 0.0
     return [("R2", f"{r2:.6f}", r2), *lines] if variance > 0 else lines
+
+
+def check_scikit_learn() -> None:
+    """Refuse, before any work, what needs scikit-learn where it is missing."""
+    if not has_sklearn():
+        raise ImportError("Models need scikit-learn 1.6 or later: pip install 'ntk_fast[sklearn]'.")
 
 
 def check_picture(path: Path | None, force: bool) -> None:

@@ -73,7 +73,7 @@ residuals_, path_ridges_, path_errors_, leave_one_out_is_estimate_, n_features_i
         leave_one_out: bool = True,
         n_centres: int | None = None,
         rank: int = 750,
-        tolerance: float = 1e-6,
+        tolerance: float = 1e-4,
         max_iterations: int = 1000,
         random_state: Any = None,
         n_threads: int | None = None,

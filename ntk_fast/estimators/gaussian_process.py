@@ -32,7 +32,6 @@ from ntk_fast.estimators.targets import FLOATS, checked_regression
 from ntk_fast.kernels import NNGP, NTK, Kernel
 from ntk_fast.solvers.base import Report
 from ntk_fast.solvers.cholesky import CholeskyFactor
-from ntk_fast.threads import aside
 from ntk_fast.validation import check_flag, check_not_negative, check_whole_number
 
 Reals = NDArray[np.floating]
@@ -300,7 +299,7 @@ class NTKGaussianProcessRegressor(MultiOutputMixin, RegressorMixin, SavedEstimat
         mean = self._shaped(expansion * self.y_scale_ + self.y_mean_)
         if return_cov:
             whitened, unknown = (np.concatenate(parts, axis=-1) for parts in zip(*self._whitened(rows), strict=True))
-            covariance = self.kernel_(rows, dtype=np.float64) - aside(lambda: whitened.T @ whitened)
+            covariance = self.kernel_(rows, dtype=np.float64) - lapack.product(whitened.T, whitened)
             covariance += np.outer(unknown, unknown)
             covariance.flat[:: len(covariance) + 1] += noise
             return mean, self._shaped(covariance[:, :, None] * self.y_scale_**2)

@@ -12,14 +12,13 @@ with s_i = -1/2 S_ii W_i (1 - 2 pi_i) and S the posterior covariance of f, S_ii 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import erf, expit
 
 from ntk_fast import lapack
-from ntk_fast.solvers.base import Report, silent
+from ntk_fast.solvers.base import Report, silent, ticks
 from ntk_fast.solvers.cholesky import CholeskyFactor
 
 Reals = NDArray[np.float64]
@@ -53,7 +52,7 @@ class LaplacePosterior:
         report: Report = silent,
     ) -> LaplacePosterior:
         """Find the most likely f by Newton's method, from 0."""
-        tick = partial(report, "Most likely latent function", None)
+        tick = ticks(report, "Most likely latent function")
         value, fit, targets = -np.inf, len(K) * np.log(0.5), labels.astype(np.float64)
         a = latent = np.zeros(len(K))
         for _ in range(max_iterations):

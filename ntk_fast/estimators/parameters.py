@@ -62,17 +62,19 @@ class KernelParameters(BaseEstimator):
         if not isinstance(kernel, Kernel):
             super().set_params(**params)
             return self
-        prefix, known = "kernel__", kernel.get_params()
-        inner = {name.removeprefix(prefix): value for name, value in params.items() if name.startswith(prefix)}
-        for name in inner:
-            if name not in known:
-                raise ValueError(
-                    f"Invalid parameter {name!r} for kernel {kernel!r}. Valid parameters are: {[*known]!r}."
-                )
-        super().set_params(**{name: value for name, value in params.items() if not name.startswith(prefix)})
-        if inner:
-            self.kernel = kernel.with_parameters(**inner)
+        super().set_params(**with_kernel_changed(params, kernel))
         return self
+
+
+def with_kernel_changed(params: dict[str, Any], kernel: Kernel) -> dict[str, Any]:
+    """Return parameters with those of names ``kernel__...`` put into `kernel`, which takes their place."""
+    prefix, known = "kernel__", kernel.get_params()
+    inner = {name.removeprefix(prefix): value for name, value in params.items() if name.startswith(prefix)}
+    for name in inner:
+        if name not in known:
+            raise ValueError(f"Invalid parameter {name!r} for kernel {kernel!r}. Valid parameters are: {[*known]!r}.")
+    outer = {name: value for name, value in params.items() if not name.startswith(prefix)}
+    return {**outer, "kernel": replace(kernel, **inner)} if inner else outer  # type: ignore[type-var]
 
 
 def choose_kernel(kernel: Any) -> Kernel:

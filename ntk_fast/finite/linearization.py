@@ -10,7 +10,6 @@ from numpy.typing import ArrayLike
 
 from ntk_fast import lapack
 from ntk_fast.finite.activations import Reals
-from ntk_fast.threads import aside
 from ntk_fast.validation import check_not_negative, check_vector
 
 if TYPE_CHECKING:
@@ -113,8 +112,8 @@ class Linearization:
         residual = target - network(rows, n_threads=n_threads)
         if network.n_parameters <= len(rows) or network.n_parameters * len(rows) <= MOST_FEATURES:
             features = network.tangent_features(rows)
-            left, singular, right = aside(lambda: np.linalg.svd(features, full_matrices=False))
-            change = right.T @ (_filtered(singular, ridge, len(rows)) * (left.T @ residual))
+            left, singular, right = lapack.svd(features)
+            change = right @ (_filtered(singular, ridge, len(rows)) * (left.T @ residual))
         else:
             kernel = network.empirical_ntk(rows, n_threads=n_threads)
             eigenvalues = lapack.eigh_in_place(kernel)

@@ -6,7 +6,6 @@ others compute. A block is recorded in the journal after its data has reached th
 
 from __future__ import annotations
 
-import errno
 import threading
 import time
 from contextlib import nullcontext
@@ -15,14 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from ntk_fast.backends.base import FillTile, Tile
-from ntk_fast.disk import sync_path
+from ntk_fast.disk import DISK_FULL, adopt_permissions, sync_path
 from ntk_fast.out_of_core.block_matrix import BlockMatrix
 from ntk_fast.out_of_core.journal import Journal, stamp_of
 from ntk_fast.out_of_core.store import Store
 from ntk_fast.threads import single_threaded_blas
 from ntk_fast.tiling import Progress, run_tiles
-
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 #: How much is written, or how long it takes, between two entries of the journal: what a kill may cost.
 CHECKPOINT_BYTES = 256 << 20
@@ -73,6 +70,7 @@ def write_blocks(
     """Write all blocks that the journal does not have, and give the store its name."""
     try:
         store.open(fresh=not journal.finished.any())
+        adopt_permissions(path, store.path)
         _write_missing(store, journal, matrix, tiles, n_threads, progress)
         store.finish()
         store.close()

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 from ntk_fast.disk import sync_path, write_at
 
+#: The first character until the others are on the disk: of a journal that says nothing, but is one of ours.
+_TORN = b"\0"
 #: After the marks: the rest of the JSON document.
 _END = b'"}\n'
 #: Room for what tells the finished store from one that was put in its place.
@@ -50,6 +52,7 @@ class Journal:
         self.stamp = ""
         self._places: dict[str, int] = {}  # where fields begin that change in place
         content = os.pread(self._file, os.fstat(self._file).st_size, 0)
+        self._is_ours = content[:1] in (b"{", _TORN)
         if content[:1] == b"{":  # written last: without it the rest may be torn, and no block was written
             try:
                 document = json.loads(content)
@@ -65,15 +68,9 @@ class Journal:
                     f"{path} is damaged; remove it and {store}.partial, and write {store} from the beginning."
                 ) from None
             self._places = _places(content)
-        elif content.strip(b"\0") and content[:1] != b"\0":
+        elif content and not self._is_ours:
             self.close()
             raise FileExistsError(f"{path} exists and is no journal of ours; remove it, or write to another place.")
-
-    def forget(self) -> None:
-        """Have the journal say nothing."""
-        os.ftruncate(self._file, 0)
-        os.fsync(self._file)
-        self.identity, self.finished, self.stamp = None, np.zeros(0, dtype=bool), ""
 
     def begin(self, identity: dict[str, Any], n_blocks: int, n_parts: int) -> None:
         """Forget what the journal said, and record a store of which nothing is finished."""
@@ -84,13 +81,14 @@ class Journal:
             "finished": "0" * n_blocks,
         }
         document = json.dumps(fields)[:-2].encode() + _END
-        os.ftruncate(self._file, 0)
+        write_at(self._file, _TORN, 0)
+        os.ftruncate(self._file, 1)
         write_at(self._file, document[1:], 1)
         os.fsync(self._file)
         write_at(self._file, document[:1], 0)
         os.fsync(self._file)
         sync_path(self._path.parent)
-        self.identity, self.finished, self.stamp = identity, np.zeros(n_blocks, dtype=bool), ""
+        self.identity, self.finished, self.stamp, self._is_ours = identity, np.zeros(n_blocks, dtype=bool), "", True
         self.sizes = np.zeros(n_parts, dtype=np.int64)
         self._places = _places(document)
 
@@ -104,6 +102,15 @@ class Journal:
         """Record that blocks are finished, and on the disk."""
         self._write_marks(blocks, b"1")
         self.finished[blocks] = True
+
+    def owns(self, partial: Path) -> bool:
+        """Whether what has the temporary name is ours: begun, or the journal's whole store before it was renamed."""
+        if not self._is_ours or not os.path.lexists(partial):
+            return False
+        try:
+            return not self.stamp or stamp_of(partial) == self.stamp
+        except OSError:
+            return False
 
     def lose(self, blocks: list[int]) -> None:
         """Record that blocks are to be computed again, and the store is not whole."""

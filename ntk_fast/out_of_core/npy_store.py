@@ -127,12 +127,15 @@ class NpyStore:
     def replace(self, path: Path) -> None:
         self.path.replace(path)
 
+    def remove_replaced(self, path: Path) -> None:
+        pass  # a file takes another one's name in one step
+
     def remove(self) -> None:
         self.path.unlink(missing_ok=True)
 
     def refuse_to_replace(self, path: Path) -> None:
         if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, "is a folder, and is not replaced by a file", str(path))
+            raise IsADirectoryError(f"{path} is a folder, and is not replaced by a file; name another place.")
 
 
 def _transposed(values: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:

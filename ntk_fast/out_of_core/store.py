@@ -54,6 +54,9 @@ class Store(Protocol):
     def replace(self, path: Path) -> None:
         """Give the finished store its name, in the place of what has it."""
 
+    def remove_replaced(self, path: Path) -> None:
+        """Remove what was replaced at a path, where a process was killed before it could."""
+
     def remove(self) -> None:
         """Remove the temporary store, if there is one."""
 

@@ -14,11 +14,12 @@ from numpy.typing import ArrayLike
 
 from ntk_fast.backends import choose_backend
 from ntk_fast.backends.base import Tile
+from ntk_fast.disk import DISK_FULL
 from ntk_fast.engines import chosen_engine
 from ntk_fast.gram import check_both, check_kernel
 from ntk_fast.layers.json_text import to_record
 from ntk_fast.out_of_core.block_matrix import BlockMatrix
-from ntk_fast.out_of_core.blocks_to_disk import DISK_FULL, write_blocks
+from ntk_fast.out_of_core.blocks_to_disk import write_blocks
 from ntk_fast.out_of_core.journal import Journal, stamp_of
 from ntk_fast.out_of_core.npy_store import NpyStore
 from ntk_fast.out_of_core.row_blocks import sliceable
@@ -122,7 +123,7 @@ def write_gram(
     chosen, engine, threads = choose_backend(backend), chosen_engine(backend), choose_n_threads(n_threads)
     x_rows, y_rows = sliceable(X, "X"), None if Y is None else sliceable(Y, "Y")
     for name, rows in (("X", x_rows), ("Y", y_rows)):
-        if isinstance(rows, np.memmap) and path.exists() and os.path.samefile(str(rows.filename), path):
+        if path.exists() and any(os.path.samefile(file, path) for file in _mapped_files(rows)):
             raise ValueError(f"path must not be the file that {name} is mapped from; got {path}.")
     # of no rows: their dtype and columns are checked here, their values block by block
     x_start, _ = check_both(x_rows[:0], None if y_rows is None else y_rows[:0], dtype)
@@ -138,6 +139,8 @@ def write_gram(
     with _named_errors(path), closing(Journal(journal_name(path), path)) as journal, closing(store):
         try:
             is_begun = _find_begun(path, store, journal, resume, overwrite)
+            if path.exists():
+                store.remove_replaced(path)
             matrix = BlockMatrix(kernel, x_rows, y_rows, x_start.dtype, chosen)
             tiles = make_tiles(
                 *shape,
@@ -167,12 +170,11 @@ def write_gram(
                 if lost:
                     journal.lose(lost)
             else:
-                journal.forget()  # first: no journal may speak of a store that is gone
+                journal.begin(identity, len(tiles), store.n_parts)  # first: it may not speak of a store that is gone
                 store.remove()
-                journal.begin(identity, len(tiles), store.n_parts)
             write_blocks(path, store, journal, matrix, tiles, threads, progress, overwrite)
         finally:
-            if journal.identity is None:
+            if journal.identity is None and not journal.owns(partial):
                 journal.remove()
 
 
@@ -180,6 +182,15 @@ def described(kernel: Kernel) -> dict[str, Any]:
     """Return a kernel as data: equal for equal kernels, however they were written."""
     check_kernel(kernel)
     return {"kernel": type(kernel).__name__, "network": to_record(kernel.network)}
+
+
+def _mapped_files(rows: Any) -> Iterator[str]:
+    """Yield the files that rows, or what they are a view of, are mapped from, and that are still there."""
+    while rows is not None:
+        name = getattr(rows, "filename", None) if isinstance(rows, np.memmap) else None  # none if it has no file
+        if name is not None and os.path.exists(name):
+            yield str(name)
+        rows = getattr(rows, "base", None)
 
 
 def partial_name(path: Path) -> Path:
@@ -193,13 +204,14 @@ def journal_name(path: Path) -> Path:
 
 
 def discard_unfinished(path: Path) -> None:
-    """Remove an unfinished store and its journal; raises if another process is writing it."""
+    """Remove an unfinished store, if it is one of ours, and its journal; raise if another process is writing it."""
     partial = partial_name(path)
     with closing(Journal(journal_name(path), path)) as journal:
-        if partial.is_dir():
-            shutil.rmtree(partial)
-        else:
-            partial.unlink(missing_ok=True)
+        if journal.owns(partial):
+            if partial.is_dir():
+                shutil.rmtree(partial)
+            else:
+                partial.unlink(missing_ok=True)
         if not journal.stamp:
             journal.remove()
 
@@ -237,10 +249,10 @@ def _check_layout(path: Path, chunk_size: int | None, compressor: Any, triangle:
 def _find_begun(path: Path, store: Store, journal: Journal, resume: bool, overwrite: bool) -> bool:
     """Return whether there is a store with a journal; raise if what there is must not be touched, or cannot be told."""
     store.refuse_to_replace(path)
-    has_partial, has_journal = store.path.exists(), journal.identity is not None
-    if has_partial and not has_journal and not overwrite:
+    has_partial, has_journal = os.path.lexists(store.path), journal.identity is not None
+    if has_partial and not journal.owns(store.path):
         raise FileExistsError(
-            f"{store.path} exists and has no journal; remove it, or pass overwrite=True to begin anew."
+            f"{store.path} exists and has no journal that says it is ours; remove it, or write to another place."
         )
     if has_partial and not (resume or overwrite):
         raise FileExistsError(

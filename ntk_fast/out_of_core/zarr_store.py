@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import importlib.util
 import itertools
-import secrets
 import shutil
 import threading
 from collections.abc import Iterator
@@ -17,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ntk_fast.backends.base import Tile
-from ntk_fast.disk import sync_path
+from ntk_fast.disk import sync_path, temporary_name, temporary_names
 
 #: Rows and columns of a block, at least, in a matrix of eight times as many: small chunks are computed several at once.
 BLOCK_ROWS = 1024
@@ -176,11 +174,14 @@ class ZarrStore:
 
     def replace(self, path: Path) -> None:
         # a folder cannot take another one's name: what has it is put aside first
-        aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}.replaced")
         if path.exists():
-            path.rename(aside)
+            path.rename(temporary_name(path, "replaced"))
         self.path.rename(path)
-        shutil.rmtree(aside, ignore_errors=True)
+        self.remove_replaced(path)
+
+    def remove_replaced(self, path: Path) -> None:
+        for aside in temporary_names(path, "replaced"):
+            shutil.rmtree(aside, ignore_errors=True)
 
     def remove(self) -> None:
         if self.path.exists():
@@ -188,7 +189,7 @@ class ZarrStore:
 
     def refuse_to_replace(self, path: Path) -> None:
         if path.exists() and not (path / METADATA).is_file():
-            raise FileExistsError(errno.EEXIST, "is no Zarr store, and is not replaced by one", str(path))
+            raise FileExistsError(f"{path} is no Zarr store, and is not replaced by one; name another place.")
 
 
 def chunk_file(folder: Path, chunk: tuple[int, int]) -> Path:

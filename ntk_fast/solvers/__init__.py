@@ -8,11 +8,16 @@ conjugate_gradient    exact to a tolerance, without K; `pivoted_cholesky` is its
 nystroem              restricted to some rows as centres, for 10^5 rows and more; `streamed`: the matrix it never stores
 """
 
-from ntk_fast.solvers.base import ConvergenceWarning, Report, Solution, Solver
+from typing import TYPE_CHECKING, Any
+
+from ntk_fast.solvers.base import Report, Solution, Solver, convergence_warning
 from ntk_fast.solvers.cholesky import Cholesky
 from ntk_fast.solvers.conjugate_gradient import ConjugateGradient
 from ntk_fast.solvers.nystroem import Nystroem
 from ntk_fast.solvers.spectral import Spectral
+
+if TYPE_CHECKING:
+    ConvergenceWarning = RuntimeWarning
 
 __all__ = [
     "Cholesky",
@@ -24,3 +29,9 @@ __all__ = [
     "Solver",
     "Spectral",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "ConvergenceWarning":
+        return convergence_warning()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

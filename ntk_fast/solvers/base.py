@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from functools import lru_cache
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +22,44 @@ Report = Callable[[str, float | None], None]
 LEAST_KERNEL = 1e-100
 
 
+SECONDS_BETWEEN_REPORTS = 0.1
+
+
 def silent(stage: str, share: float | None) -> None:
     """The report of those who want none."""
 
 
-class ConvergenceWarning(RuntimeWarning):
-    """An iteration stopped before it reached its tolerance."""
+def ticks(report: Report, stage: str) -> Callable[[], None]:
+    """Report a stage at once, and return what does it again, ten times a second, however often it is called."""
+    report(stage, None)
+    last = time.monotonic()
+
+    def tick() -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= SECONDS_BETWEEN_REPORTS:
+            last = now
+            report(stage, None)
+
+    return tick
+
+
+@lru_cache(maxsize=1)
+def convergence_warning() -> type[Warning]:
+    """Return `ConvergenceWarning`: a RuntimeWarning, and scikit-learn's warning of that name where there is one."""
+    bases: tuple[type[Warning], ...] = (RuntimeWarning,)
+    with suppress(ImportError):
+        from sklearn.exceptions import ConvergenceWarning as OfScikitLearn
+
+        bases = (OfScikitLearn, RuntimeWarning)
+    contents = {"__module__": __name__, "__doc__": "An iteration stopped before it reached its tolerance."}
+    return type("ConvergenceWarning", bases, contents)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "ConvergenceWarning":  # made when it is first used: importing scikit-learn takes longer than solving
+        return convergence_warning()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +92,17 @@ def power_of_two(targets: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return for each column a power of two near its largest entry: dividing by it changes no bit but the exponent."""
     exponents = np.frexp(np.abs(targets).max(axis=0, initial=0.0))[1]
     return np.ldexp(1.0, np.clip(exponents, -1000, 1000))
+
+
+def scaled_back(columns: NDArray[np.floating], scale: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return what was found for ``targets / scale`` in the units of the targets; raise if it overflows there."""
+    with np.errstate(over="ignore"):
+        result: NDArray[np.float64] = np.ascontiguousarray(columns * scale)
+    if np.isinf(result).any() and np.isfinite(columns).all():
+        raise ValueError(
+            f"The targets reach {scale.max():.0e}, and coefficients of theirs overflow: scale the targets."
+        )
+    return result
 
 
 def refuse_extreme(diagonal: NDArray[np.floating]) -> float:

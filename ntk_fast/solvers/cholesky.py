@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import partial
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import lapack as scipy_lapack
-from scipy.linalg import solve_triangular
 
 from ntk_fast import lapack
 from ntk_fast.kernels import Kernel
 from ntk_fast.memory import refuse_too_large
-from ntk_fast.solvers.base import Report, Solution, refuse_extreme, silent, without_iterations
+from ntk_fast.solvers.base import (
+    Report,
+    Solution,
+    power_of_two,
+    refuse_extreme,
+    scaled_back,
+    silent,
+    ticks,
+    without_iterations,
+)
 from ntk_fast.solvers.weighted import roots_of
+from ntk_fast.threads import limited_blas
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +44,7 @@ class CholeskyFactor:
         ValueError
             If it is singular to working precision (a reciprocal condition number below 2^-52).
         """
-        tick = partial(report, "Cholesky factorisation", None)
+        tick = ticks(report, "Cholesky factorisation")
         mean = float(matrix.diagonal().mean()) or 1.0 if len(matrix) else 1.0
         matrix.flat[:: len(matrix) + 1] += ridge
         norm = scipy_lapack.dlange("1", matrix.T)
@@ -50,17 +58,21 @@ class CholeskyFactor:
             )
         return cls(matrix)
 
-    def solve(self, targets: NDArray[np.floating]) -> NDArray[np.floating]:
+    def solve(self, targets: NDArray[np.floating]) -> NDArray[np.float64]:
         """Return A^-1 targets, for targets of shape (n, n_targets)."""
-        return scipy_lapack.dpotrs(self.lower.T, targets, lower=0)[0]
+        columns = self.whiten(targets)
+        lapack.solve_lower_in_place(self.lower, columns, transposed=True)
+        return columns
 
-    def whiten(self, columns: NDArray[np.floating]) -> NDArray[np.floating]:
+    def whiten(self, columns: NDArray[np.floating]) -> NDArray[np.float64]:
         """Return L^-1 columns."""
-        return solve_triangular(self.lower.T, columns, trans="T", check_finite=False)
+        whitened = np.array(columns, dtype=np.float64, order="C")
+        lapack.solve_lower_in_place(self.lower, whitened)
+        return whitened
 
     def inverse_in_place(self, report: Report = silent) -> NDArray[np.float64]:
         """Return A^-1 in the memory of the factor, which is lost."""
-        lapack.invert_cholesky_in_place(self.lower, partial(report, "Inverse", None))
+        lapack.invert_cholesky_in_place(self.lower, ticks(report, "Inverse"))
         return self.lower
 
     @property
@@ -95,7 +107,7 @@ class Cholesky:
         self,
         kernel: Kernel,
         rows: NDArray[np.floating],
-        targets: NDArray[np.floating],
+        targets: NDArray[np.float64],
         ridge: float,
         *,
         weights: NDArray[np.float64] | None = None,
@@ -105,13 +117,15 @@ class Cholesky:
     ) -> Solution:
         """See :class:`ntk_fast.solvers.base.Solver`."""
         matrix = gram_matrix(kernel, rows, n_threads, report, weights=weights)
-        factor = CholeskyFactor.in_place(matrix, ridge, report)
-        roots = roots_of(weights, len(rows))
-        solution = factor.solve(roots * targets)
-        if not leave_one_out:
-            return without_iterations(rows, roots * solution)
-        diagonal = factor.inverse_in_place(report).diagonal()[:, None]
-        return without_iterations(rows, roots * solution, solution / (roots * diagonal))
+        roots, scale = roots_of(weights, len(rows)), power_of_two(targets)
+        with limited_blas(n_threads):
+            factor = CholeskyFactor.in_place(matrix, ridge, report)
+            solution = factor.solve(roots * (targets / scale))
+            coefficients = scaled_back(roots * solution, scale)
+            if not leave_one_out:
+                return without_iterations(rows, coefficients)
+            diagonal = factor.inverse_in_place(report).diagonal()[:, None]
+        return without_iterations(rows, coefficients, scaled_back(solution / (roots * diagonal), scale))
 
 
 def gram_matrix(

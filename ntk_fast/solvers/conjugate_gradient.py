@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ntk_fast.caller import warn_caller
 from ntk_fast.kernels import Kernel
 from ntk_fast.operator import KernelOperator
-from ntk_fast.solvers.base import ConvergenceWarning, Report, Solution, power_of_two, refuse_extreme, silent
+from ntk_fast.solvers.base import (
+    Report,
+    Solution,
+    convergence_warning,
+    power_of_two,
+    refuse_extreme,
+    scaled_back,
+    silent,
+)
 from ntk_fast.solvers.cholesky import suggested_ridge
 from ntk_fast.solvers.pivoted_cholesky import precondition
 from ntk_fast.solvers.weighted import roots_of
+from ntk_fast.threads import limited_blas
 
 Columns = NDArray[np.floating]
 
@@ -38,6 +47,10 @@ class Iteration:
     residuals: NDArray[np.float64]
     converged: bool
 
+    @property
+    def n_iterations(self) -> int:
+        return len(self.residuals) - 1
+
 
 def conjugate_gradients(
     multiply: Callable[[Columns], Columns],
@@ -46,6 +59,7 @@ def conjugate_gradients(
     tolerance: float,
     max_iterations: int,
     precondition: Callable[[Columns], Columns] = lambda columns: columns,
+    start: Columns | None = None,
     report: Report = silent,
 ) -> Iteration:
     """Solve A x = targets for every column of targets, each to its own relative residual (Hestenes & Stiefel, 1952).
@@ -65,6 +79,8 @@ def conjugate_gradients(
     max_iterations : int
     precondition : callable, optional
         Returns an approximation of A^-1, up to a constant, times columns.
+    start : ndarray of shape (n, n_targets), optional
+        An approximation of the solution; by default zeros.
     report : callable, optional
 
     Examples
@@ -76,11 +92,11 @@ def conjugate_gradients(
     """
     norms = np.linalg.norm(targets, axis=0)
     norms[norms == 0] = 1.0
-    solution = np.zeros_like(targets)
-    true_residual = np.linalg.norm(targets, axis=0) / norms
+    solution = np.zeros_like(targets) if start is None else start.copy()
+    residual = targets.copy() if start is None else targets - multiply(start)
+    true_residual = np.linalg.norm(residual, axis=0) / norms
     residuals = [true_residual]
     best, best_residual = solution.copy(), true_residual
-    residual = targets.copy()
     active = np.flatnonzero(true_residual > tolerance)
     converged = True
     while active.size and converged:
@@ -207,20 +223,20 @@ class ConjugateGradient:
         diagonal = kernel.diag(rows, dtype=np.float64)
         largest = refuse_extreme(diagonal)
         roots = roots_of(weights, len(rows))
-        preconditioner = precondition(kernel, rows, ridge, self.rank, self.seed, n_threads, report, weights)
+        with limited_blas(n_threads):
+            preconditioner = precondition(kernel, rows, ridge, self.rank, self.seed, n_threads, report, weights)
         scale = power_of_two(targets)
-        columns = roots * targets / scale
+        columns = roots * (targets / scale)
         signs = np.empty((len(rows), 0))
         if leave_one_out:
             signs = np.random.default_rng(self.seed).choice([-1.0, 1.0], (len(rows), N_PROBES))
-        found = conjugate_gradients(
-            lambda v: roots * operator.matmat(roots * v) + ridge * v,
-            np.column_stack([columns, signs]),
-            tolerance=self.tolerance,
-            max_iterations=self.max_iterations,
-            precondition=preconditioner.apply,
-            report=report,
-        )
+
+        def multiply(v: Columns) -> Columns:
+            product: Columns = roots * operator.matmat(roots * v) + ridge * v
+            return product
+
+        with limited_blas(n_threads):
+            found = self._iterate(multiply, np.column_stack([columns, signs]), preconditioner.apply, report)
         if not found.converged:
             suggested = suggested_ridge(len(rows) * largest)
             advice = (
@@ -231,23 +247,46 @@ class ConjugateGradient:
             )
             warn_of_stall(found, self.tolerance, advice)
         n_targets = targets.shape[1]
-        solution, solved_signs = found.solution[:, :n_targets] * scale, found.solution[:, n_targets:]
+        solution, solved_signs = found.solution[:, :n_targets], found.solution[:, n_targets:]
         errors = None
         if leave_one_out:
             correction = (signs * (solved_signs - preconditioner.apply(signs) / preconditioner.shift)).mean(axis=1)
             estimate = preconditioner.diagonal() + correction
             # 1 / A_ii <= (A^-1)_ii <= 1 / ridge
             least, most = 1 / (roots[:, 0] ** 2 * diagonal + ridge), 1 / ridge if ridge else np.inf
-            errors = solution / (roots * np.clip(estimate, least, most)[:, None])
-        coefficients = np.ascontiguousarray(roots * solution)
+            errors = scaled_back(solution / (roots * np.clip(estimate, least, most)[:, None]), scale)
+        coefficients = scaled_back(roots * solution, scale)
         return Solution(rows, coefficients, found.residuals[:, :n_targets], found.converged, errors)
+
+    def _iterate(
+        self,
+        multiply: Callable[[Columns], Columns],
+        targets: Columns,
+        precondition: Callable[[Columns], Columns],
+        report: Report,
+    ) -> Iteration:
+        """Solve with the preconditioner, and go on without it if it stalls."""
+        options: dict[str, Any] = {"tolerance": self.tolerance, "report": report}
+        found = conjugate_gradients(
+            multiply, targets, max_iterations=self.max_iterations, precondition=precondition, **options
+        )
+        left = self.max_iterations - found.n_iterations
+        if found.converged or left <= 0 or not self.rank:
+            return found
+        plain = conjugate_gradients(multiply, targets, max_iterations=left, start=found.solution, **options)
+        if plain.converged:
+            warn_caller(
+                f"Conjugate gradients stalled at a relative residual of {found.residuals[-1].max():.1e} and went on "
+                "without their preconditioner: pass another rank or seed.",
+                convergence_warning(),
+            )
+        return Iteration(plain.solution, np.vstack([found.residuals, plain.residuals[1:]]), plain.converged)
 
 
 def warn_of_stall(found: Iteration, tolerance: float, advice: str) -> None:
     """Say where conjugate gradients stopped, and what to do."""
-    warnings.warn(
-        f"Conjugate gradients stopped after {len(found.residuals) - 1} iterations at a relative residual of "
+    warn_caller(
+        f"Conjugate gradients stopped after {found.n_iterations} iterations at a relative residual of "
         f"{found.residuals[-1].max():.1e}, above the tolerance of {tolerance:g}: {advice}.",
-        ConvergenceWarning,
-        stacklevel=4,
+        convergence_warning(),
     )

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,13 +23,13 @@ from scipy.linalg import solve_triangular
 
 from ntk_fast import lapack
 from ntk_fast.kernels import Kernel
-from ntk_fast.solvers.base import Report, Solution, power_of_two, silent, without_iterations
+from ntk_fast.solvers.base import Report, Solution, power_of_two, scaled_back, silent, ticks, without_iterations
 from ntk_fast.solvers.cholesky import gram_matrix
 from ntk_fast.solvers.conjugate_gradient import conjugate_gradients, warn_of_stall
 from ntk_fast.solvers.spectral import RidgePath, SpectralDecomposition, search_path
 from ntk_fast.solvers.streamed import StreamedMatrix
 from ntk_fast.solvers.weighted import WeightedTargets, roots_of
-from ntk_fast.threads import aside
+from ntk_fast.threads import limited_blas
 from ntk_fast.tiling import Progress
 
 #: Rows whose leave-one-out errors stand for all along a path of ridges.
@@ -83,8 +83,9 @@ class Nystroem:
         report: Report = silent,
     ) -> Solution:
         """See :class:`ntk_fast.solvers.base.Solver`. Warns if it stops short of the tolerance."""
-        system = self.prepare(kernel, rows, weights=weights, n_threads=n_threads, report=report)
-        return system.solve(targets, ridge, self, leave_one_out=leave_one_out, report=report)
+        with limited_blas(n_threads):
+            system = self.prepare(kernel, rows, weights=weights, n_threads=n_threads, report=report)
+            return system.solve(targets, ridge, self, leave_one_out=leave_one_out, report=report)
 
     def prepare(
         self,
@@ -157,12 +158,12 @@ class CentreSystem:
             errors = targets if leave_one_out else None
             return without_iterations(self.rows[:1], np.zeros((1, targets.shape[1])), errors)
         factor, scale = self.factor, power_of_two(targets)
-        tick = partial(report, "Preconditioner", None)
+        tick = ticks(report, "Preconditioner")
         normal = self.normal_matrix(report) if normal is None and leave_one_out else normal
         damped = None if normal is None else _damped(normal.copy(), ridge, tick)
         if damped is None:
             n_rows = len(self.rows) if self.weights is None else float(self.weights.sum())
-            damped = _damped(aside(lambda: n_rows / len(self.centres) * (factor @ factor.T), tick), ridge, tick)
+            damped = _damped(n_rows / len(self.centres) * lapack.product(factor, factor.T, tick), ridge, tick)
         if damped is None:
             raise ValueError(
                 f"The centres' kernel matrix with ridge {ridge:g} is singular to working precision: pass a larger "
@@ -184,14 +185,14 @@ class CentreSystem:
 
         found = conjugate_gradients(
             multiply,
-            transpose(self.matrix.transposed_product(self.roots * targets / scale)),
+            transpose(self.matrix.transposed_product(self.roots * (targets / scale))),
             tolerance=options.tolerance,
             max_iterations=options.max_iterations,
             report=report,
         )
         if not found.converged:
             warn_of_stall(found, options.tolerance, "raise ridge, tolerance or max_iterations, or choose fewer centres")
-        coefficients = np.ascontiguousarray(substitute(found.solution) * scale)
+        coefficients = scaled_back(substitute(found.solution), scale)
         errors = self._leave_one_out(targets, coefficients, damped, report) if leave_one_out else None
         return Solution(self.centres, coefficients, found.residuals, found.converged, errors)
 
@@ -221,15 +222,17 @@ class CentreSystem:
         right = vectors.T @ right
         kernels = self.kernel(self.rows[some], self.centres, dtype=np.float64, n_threads=self.n_threads)
         features = (vectors.T @ self.features(self.roots[some] * kernels)).T  # (n_some, m), of independent columns
+        squares = features**2
 
         def errors_at(ridges: NDArray[np.float64]) -> NDArray[np.float64]:
+            damping = 1 / (values[:, None] + ridges)  # (m, n_ridges)
+            remains = self.roots[some] * (1 - squares @ damping)
             found = []
-            for ridge in ridges:
-                damping = 1 / (values + ridge)
-                leverage = features**2 @ damping
-                residuals = columns[some] - features @ (damping[:, None] * right)
-                found.append(residuals / (self.roots[some] * (1 - leverage)[:, None]))
-            return problem.mean_square(problem.leave_one_out(np.array(found), some), some)
+            for index in range(len(ridges)):
+                residuals = columns[some] - features @ (damping[:, [index]] * right)
+                errors = problem.leave_one_out(residuals / remains[:, [index]], some)
+                found.append(problem.mean_square(errors, some))
+            return np.array(found)
 
         return search_path(errors_at, float(values.max(initial=0.0)))
 
@@ -247,7 +250,7 @@ def independent_centres(
     """
     matrix = gram_matrix(kernel, centres, n_threads, report, copies=3)
     tolerance = len(matrix) * np.finfo(np.float64).eps * float(matrix.diagonal().max())
-    kept = lapack.pivoted_cholesky_in_place(matrix, tolerance, partial(report, "Centres", None))
+    kept = lapack.pivoted_cholesky_in_place(matrix, tolerance, ticks(report, "Centres"))
     return centres[kept], np.ascontiguousarray(matrix[: len(kept), : len(kept)]).T
 
 

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
+from ntk_fast import lapack
 from ntk_fast.kernels import Kernel
-from ntk_fast.solvers.base import Report, silent
+from ntk_fast.solvers.base import Report, silent, ticks
 from ntk_fast.solvers.weighted import roots_of
-from ntk_fast.threads import aside
 
 #: Pivots drawn at a time: enough that their columns are a matrix product.
 BLOCK = 100
@@ -93,33 +92,45 @@ def pivoted_cholesky(
 
 @dataclass(frozen=True, eq=False)
 class LowRankPreconditioner:
-    """The inverse of F F^T + shift I, by the singular value decomposition of F: no difference of large numbers."""
+    """The inverse of F F^T + shift I, by the eigenvectors of F F^T and what is orthogonal to them.
+
+    Nothing is a difference of large numbers: where a direction is damped by 1e-13, 1 - (1 - 1e-13) would be noise.
+    """
 
     directions: NDArray[np.float64]  # (n, rank), orthonormal
-    damping: NDArray[np.float64]  # (rank,): 1 - shift / (shift + singular value squared)
+    damping: NDArray[np.float64]  # (rank,): shift / (shift + eigenvalue)
     shift: float
 
     @classmethod
     def of(
-        cls, factor: NDArray[np.float64], shift: float, tick: Callable[[], None] | None = None
+        cls, factor: NDArray[np.float64], shift: float, tick: Callable[[], None] = lapack.no_tick
     ) -> LowRankPreconditioner:
-        left, singular = aside(partial(_left_singular_vectors, factor), tick)
-        return cls(left, singular**2 / (singular**2 + shift), shift)
+        basis, triangle = lapack.qr_in_place(np.array(factor, order="C"), tick)
+        squares = lapack.product(triangle, triangle.T, tick)
+        values = np.maximum(lapack.eigh_in_place(squares, tick=tick), 0.0)
+        return cls(lapack.product(basis, squares.T, tick), shift / (values + shift), shift)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether there is nothing orthogonal to the directions."""
+        n, rank = self.directions.shape
+        return rank == n
 
     def apply(self, columns: NDArray[np.floating]) -> NDArray[np.floating]:
         """Return shift (F F^T + shift I)^-1 columns: a constant factor is nothing to conjugate gradients."""
-        return columns - self.directions @ (self.damping[:, None] * (self.directions.T @ columns))
+        inside = self.directions.T @ columns
+        damped: NDArray[np.floating] = self.directions @ (self.damping[:, None] * inside)
+        if self.is_complete:
+            return damped
+        rest = columns - self.directions @ inside
+        rest -= self.directions @ (self.directions.T @ rest)  # the rounding errors inside, which are not damped
+        return damped + rest
 
     def diagonal(self) -> NDArray[np.floating]:
         """Return the diagonal of (F F^T + shift I)^-1."""
-        return (1 - self.directions**2 @ self.damping) / self.shift
-
-
-def _left_singular_vectors(factor: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the left singular vectors of a tall matrix, and its singular values."""
-    basis, triangle = np.linalg.qr(factor)
-    rotation, singular, _ = np.linalg.svd(triangle)
-    return basis @ rotation, singular
+        squares = self.directions**2
+        rest = 0.0 if self.is_complete else np.maximum(1 - squares.sum(axis=1), 0.0)
+        return (squares @ self.damping + rest) / self.shift
 
 
 def precondition(
@@ -140,4 +151,4 @@ def precondition(
     factor, rest = pivoted_cholesky(kernel, rows, rank, seed, n_threads, report, weights)
     largest = float((factor * factor).sum()) or 1.0
     shift = max(ridge + float(rest.mean()), np.finfo(np.float64).eps * largest)
-    return LowRankPreconditioner.of(factor, shift, partial(report, "Preconditioner", None))
+    return LowRankPreconditioner.of(factor, shift, ticks(report, "Preconditioner"))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -16,9 +15,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from ntk_fast import lapack
 from ntk_fast.kernels import Kernel
-from ntk_fast.solvers.base import Report, Solution, silent, without_iterations
+from ntk_fast.solvers.base import Report, Solution, power_of_two, scaled_back, silent, ticks, without_iterations
 from ntk_fast.solvers.cholesky import gram_matrix
 from ntk_fast.solvers.weighted import roots_of
+from ntk_fast.threads import limited_blas
 
 #: Ridges to choose from, over the largest eigenvalue: below the first one rounding errors of the eigenvalues decide.
 LEAST_RIDGE, LARGEST_RIDGE = 1e-11, 10.0
@@ -76,7 +76,7 @@ class SpectralDecomposition:
     @classmethod
     def in_place(cls, matrix: NDArray[np.float64], report: Report = silent) -> SpectralDecomposition:
         """Decompose a symmetric matrix, C-contiguous, in its own memory (and twice as much of workspace)."""
-        values = lapack.eigh_in_place(matrix, tick=partial(report, "Eigenvalues and eigenvectors", None))
+        values = lapack.eigh_in_place(matrix, tick=ticks(report, "Eigenvalues and eigenvectors"))
         return cls(values, matrix.T)
 
     def coefficients(self, targets: NDArray[np.float64], ridge: float) -> NDArray[np.float64]:
@@ -85,7 +85,7 @@ class SpectralDecomposition:
 
     def apply(self, spectrum: NDArray[np.float64], columns: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return Q diag(spectrum) Q^T columns."""
-        return self.eigenvectors @ (spectrum[:, None] * (self.eigenvectors.T @ columns))
+        return lapack.product(self.eigenvectors, spectrum[:, None] * lapack.product(self.eigenvectors.T, columns))
 
     def leave_one_out_residuals(self, targets: ArrayLike, ridges: ArrayLike) -> NDArray[np.float64]:
         """Return the errors made on each row by the model that was fitted without it.
@@ -107,9 +107,11 @@ class SpectralDecomposition:
         step = max(1, BLOCK_NUMBERS // n)
         for start in range(0, n, step):
             diagonal[start : start + step] = self.eigenvectors[start : start + step] ** 2 @ inverse_spectra
-        projected = self.eigenvectors.T @ targets
+        projected = lapack.product(self.eigenvectors.T, np.ascontiguousarray(targets))
         spectra = inverse_spectra.T[:, :, None] * projected  # (n_ridges, n, n_targets)
-        return (self.eigenvectors @ spectra) / diagonal.T[:, :, None]
+        stacked = np.ascontiguousarray(spectra.transpose(1, 0, 2)).reshape(n, -1)
+        residuals = lapack.product(self.eigenvectors, stacked).reshape(n, len(ridges), -1).transpose(1, 0, 2)
+        return residuals / diagonal.T[:, :, None]
 
     def ridge_path(
         self, targets: ArrayLike, ridges: ArrayLike | None = None, error: Callable[[Reals], Reals] = mean_square
@@ -172,7 +174,8 @@ class Spectral:
     ) -> SpectralDecomposition:
         """Return the decomposition of the Gram matrix of the rows, with weights that of D K D: see `weighted`."""
         matrix = gram_matrix(kernel, rows, n_threads, report, copies=3, weights=weights)
-        return SpectralDecomposition.in_place(matrix, report)
+        with limited_blas(n_threads):
+            return SpectralDecomposition.in_place(matrix, report)
 
     def solve(
         self,
@@ -188,6 +191,9 @@ class Spectral:
     ) -> Solution:
         """See :class:`ntk_fast.solvers.base.Solver`."""
         decomposition = self.decompose(kernel, rows, weights=weights, n_threads=n_threads, report=report)
-        roots = roots_of(weights, len(rows))
-        errors = decomposition.leave_one_out_residuals(roots * targets, [ridge])[0] / roots if leave_one_out else None
-        return without_iterations(rows, roots * decomposition.coefficients(roots * targets, ridge), errors)
+        roots, scale = roots_of(weights, len(rows)), power_of_two(targets)
+        columns, errors = roots * (targets / scale), None
+        if leave_one_out:
+            errors = scaled_back(decomposition.leave_one_out_residuals(columns, [ridge])[0] / roots, scale)
+        coefficients = scaled_back(roots * decomposition.coefficients(columns, ridge), scale)
+        return without_iterations(rows, coefficients, errors)

@@ -19,12 +19,13 @@ import importlib.util
 import json
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ntk_fast.disk import whole_file
+from ntk_fast.disk import made_folder, whole_file
 
 if TYPE_CHECKING:
     from ntk_fast.theory.experiment import Experiment, Outcome
@@ -104,33 +105,39 @@ def run(
     from ntk_fast.theory.page import write_page
 
     outcomes = {}
-    for name in names:
+    with made_folder(folder):
+        for name in names:
 
-        def report(done: int, total: int, name: str = name) -> None:
-            if progress is not None:
-                progress(name, done, total)
+            def report(done: int, total: int, name: str = name) -> None:
+                if progress is not None:
+                    progress(name, done, total)
 
-        start = time.perf_counter()
-        outcomes[name] = load(name).measure(quick, report)
-        _leave(folder, name, outcomes[name], quick, time.perf_counter() - start)
-        write_page(folder, [load(each) for each in EXPERIMENTS])
+            start = time.perf_counter()
+            outcomes[name] = load(name).measure(quick, report)
+            _leave(folder, name, outcomes[name], quick, time.perf_counter() - start)
+            write_page(folder, [load(each) for each in EXPERIMENTS])
     return outcomes
 
 
 def _leave(folder: Path, name: str, outcome: Outcome, quick: bool, seconds: float) -> None:
+    """Write the three files of an experiment: all of them, or none."""
     from ntk_fast.theory.picture import saved_figure
 
-    with whole_file(folder / f"{name}.png") as path, saved_figure(path, outcome.n_panels) as figure:
-        outcome.draw(figure)
-    with whole_file(folder / f"{name}.csv") as path, open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(outcome.columns)
-        writer.writerows(outcome.rows)
     result = {
         "quick": quick,
         "seconds": seconds,
         "caption": outcome.caption,
         "claims": [asdict(claim) for claim in outcome.claims],
     }
-    with whole_file(folder / f"{name}.json") as path:
-        path.write_text(json.dumps(result, indent=1), encoding="utf-8")
+    # the last to come gets its name first: a picture without its result would be taken for another program's
+    with ExitStack() as files:
+        png, table, summary = (
+            files.enter_context(whole_file(folder / f"{name}.{suffix}")) for suffix in ("png", "csv", "json")
+        )
+        with saved_figure(png, outcome.n_panels) as figure:
+            outcome.draw(figure)
+        with open(table, "w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(outcome.columns)
+            writer.writerows(outcome.rows)
+        summary.write_text(json.dumps(result, indent=1), encoding="utf-8")

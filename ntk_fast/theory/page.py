@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
-from ntk_fast.disk import whole_file
+from ntk_fast.disk import refuse_unwritable, whole_file
 from ntk_fast.theory.experiment import Experiment
 
 STYLE = """
@@ -37,7 +36,11 @@ VERDICTS = {
 
 def write_page(folder: Path, experiments: Sequence[Experiment]) -> Path:
     """Write index.html for those of the experiments that have left their results in the folder."""
-    found = [(experiment, result) for experiment in experiments if (result := read_result(folder, experiment.name))]
+    found = [
+        (experiment, result)
+        for experiment in experiments
+        if (result := read_result(folder, experiment.name)) and _is_complete(folder, experiment.name)
+    ]
     contents = "\n".join(
         f'<li><a href="#{experiment.name}">{escape(experiment.title)}</a>: {escape(experiment.question)}</li>'
         for experiment, _ in found
@@ -85,13 +88,14 @@ def read_result(folder: Path, name: str) -> dict[str, Any] | None:
     return result
 
 
+def _is_complete(folder: Path, name: str) -> bool:
+    """Whether the picture and the table are there, too; a process that is killed may leave less."""
+    return all((folder / f"{name}.{suffix}").exists() for suffix in ("png", "csv"))
+
+
 def check_folder(folder: Path, names: Sequence[str], every: Sequence[str]) -> None:
     """Raise, before any work, if results cannot be written to a folder or would take the place of other files."""
-    if folder.exists() and not folder.is_dir():
-        raise NotADirectoryError(f"{folder} is a file; results go into a folder.")
-    folder.mkdir(parents=True, exist_ok=True)
-    if not os.access(folder, os.W_OK):
-        raise PermissionError(f"{folder} cannot be written to.")
+    refuse_unwritable(folder)
     for name in every:
         read_result(folder, name)
     page = folder / "index.html"

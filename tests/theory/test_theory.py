@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
+import os
 import re
 import subprocess
 import sys
@@ -13,6 +15,7 @@ import pytest
 
 from ntk_fast import theory
 from ntk_fast.cli import main
+from ntk_fast.theory.experiment import Claim, Experiment, Outcome
 
 #: Quick enough for tests; the others run in `ntk-fast theory --quick`.
 FAST = ("linearization-error", "sign-switches")
@@ -166,6 +169,38 @@ def test_an_interrupt_leaves_whole_results_only(results, tmp_path, monkeypatch):
 def test_experiments_have_their_names():
     for name in theory.EXPERIMENTS:
         assert theory.load(name).name == name
+
+
+@pytest.mark.parametrize("suffix", ["png", "csv", "json"])
+def test_an_error_leaves_no_half_result(tmp_path, capsys, monkeypatch, suffix):
+    claim = Claim("Eq. 1", "a = b", "a is b", "a = 1, b = 1", True)
+    outcome = Outcome([claim], ["a", "b"], [[1, 1]], 1, lambda figure: figure.add_subplot(), "a and b")
+    experiments = {
+        name: Experiment(name, "title", "question?", lambda quick, progress: outcome) for name in theory.EXPERIMENTS
+    }
+    monkeypatch.setattr(theory, "load", experiments.__getitem__)
+    folder, replace = tmp_path / "new" / "folder", os.replace
+
+    def full(source, target):
+        if str(target).endswith(suffix):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        replace(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", full)
+        assert main(["theory", "sign-switches", "--quick", "--out", str(folder)]) == 2
+    assert f"sign-switches.{suffix}: The disk is full" in capsys.readouterr().err
+    assert not (folder / "sign-switches.png").exists()
+    assert suffix != "json" or not (tmp_path / "new").exists()
+    assert main(["theory", "sign-switches", "--quick", "--out", str(folder)]) == 0
+    assert {path.suffix for path in folder.iterdir()} == {".html", ".png", ".csv", ".json"}
+
+
+def test_bad_arguments_make_no_folder(tmp_path, capsys):
+    assert main(["theory", "spectra", "--out", str(tmp_path / "folder")]) == 2
+    with pytest.raises(ValueError, match="got 'spectra'"):
+        theory.run(["spectra"], tmp_path / "folder")
+    assert not (tmp_path / "folder").exists()
 
 
 def test_import_is_light():
