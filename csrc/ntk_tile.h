@@ -105,7 +105,7 @@ typedef struct {
     void ntk_tile_##suffix(const ntk_program *program, const ntk_rows *x, const ntk_rows *y, const ntk_block *block, \
                            void *scratch); \
     void ntk_square_norms_##suffix(const void *values, ptrdiff_t row_stride, ptrdiff_t n_features, \
-                                   ptrdiff_t row_start, ptrdiff_t row_stop, double *square_norms);
+                                   ptrdiff_t row_start, ptrdiff_t row_stop, double *square_norms, double *rests);
 
 NTK_DECLARE(f64_baseline)
 NTK_DECLARE(f32_baseline)

@@ -154,9 +154,9 @@ void NAME(ntk_tile)(const ntk_program *program, const ntk_rows *x, const ntk_row
     store_fence();
 }
 
-/* Sums of squares to the last bit or nearly: both the squares and their sum keep their rounding errors. */
+/* Sums of squares to the last bit or nearly, and what that bit leaves: the squares and their sum keep their rounding errors. */
 void NAME(ntk_square_norms)(const void *values, ptrdiff_t row_stride, ptrdiff_t n_features, ptrdiff_t row_start,
-                            ptrdiff_t row_stop, double *square_norms)
+                            ptrdiff_t row_stop, double *square_norms, double *rests)
 {
     for (ptrdiff_t i = row_start; i < row_stop; i++) {
         const real *row = (const real *)values + i * row_stride;
@@ -177,5 +177,6 @@ void NAME(ntk_square_norms)(const void *values, ptrdiff_t row_stride, ptrdiff_t 
                 sum[c] = total;
             }
         square_norms[i] = sum[0] + rest[0];
+        rests[i] = (sum[0] - square_norms[i]) + rest[0];
     }
 }

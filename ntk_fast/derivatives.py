@@ -26,6 +26,7 @@ from ntk_fast.lower.differentiate import MovedRows, differentiate
 from ntk_fast.lower.pair_state import pair_of_chord
 from ntk_fast.lower.plan import Mix, plan_of, variances_of
 from ntk_fast.lower.row_derivatives import STEP, WEIGHTS, LogWeights, row_derivatives
+from ntk_fast.lower.scaled import Scaled
 from ntk_fast.rows import Rows, measure
 from ntk_fast.threads import choose_n_threads, single_threaded_blas
 from ntk_fast.tiling import Progress, make_tiles, run_tiles
@@ -131,9 +132,7 @@ class VarianceParameters:
         """The power of each parameter that the kernel is proportional to; None where it is more than a product."""
         if not isinstance(self.kernel, NTK | NNGP) or any(self.kernel.variances[1]):
             return None if any(bias for _, bias in variances_of(self.kernel.network)) else np.zeros(0)
-        unit = RowParameters(
-            self.kernel.plan, measure(np.ones((1, 1)), "X", self.kernel.plan, NumpyBackend()).square_norm
-        )
+        unit = RowParameters(self.kernel.plan, Scaled.of(np.ones(1)))
         if unit.instructions.planes or any(slot.step.activation.homogeneity is None for slot in unit.instructions.maps):
             return None
         return 2 * row_derivatives(self.kernel.plan, unit, self.directions).log_scale[:, 0]
@@ -142,7 +141,7 @@ class VarianceParameters:
 def _moved(parameters: VarianceParameters, rows: Rows, values: Reals, name: str) -> tuple[MovedRows, Reals]:
     """Return how rows move, and the derivatives of the logarithms of their scales."""
     plan = parameters.kernel.plan
-    own = RowParameters(plan, measure(values, name, plan, NumpyBackend()).square_norm)
+    own = RowParameters(plan, measure(values, name, NumpyBackend()).square_norm)
     derivatives = row_derivatives(plan, own, parameters.directions)
     tolerance = row_tolerance(np.dtype(np.float64))
     shifted: list[dict[int, Reals] | None] = []

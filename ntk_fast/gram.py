@@ -137,9 +137,7 @@ def prepare(
     """Prepare rows for tiles of a kernel, and refuse those whose kernel values overflow."""
     check_kernel(kernel)
     measured = [
-        measure(values, name, kernel.plan, backend)
-        for values, name in ((x_values, "X"), (y_values, "Y"))
-        if values is not None
+        measure(values, name, backend) for values, name in ((x_values, "X"), (y_values, "Y")) if values is not None
     ]
     program = compile_for(kernel, x_values.dtype, backend, *(rows.square_norm for rows in measured))
     prepared = [prepare_for(program, kernel, rows, backend) for rows in measured]

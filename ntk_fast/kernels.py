@@ -126,7 +126,7 @@ class Kernel:
         array([25.])
         """
         values = check_rows(X, "X", None if dtype is None else check_dtype(dtype))
-        rows = measure(values, "X", self.plan, choose_backend(backend))
+        rows = measure(values, "X", choose_backend(backend))
         diagonal = row_values(self.plan, rows).diagonal(self.has_tangent).plain()
         root = float(np.sqrt(diagonal.max(initial=0.0)))
         refuse_overflow(root, root, values.dtype)

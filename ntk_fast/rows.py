@@ -7,15 +7,13 @@ Only rows whose squares would leave the range of the dtype are scaled, each by i
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ntk_fast.backends.base import Backend
-from ntk_fast.compensated import square_norms
 from ntk_fast.lower.compile import RowParameters
-from ntk_fast.lower.plan import Map, Plan
+from ntk_fast.lower.plan import Plan
 from ntk_fast.lower.program import Program
 from ntk_fast.lower.row_forms import RowValues
 from ntk_fast.lower.scaled import Scaled
@@ -60,31 +58,22 @@ class Rows:
         )
 
 
-@lru_cache(maxsize=256)
-def _needs_exact_norms(plan: Plan) -> bool:
-    """Whether norms are raised to powers, layer after layer, which multiplies their rounding errors."""
-    return any(isinstance(step, Map) and (step.activation.homogeneity or 0) > 1 for step in plan.steps)
-
-
-def measure(values: NDArray[np.floating], name: str, plan: Plan, backend: Backend) -> MeasuredRows:
+def measure(values: NDArray[np.floating], name: str, backend: Backend) -> MeasuredRows:
     """Check that rows are finite, and compute their norms."""
-    squares = backend.square_norms(values)
+    squares, rests = backend.square_norms(values)
     low, high = SAFE_SQUARES[values.dtype]
     unsafe = ~((squares >= low) & (squares <= high))
     exponent = np.zeros(len(values), dtype=np.int64)
     if unsafe.any() and (squares[unsafe].any() or values[unsafe].any()):
         refuse_not_finite(values, name)
-        _, power = np.frexp(np.abs(values).max(axis=1))
-        values = np.ldexp(values, -power[:, None])
-        squares = backend.square_norms(values)
-        exponent = 2 * power.astype(np.int64)
+        _, power = np.frexp(np.abs(values[unsafe]).max(axis=1))
+        values = values.copy()
+        values[unsafe] = np.ldexp(values[unsafe], -power[:, None])
+        squares[unsafe], rests[unsafe] = backend.square_norms(np.ascontiguousarray(values[unsafe]))
+        exponent[unsafe] = 2 * power.astype(np.int64)
     with np.errstate(divide="ignore"):
         inverse = np.where(squares > 0, 1 / np.sqrt(squares), 0.0)
-    rest: NDArray[np.floating] | float = 0.0
-    if _needs_exact_norms(plan):
-        sums, rests = square_norms(values)
-        rest = (sums - squares) + rests
-    return MeasuredRows(values, inverse, Scaled.of(squares, rest, exponent))
+    return MeasuredRows(values, inverse, Scaled.of(squares, rests, exponent))
 
 
 def row_values(plan: Plan, rows: MeasuredRows) -> RowValues:

@@ -260,8 +260,8 @@ static void check_adjoint(const ntk_functions *f, const ntk_entry *entry, const 
 
 static void check_square_norms(const ntk_functions *f, const row_set *x, ptrdiff_t n, ptrdiff_t p)
 {
-    double *squares = allocate((size_t)n * sizeof(double));
-    f->square_norms(x->values.memory, x->rows.row_stride, p, 0, n, squares);
+    double *squares = allocate((size_t)n * sizeof(double)), *rests = allocate((size_t)n * sizeof(double));
+    f->square_norms(x->values.memory, x->rows.row_stride, p, 0, n, squares, rests);
     for (ptrdiff_t i = 0; i < n; i++) {
         double sum = 0;
         for (ptrdiff_t k = 0; k < p; k++)
@@ -270,6 +270,7 @@ static void check_square_norms(const ntk_functions *f, const row_set *x, ptrdiff
         expect(fabs(squares[i] - sum) <= 1e-14 * sum, "wrong squared norm", f, &block);
     }
     free(squares);
+    free(rests);
 }
 
 static void run(const ntk_functions *f)

@@ -15,7 +15,7 @@ KERNEL = ntk.NTK(2)
 
 def prepared(values: np.ndarray, backend: str, kernel: ntk.NTK = KERNEL) -> Rows:
     chosen = choose_backend(backend)
-    measured = measure(values, "X", kernel.plan, chosen)
+    measured = measure(values, "X", chosen)
     program = compile_for(kernel, values.dtype, chosen, measured.square_norm)
     return prepare_for(program, kernel, measured, chosen)
 

@@ -11,7 +11,12 @@ class Functions:
     def block_columns(self, n_features: int) -> int: ...
     def scratch_bytes(self, n_features: int, block_columns: int, n_layers: int) -> int: ...
     def square_norms(
-        self, values: NDArray[np.floating[Any]], row_start: int, row_stop: int, result: NDArray[np.float64]
+        self,
+        values: NDArray[np.floating[Any]],
+        row_start: int,
+        row_stop: int,
+        result: NDArray[np.float64],
+        rest: NDArray[np.float64],
     ) -> None: ...
 
 class TileFiller:

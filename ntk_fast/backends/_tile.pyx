@@ -94,7 +94,8 @@ cdef extern from "dispatch.h" nogil:
         ptrdiff_t (*block_columns)(ptrdiff_t, ptrdiff_t) noexcept nogil
         size_t (*scratch_bytes)(const ntk_program *, ptrdiff_t, ptrdiff_t) noexcept nogil
         void (*tile)(const ntk_program *, const ntk_rows *, const ntk_rows *, const ntk_block *, void *) noexcept nogil
-        void (*square_norms)(const void *, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, double *) noexcept nogil
+        void (*square_norms)(const void *, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, double *,
+                             double *) noexcept nogil
 
     const ntk_functions *ntk_find_functions(const char *instruction_set, int is_float)
 
@@ -119,12 +120,13 @@ cdef class Functions:
     def block_columns(self, ptrdiff_t n_features, ptrdiff_t n_parameters):
         return self.functions.block_columns(n_features, n_parameters)
 
-    def square_norms(self, values, ptrdiff_t row_start, ptrdiff_t row_stop, result):
+    def square_norms(self, values, ptrdiff_t row_start, ptrdiff_t row_stop, result, rest):
         cdef const void *data = address(values)
         cdef ptrdiff_t row_stride = values.strides[0] // values.itemsize, n_features = values.shape[1]
         cdef double *out = <double *>address(result)
+        cdef double *below = <double *>address(rest)
         with nogil:
-            self.functions.square_norms(data, row_stride, n_features, row_start, row_stop, out)
+            self.functions.square_norms(data, row_stride, n_features, row_start, row_stop, out, below)
 
 
 KINDS = {

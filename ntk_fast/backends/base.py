@@ -87,8 +87,8 @@ class Backend(Protocol):
     seconds_per_layer: float
     multiplies_with_blas: bool
 
-    def square_norms(self, values: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Return the squared norms of rows, right to about the last bit."""
+    def square_norms(self, values: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the squared norms of rows, right to about the last bit, and what that bit leaves."""
 
     def pieces(self, dtype: np.dtype) -> int:
         """Return how many pieces a coefficient table has; 0 for a backend that evaluates functions themselves."""

@@ -67,10 +67,10 @@ class CythonBackend:
     def _functions(self, dtype: np.dtype) -> Functions:
         return _functions(self.instruction_set, dtype)
 
-    def square_norms(self, values: NDArray[np.floating]) -> NDArray[np.float64]:
-        result = np.empty(len(values))
-        self._functions(values.dtype).square_norms(values, 0, len(values), result)
-        return result
+    def square_norms(self, values: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        result, rest = np.empty(len(values)), np.empty(len(values))
+        self._functions(values.dtype).square_norms(values, 0, len(values), result, rest)
+        return result, rest
 
     def pieces(self, dtype: np.dtype) -> int:
         return self._functions(dtype).pieces()

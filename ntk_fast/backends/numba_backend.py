@@ -87,8 +87,9 @@ class NumbaBackend:
     seconds_per_layer = 2e-9
     multiplies_with_blas = True
 
-    def square_norms(self, values: NDArray[np.floating]) -> NDArray[np.float64]:
-        return square_norms(values)[0].astype(np.float64, copy=False)
+    def square_norms(self, values: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        norms, rests = square_norms(values)
+        return norms.astype(np.float64, copy=False), rests.astype(np.float64, copy=False)
 
     def pieces(self, dtype: np.dtype) -> int:
         return PIECES

@@ -74,7 +74,7 @@ def with_kernel_changed(params: dict[str, Any], kernel: Kernel) -> dict[str, Any
         if name not in known:
             raise ValueError(f"Invalid parameter {name!r} for kernel {kernel!r}. Valid parameters are: {[*known]!r}.")
     outer = {name: value for name, value in params.items() if not name.startswith(prefix)}
-    return {**outer, "kernel": replace(kernel, **inner)} if inner else outer  # type: ignore[type-var]
+    return {**outer, "kernel": kernel.with_parameters(**inner)} if inner else outer
 
 
 def choose_kernel(kernel: Any) -> Kernel:

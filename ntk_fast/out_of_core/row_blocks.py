@@ -69,7 +69,7 @@ class RowBlocks:
     def _measured(self, start: int, stop: int) -> tuple[Any, MeasuredRows]:
         name = f"{self._name}[{start}:{stop}]"
         values = check_rows(self._rows[start:stop], name, self._dtype)
-        return values, measure(values, name, self._plan, self._backend)
+        return values, measure(values, name, self._backend)
 
     def _convert(self, start: int, stop: int) -> Rows:
         assert self._program is not None

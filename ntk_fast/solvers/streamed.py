@@ -44,7 +44,7 @@ class StreamedMatrix:
         self._roots = None if weights is None else roots_of(weights, len(rows))
         self._backend = choose_backend(None)
         self._n_threads = choose_n_threads(n_threads)
-        measured = measure(centres, "X", kernel.plan, self._backend)
+        measured = measure(centres, "X", self._backend)
         norms = [measured.square_norm]
         for start in range(0, len(rows), ROWS_AT_A_TIME):
             norms.append(norm_range(self._measured(start, start + ROWS_AT_A_TIME).square_norm))
@@ -53,7 +53,7 @@ class StreamedMatrix:
 
     def _measured(self, start: int, stop: int) -> MeasuredRows:
         values = np.ascontiguousarray(self._rows[start:stop], dtype=np.float64)
-        return measure(values, "X", self._kernel.plan, self._backend)
+        return measure(values, "X", self._backend)
 
     def normal_product(self, vectors: Reals) -> Reals:
         """Return K_nm^T K_nm vectors."""
