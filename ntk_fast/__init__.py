@@ -3,11 +3,9 @@
 The map, in the order in which to read it:
 
     kernels       ArcCosine, NNGP, NTK: what a user calls
-    activations   the registry of activations; `duals`: what one hidden layer does to an angle
+    layers        networks as descriptions: layers and activations, one file each, and their JSON
+    lower         from a description to what tiles execute: plan, instructions, row forms, tables, programs
     compensated   sums and products with their rounding errors, in NumPy
-    recursion     the layers put together: the mathematics of every kernel, once
-    tables        functions of the chord as piecewise polynomials
-    profile       compiles a recursion into the short tables that tiles evaluate, and checks them
     gram          checked rows -> tiles -> matrix; `validation`, `rows`, `memory` are its steps; `container`: its limits
     operator      KernelOperator: the same tiles multiplied with vectors and forgotten
     out_of_core   write_gram, read_gram: the same tiles in a file that is larger than memory

@@ -31,10 +31,6 @@ class Pair(NamedTuple):
     q_other: Any
     covariance: Any
     tangent: Any
-    tangent_own: (
-        Any  # T of each row with itself, which products and normalisations do not need, but the pair of rows does
-    )
-    tangent_other: Any
 
 
 def exact_value(kernel: Kernel, x: Iterable[Any], y: Iterable[Any], digits: int = 50) -> Any:
@@ -67,10 +63,9 @@ def exact_value(kernel: Kernel, x: Iterable[Any], y: Iterable[Any], digits: int 
     if not isinstance(kernel, Kernel):
         raise TypeError(f"kernel must be an ntk_fast.ArcCosine, NNGP or NTK; got a {type(kernel).__name__}.")
     x, y = ([Fraction(float(number)) for number in row] for row in (x, y))
-    squares = [_number(_dot(a, b)) for a, b in ((x, x), (y, y), (x, y))]
     with mpmath.workdps(digits + GUARD_DIGITS):
         squares = [_number(_dot(a, b)) for a, b in ((x, x), (y, y), (x, y))]
-        pair = _walk(kernel.network, Pair(*squares, mpf(0), mpf(0), mpf(0)), [mpf(1)])
+        pair = _walk(kernel.network, Pair(squares[0], squares[1], squares[2], mpf(0)), [mpf(1)])
         return pair.tangent if kernel.has_tangent else pair.covariance
 
 
@@ -107,14 +102,12 @@ def _walk(layer: layers.Layer, pair: Pair, gain: list[Any]) -> Pair:
         weight = 1 / before if layer.weight_variance == "he" else mpf(layer.weight_variance)
         bias = mpf(layer.bias_variance)
         q, q_other, covariance = (weight * part + bias for part in pair[:3])
-        own = (covariance, q, q_other) if layer.trained else (mpf(0),) * 3
-        tangents = (weight * tangent + part for tangent, part in zip(pair[3:], own, strict=True))
-        return Pair(q, q_other, covariance, *tangents)
+        return Pair(q, q_other, covariance, weight * pair.tangent + (covariance if layer.trained else 0))
     if isinstance(layer, layers.LayerNorm):
         roots = [mpmath.sqrt(part) for part in (pair.q, pair.q_other)]
         inverse = [1 / root if root else mpf(0) for root in roots]
         x, y = inverse
-        factors = (x * x, y * y, x * y, x * y, x * x, y * y)
+        factors = (x * x, y * y, x * y, x * y)
         return Pair(*(factor * part for factor, part in zip(factors, pair, strict=True)))
     if isinstance(layer, layers.Residual):
         return _added([pair, _walk(layers.Sequential(*layer.layers), pair, [before])])
@@ -132,18 +125,14 @@ def _walk(layer: layers.Layer, pair: Pair, gain: list[Any]) -> Pair:
             first.q_other * other.q_other,
             first.covariance * other.covariance,
             first.tangent * other.covariance + other.tangent * first.covariance,
-            first.tangent_own * other.q + other.tangent_own * first.q,
-            first.tangent_other * other.q_other + other.tangent_other * first.q_other,
         )
     return first
 
 
 def _activated(layer: ActivationLayer, pair: Pair) -> Pair:
     value, slope = _expectations(layer, pair.q, pair.q_other, pair.covariance)
-    own, own_slope = _expectations(layer, pair.q, pair.q, pair.q)
-    other, other_slope = _expectations(layer, pair.q_other, pair.q_other, pair.q_other)
-    tangents = (slope * pair.tangent, own_slope * pair.tangent_own, other_slope * pair.tangent_other)
-    return Pair(own, other, value, *tangents)
+    q, q_other = (_expectations(layer, q, q, q)[0] for q in (pair.q, pair.q_other))
+    return Pair(q, q_other, value, slope * pair.tangent)
 
 
 def _expectations(layer: ActivationLayer, q: Any, q_other: Any, covariance: Any) -> tuple[Any, Any]:

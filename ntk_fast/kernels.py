@@ -71,7 +71,7 @@ class Kernel:
         return self._hash
 
     def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and self.network == other.network  # type: ignore[attr-defined]
+        return type(self) is type(other) and self.network == other.network
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name not in CACHED}
@@ -256,7 +256,7 @@ class _NetworkKernel(Kernel):
     activation: str | ActivationLayer | None = None
     weight_variance: float | tuple[float, ...] | str | None = None
     bias_variance: float | tuple[float, ...] | None = None
-    network: InitVar[Layer | None] = None  # type: ignore[assignment]
+    network: InitVar[Layer | None] = None
 
     def __post_init__(self, network: Layer | None) -> None:
         short = {name: getattr(self, name) for name in ("depth", "activation", "weight_variance", "bias_variance")}

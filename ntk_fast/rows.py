@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ntk_fast.backends.base import Backend
+from ntk_fast.compensated import Reals
 from ntk_fast.lower.compile import RowParameters
 from ntk_fast.lower.plan import Plan
 from ntk_fast.lower.program import Program
@@ -38,9 +39,9 @@ class Rows:
 
     values: NDArray[np.floating]  # (n, n_features)
     inverse_norm: NDArray[np.floating]  # (n,); 0 for a zero row
-    diagonal: NDArray[np.float64]  # (n,): K(x, x)
-    root_diagonal: NDArray[np.float64]  # (n,): its square root, which may be in range when K(x, x) is not
-    scale: NDArray[np.float64]  # (n,): an entry is scale * scale' * (profile, or what the instructions leave)
+    diagonal: Reals  # (n,) of float64: K(x, x)
+    root_diagonal: Reals  # (n,): its square root, which may be in range when K(x, x) is not
+    scale: Reals  # (n,): an entry is scale * scale' * (profile, or what the instructions leave)
     parameters: NDArray[np.floating]  # (n_parameters, n)
 
     def __len__(self) -> int:

@@ -338,7 +338,7 @@ class _Unit:
     """A kernel on unit rows: its instructions, the squared shares of their mixes, and the variances before its maps."""
 
     instructions: Instructions
-    shares: Reals
+    shares: NDArray[np.floating]
     variances: list[float]
     has_tangent: bool
 

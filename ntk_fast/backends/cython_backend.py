@@ -81,18 +81,19 @@ class CythonBackend:
     def parameter_dtype(self, dtype: np.dtype) -> np.dtype:
         return dtype
 
-    def _prepare(self, task: TileTask) -> tuple[Functions, CompiledProgram, TileTask, NDArray[np.uint8]]:
+    def _prepare(self, task: TileTask) -> tuple[Functions, CompiledProgram, NDArray[np.uint8]]:
         functions = self._functions(task.dtype)
         program = task.program
         compiled = _compiled(program)
         n_features = task.x.values.shape[1]
         columns = min(functions.block_columns(n_features, program.n_parameters), task.shape[1])
         scratch = np.empty(compiled.scratch_bytes(functions, n_features, columns), dtype=np.uint8)
-        return functions, compiled, task, scratch
+        return functions, compiled, scratch
 
     def fill_tile(self, task: GramTask) -> FillTile:
-        functions, program, task, scratch = self._prepare(task)
+        functions, program, scratch = self._prepare(task)
         return TileFiller(functions, program, task, task.out.nbytes > STREAMING_BYTES, scratch)
 
     def multiply_tile(self, task: ProductTask) -> MultiplyTile:
-        return TileMultiplier(*self._prepare(task))
+        functions, program, scratch = self._prepare(task)
+        return TileMultiplier(functions, program, task, scratch)

@@ -1,7 +1,7 @@
 """The backend for machines without a C compiler: plain loops, compiled for this processor at first use by Numba.
 
-`numba_tables` looks tables up, `numba_maps` is the activations, `numba_tile` runs a program on a tile, whose dot products
-come from BLAS. It shares tables and programs with the compiled backend, and no code.
+`numba_tables` looks tables up, `numba_maps` is the activations, `numba_tile` runs a program on a tile, whose dot
+products come from BLAS. It shares tables and programs with the compiled backend, and no code.
 """
 
 from __future__ import annotations

@@ -243,7 +243,7 @@ def polynomial(state: Any, n: Any, x: Any, y: Any, parity: Any) -> None:
         state[CHORD, j] = min(state[M, j], state[P, j])
         state[ODD, j] = state[EVEN, j] = state[ODD_SLOPE, j] = state[EVEN_SLOPE, j] = state[CHORD, j] * 0
     for k in range(int(most), 0, -1):
-        if k % 2 and parity > 0 or not k % 2 and parity < 0:
+        if (k % 2 and parity > 0) or (not k % 2 and parity < 0):
             continue
         total, slope = (ODD, ODD_SLOPE) if k % 2 else (EVEN, EVEN_SLOPE)
         coefficient = x[2 + k]

@@ -31,7 +31,7 @@ def _arcsine_coefficients() -> NDArray[np.float64]:
         return np.where(square < 1e-4, series, (np.arcsin(z) / z - 1) / z**2)
 
     fit = Chebyshev.interpolate(rest, 16, domain=[0.0, 0.25])
-    return fit.convert(kind=Polynomial).coef
+    return np.asarray(fit.convert(kind=Polynomial).coef, dtype=np.float64)
 
 
 ARCSINE = _arcsine_coefficients()

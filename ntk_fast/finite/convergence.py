@@ -12,6 +12,7 @@ from ntk_fast.finite.activations import Reals
 from ntk_fast.finite.network import Network
 from ntk_fast.kernels import NNGP, NTK
 from ntk_fast.layers.names import activation_named
+from ntk_fast.layers.relu import PiecewiseLinear
 from ntk_fast.power_law import PowerLaw, fit_power_law
 from ntk_fast.tiling import Progress
 from ntk_fast.validation import check_rng, check_whole_number
@@ -109,10 +110,17 @@ def kernel_convergence(
     for place, width in enumerate(checked):
         for trial in range(n_networks):
             network = Network.initialize(
-                n_features, width, kernel.depth, activation_named(kernel.activation), generator, antisymmetric
+                n_features, width, kernel.depth or 1, _folded(kernel), generator, antisymmetric
             )
             empirical = network.empirical_ntk if isinstance(kernel, NTK) else network.empirical_nngp
             deviations[place, trial] = np.linalg.norm(empirical(X, n_threads=n_threads) - limit) / size
             if progress is not None:
                 progress(place * n_networks + trial + 1, deviations.size)
     return KernelConvergence(checked, deviations)
+
+
+def _folded(kernel: NNGP | NTK) -> PiecewiseLinear:
+    activation = activation_named(kernel.activation)
+    if not isinstance(activation, PiecewiseLinear):
+        raise ValueError(f"kernel must have an activation of ReLU type; got {activation!r}.")
+    return activation

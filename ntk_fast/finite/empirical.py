@@ -21,7 +21,7 @@ from ntk_fast.validation import check_rng, check_rows, check_whole_number
 if TYPE_CHECKING:
     from ntk_fast.finite.activations import Unit
     from ntk_fast.finite.propagation import Propagation, Weights
-    from ntk_fast.layers.activation import ActivationLayer
+    from ntk_fast.layers.relu import PiecewiseLinear
 
 #: Of passes over rows; the weights; and how many of the rows are x, the others being y (None: all are both).
 GramFunction = Callable[["Propagation", "Weights", int | None], Reals]
@@ -85,7 +85,7 @@ def average_kernel(
     n_networks: int,
     width: int,
     depth: int = 1,
-    activation: str | ActivationLayer | Unit = "relu",
+    activation: str | PiecewiseLinear | Unit = "relu",
     rng: np.random.Generator | int | None = None,
     n_threads: int | None = None,
     progress: Progress | None = None,

@@ -13,8 +13,8 @@ from ntk_fast.finite.activations import Hinge, Reals, Unit, unit_of
 from ntk_fast.finite.empirical import GramFunction, hidden_gram, tangent_gram
 from ntk_fast.finite.linearization import Linearization
 from ntk_fast.finite.propagation import FEWER_ROWS, Propagation, Weights, count_parameters, directional
-from ntk_fast.layers.activation import ActivationLayer
 from ntk_fast.layers.names import name_of
+from ntk_fast.layers.relu import PiecewiseLinear
 from ntk_fast.memory import refuse_too_large
 from ntk_fast.threads import choose_n_threads
 from ntk_fast.validation import (
@@ -66,7 +66,7 @@ class Network:
     n_features: int
     width: int
     depth: int = 1
-    activation: str | ActivationLayer | Unit = "relu"
+    activation: str | PiecewiseLinear | Unit = "relu"
 
     def __post_init__(self) -> None:
         for name in ("n_features", "width", "depth"):
@@ -82,7 +82,7 @@ class Network:
         n_features: int,
         width: int,
         depth: int = 1,
-        activation: str | ActivationLayer | Unit = "relu",
+        activation: str | PiecewiseLinear | Unit = "relu",
         rng: np.random.Generator | int | None = None,
         antisymmetric: bool = False,
     ) -> Network:
@@ -364,8 +364,9 @@ class Network:
         )
 
 
-def _named(unit: Unit) -> str | ActivationLayer | Unit:
+def _named(unit: Unit) -> str | PiecewiseLinear | Unit:
     """Return an activation as the kernels write it: by name where a name says all."""
     if not isinstance(unit, Hinge):
         return unit
-    return name_of(unit.activation)
+    named = name_of(unit.activation)
+    return named if isinstance(named, str) else unit.activation

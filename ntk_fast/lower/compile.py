@@ -87,7 +87,7 @@ class RowParameters:
 
     def shares(self) -> Reals:
         """Return all shares, (n_shares, n). Where a variance is 0 they do not matter, and are those of unit rows."""
-        result = [np.empty((0, len(self.values.square_norm.high)))]
+        result: list[Reals] = [np.empty((0, len(self.values.square_norm.high)))]
         unit = RowValues(self._plan, Scaled.of(np.ones(1))) if self.values.square_norm.is_zero.any() else None
         for planes in self.instructions.planes:
             if isinstance(planes, MeanPlanes):
@@ -115,7 +115,7 @@ class RowParameters:
         parts, maps, first = [shares], [], len(shares)
         for index, slot in enumerate(self.instructions.maps):
             activation = slot.step.activation
-            own = np.empty((0, shares.shape[1]))
+            own: Reals = np.empty((0, shares.shape[1]))
             if activation.homogeneity is None and index not in tabulated:
                 most = None if counts is None else counts[index]
                 own = activation.row_parameters(self.variance(index), row_tolerance(dtype), most)
@@ -156,8 +156,8 @@ def fold_tables(pieces: int, dtype: np.dtype) -> tuple[Table, Table]:
         return 2 * np.arcsin(safe) / safe
 
     tables = []
-    for function, power in ((value, 3), (angle, 1)):
-        table = fit_table(function, pieces, dtype, two_sided=False, error=0.0, weight=lambda chord: chord**power)
+    for function, weight in ((value, lambda chord: chord**3), (angle, lambda chord: chord)):
+        table = fit_table(function, pieces, dtype, two_sided=False, error=0.0, weight=weight)
         assert table is not None
         tables.append(table)
     return tables[0], tables[1]

@@ -21,7 +21,7 @@ from ntk_fast.lower.scaled import Scaled
 #: Layers that are shown of a deep network: so many at either end.
 SHOWN = 20
 
-#: Nanoseconds an entry takes on one core with AVX-512 in float64, by the kind of a map; a mix; a profile with 64 features.
+#: Nanoseconds of an entry on one core with AVX-512, float64, by the kind of a map; a mix; a profile with 64 features.
 COSTS = {"fold": 1.2, "table": 1.5, "exponential": 2.0, "gaussian": 1.5, "erf": 3.0, "gelu": 4.0, "sine": 4.0}
 MIX_COST, TERM_COST, PROFILE_COST = 0.5, 0.15, 2.5
 

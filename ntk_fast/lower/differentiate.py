@@ -70,13 +70,14 @@ def _mapped(placed: PlacedMap, index: int, state: _Moving, x: MovedRows, y: Move
     m, p, derivative = mapped(state.m, state.p, x.parameters[own], y.parameters[own])
     cosine_dot = derivative * state.cosine_dot
     derivative_dot = _bend(activation, state, x.parameters[own], y.parameters[own]) * state.cosine_dot
-    for side, other, ordered in ((x, y, lambda a, b: (a, b)), (y, x, lambda a, b: (b, a))):
+    for side, other, is_row in ((x, y, True), (y, x, False)):
         shifted = side.shifted[index]
         if shifted is None:
             continue
         cosines, derivatives = np.zeros_like(m), np.zeros_like(m)
         for k, weight in WEIGHTS.items():
-            m_k, p_k, derivative_k = mapped(state.m, state.p, *ordered(shifted[k], other.parameters[own]))
+            rows, columns = shifted[k], other.parameters[own]
+            m_k, p_k, derivative_k = mapped(state.m, state.p, *((rows, columns) if is_row else (columns, rows)))
             cosines += weight / STEP * cosine_of(m_k, p_k)
             derivatives += weight / STEP * derivative_k
         moved = side.log_variance_dot[:, index]

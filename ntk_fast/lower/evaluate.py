@@ -78,10 +78,7 @@ def _mixed(instruction: Instruction, sources: list[_State], x: Reals, y: Reals) 
         gap = gap + 0.5 * (tau_x - tau_y) ** 2
         p = p + 2 * tau_x * tau_y
     m, p = m + gap, p + gap
-    if instruction.adds_own:
-        tangent = tangent + (cosine_of(m, p) + rest)
-    else:
-        tangent = tangent + rest
+    tangent = tangent + (cosine_of(m, p) + rest) if instruction.adds_own else tangent + rest
     return _State(m, p, tangent, np.zeros_like(m))
 
 

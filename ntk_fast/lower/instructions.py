@@ -130,7 +130,8 @@ def instructions_of(plan: Plan) -> Instructions:
             case Mix(sources, _, bias, adds_own):
                 if len(sources) > MOST_SOURCES:
                     raise ValueError(f"network: a sum or concatenation must have at most {MOST_SOURCES} branches.")
-                tau, map_index, shares = ABSENT, ABSENT, (WHOLE,)
+                tau, map_index = ABSENT, ABSENT
+                shares: tuple[int, ...] = (WHOLE,)
                 if len(sources) > 1 or bias:
                     count = len(sources) + (bias != 0)
                     planes.append(SharePlanes(node, step, n_shares, count))

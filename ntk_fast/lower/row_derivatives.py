@@ -15,9 +15,11 @@ from functools import lru_cache
 import numpy as np
 
 from ntk_fast.compensated import Reals
+from ntk_fast.layers.activation import ActivationLayer
 from ntk_fast.lower.compile import RowParameters
 from ntk_fast.lower.instructions import MeanPlanes
 from ntk_fast.lower.plan import Map, Mix, Multiply, Normalise, Plan
+from ntk_fast.lower.row_forms import RowValues
 
 #: A central difference: sum of WEIGHTS[k] f(k STEP) over STEP is f' to the sixth order, errors near 1e-13.
 STEP = 2.0**-6
@@ -31,7 +33,7 @@ def central_difference(function: Callable[[float], Reals]) -> Reals:
 
 @dataclass(frozen=True, eq=False)
 class LogWeights:
-    """d log w_k and d log b of each mix of a plan, by one parameter: (n_sources + 1,) by step, zeros where w or b is."""
+    """d log w_k and d log b of each mix of a plan, by one parameter: (n_sources + 1,) by step, 0 where w or b is."""
 
     by_step: dict[int, Reals]
 
@@ -104,11 +106,10 @@ def row_derivatives(plan: Plan, rows: RowParameters, directions: Sequence[LogWei
                 logs.append(np.zeros(shape))
             case Multiply(sources):
                 logs.append(sum((logs[source] for source in sources), np.zeros(shape)))
-    planes = [np.zeros((len(directions), 0, n_rows))]
+    planes: list[Reals] = [np.zeros((len(directions), 0, n_rows))]
     for part in rows.instructions.planes:
         if isinstance(part, MeanPlanes):
-            variance, activation = values.variance(part.node).plain(), part.step.activation
-            slopes = central_difference(lambda shift: values.mean_shares_of(variance * np.exp(shift), activation))
+            slopes = _mean_share_slopes(values.variance(part.node).plain(), part.step.activation)
             planes.append(logs[part.node][:, None] * slopes)
         else:
             planes.append(mixes[part.node][1])
@@ -120,7 +121,11 @@ def row_derivatives(plan: Plan, rows: RowParameters, directions: Sequence[LogWei
     )
 
 
-def _log_moment_slope(variance: Reals, activation) -> Reals:  # type: ignore[no-untyped-def]
+def _mean_share_slopes(variance: Reals, activation: ActivationLayer) -> Reals:
+    return central_difference(lambda shift: RowValues.mean_shares_of(variance * np.exp(shift), activation))
+
+
+def _log_moment_slope(variance: Reals, activation: ActivationLayer) -> Reals:
     moments = activation.second_moment
     with np.errstate(divide="ignore", invalid="ignore"):
         slope = central_difference(lambda shift: np.log(moments(variance * np.exp(shift))))
