@@ -56,7 +56,7 @@ bench-quick: .venv/with-bench
 test-oldest: .venv/bin/python
 	@rm -rf $(OLDEST)
 	@mkdir -p $(OLDEST)/source
-	@cp -R bench csrc docs ntk_fast tests LICENSE Makefile README.md pyproject.toml setup.py $(OLDEST)/source
+	@cp -R bench csrc docs ntk_fast ntk_fast_command.py tests LICENSE Makefile README.md pyproject.toml setup.py $(OLDEST)/source
 	@rm -f $(OLDEST)/source/ntk_fast/backends/_tile.c $(OLDEST)/source/ntk_fast/backends/_tile.*.so
 	@echo "Installing the oldest release of every dependency into $(OLDEST)/venv ..."
 	@$(PYTHON) -m venv $(OLDEST)/venv

@@ -28,7 +28,7 @@ print(np.abs(kernel(X) - kernel(X, backend="numpy")).max() < 1e-14)
 
 
 def test_without_a_compiler_the_package_builds_and_runs_on_numba(tmp_path):
-    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE", "ntk_fast_command.py"):
         shutil.copy(ROOT / name, tmp_path)
     for name in ("csrc", "ntk_fast"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("*.so", "_tile.c", "__pycache__"))
