@@ -56,7 +56,7 @@ bench-quick: .venv/with-bench
 test-oldest: .venv/bin/python
 	@rm -rf $(OLDEST)
 	@mkdir -p $(OLDEST)/source
-	@cp -R bench csrc docs ntk_fast tests LICENSE Makefile README.md pyproject.toml setup.py $(OLDEST)/source
+	@cp -R bench csrc docs ntk_fast ntk_fast_command.py tests LICENSE Makefile README.md pyproject.toml setup.py $(OLDEST)/source
 	@rm -f $(OLDEST)/source/ntk_fast/backends/_tile.c $(OLDEST)/source/ntk_fast/backends/_tile.*.so
 	@echo "Installing the oldest release of every dependency into $(OLDEST)/venv ..."
 	@$(PYTHON) -m venv $(OLDEST)/venv
@@ -68,7 +68,7 @@ test-oldest: .venv/bin/python
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "ntk_fast needs Python 3.11 or newer, and '$(PYTHON)' is not; name one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	  { echo "ntk_fast needs Python 3.11 or newer, and '$(PYTHON)' is none that runs; name one: make PYTHON=python3.12 ..." >&2; exit 1; }
 	@$(PYTHON) -m venv .venv || \
 	  { rm -rf .venv; echo "'$(PYTHON) -m venv' failed; on Debian and Ubuntu install python3-venv" >&2; exit 1; }
 

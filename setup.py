@@ -19,6 +19,7 @@ class OptionalBuild(build_ext):
             super().build_extension(extension)
         except (CCompilerError, ExecError, PlatformError) as error:
             extension.optional = True  # what follows the build then passes over the missing file
+            Path(self.get_ext_fullpath(extension.name)).unlink(missing_ok=True)  # an earlier build's, of other sources
             print(
                 f"ntk_fast: the compiled extension could not be built ({error}).\n"
                 "ntk_fast: it installs all the same and runs on Numba; with a C compiler (gcc or clang) it is faster.",

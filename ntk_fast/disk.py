@@ -53,6 +53,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     stay as they were. What processes left that were killed while they wrote the same file is removed.
     """
     path = Path(os.path.realpath(path))
+    refuse_special_file(path)
     temporary = None
     try:
         _remove_left_over(path)
@@ -70,6 +71,18 @@ def whole_file(path: Path) -> Iterator[Path]:
         if error.filename == str(temporary) or (error.filename is None and error.errno in DISK_FULL):
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
+
+
+def refuse_special_file(path: Path) -> None:
+    """Raise if a file would take the place of a folder, a device or a pipe."""
+    if path.is_dir():
+        raise IsADirectoryError(
+            errno.EISDIR, "is a folder, and is not replaced by a file; name another place", str(path)
+        )
+    if path.exists() and not path.is_file():
+        raise FileExistsError(
+            errno.EEXIST, "is no regular file, and is not replaced by one; name another place", str(path)
+        )
 
 
 def temporary_name(path: Path, suffix: str) -> Path:

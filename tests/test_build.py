@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -28,18 +29,22 @@ print(np.abs(kernel(X) - kernel(X, backend="numpy")).max() < 1e-14)
 
 
 def test_without_a_compiler_the_package_builds_and_runs_on_numba(tmp_path):
-    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE", "ntk_fast_command.py"):
         shutil.copy(ROOT / name, tmp_path)
     for name in ("csrc", "ntk_fast"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("*.so", "_tile.c", "__pycache__"))
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "NTK_FAST"))}
 
     build = [sys.executable, "setup.py", "build", "--build-lib", "built"]
+    library = tmp_path / "built"
+    stale = library / "ntk_fast" / "backends" / f"_tile{sysconfig.get_config_var('EXT_SUFFIX')}"
+    stale.parent.mkdir(parents=True)
+    stale.write_bytes(b"of an earlier build")
+    os.utime(stale, (0, 0))
     built = subprocess.run(build, cwd=tmp_path, env=environment | {"CC": "false"}, capture_output=True, text=True)
     assert built.returncode == 0, built.stderr
     assert "the compiled extension could not be built" in built.stderr
     assert "runs on Numba" in built.stderr
-    library = tmp_path / "built"
     assert not list(library.rglob("*.so"))
     assert (library / "ntk_fast" / "py.typed").exists()
 

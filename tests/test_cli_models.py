@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -321,13 +322,20 @@ class TestGramStores:
     def test_without_resume_an_interrupted_store_vanishes(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.importorskip("zarr")
 
-        def interrupted(kernel: object, x: object, path: Path, *_: object, **__: object) -> None:
-            (path.with_name(path.name + ".partial")).mkdir()
-            raise KeyboardInterrupt
+        write_gram = ntk.write_gram
+        seen: list[set[str]] = []
+
+        def interrupted(*arguments: Any, **options: Any) -> None:
+            def interrupt(done: int, total: int) -> None:
+                seen.append(set(os.listdir()))
+                raise KeyboardInterrupt
+
+            write_gram(*arguments, **{**options, "progress": interrupt})
 
         monkeypatch.setattr(ntk, "write_gram", interrupted)
         before = set(os.listdir())
         assert run("gram rows.npy --out K.zarr") == 130
+        assert "K.zarr.partial" in seen[0]
         assert set(os.listdir()) == before
 
 

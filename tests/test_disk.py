@@ -5,10 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import stat
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import ntk_fast as ntk
 from ntk_fast.disk import made_folder, whole_file
 
 
@@ -100,3 +103,18 @@ def test_a_folder_stays_only_if_something_is_in_it(tmp_path):
     with pytest.raises(KeyboardInterrupt), made_folder(tmp_path / "empty"):
         raise KeyboardInterrupt
     assert (tmp_path / "empty").is_dir(), "it was there before"
+
+
+def test_what_is_no_file_is_not_replaced_by_one(tmp_path):
+    """A device that became a file would be one for every program of the machine."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    for name, message in (("pipe", "is no regular file"), ("folder", "is a folder")):
+        (tmp_path / f"{name}.npy").symlink_to(tmp_path / name)
+        for path in (tmp_path / name, tmp_path / f"{name}.npy"):
+            with pytest.raises(OSError, match=message):
+                write(path, "content")
+        with pytest.raises(OSError, match=message):
+            ntk.write_gram(ntk.NTK(1), np.eye(2), tmp_path / f"{name}.npy", overwrite=True)
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+    assert names(tmp_path) == {"pipe", "folder", "pipe.npy", "folder.npy"}

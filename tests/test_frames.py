@@ -20,7 +20,7 @@ CONTENTS = {
     "share": [0.5, -1.25, 3.0, 0.75],
     "is_new": [True, False, True, True],
     "count": [1, 2, 3, 1000],
-    "price": [decimal.Decimal("1.5"), decimal.Decimal(2), decimal.Decimal("0.1"), decimal.Decimal(-3)],
+    "price": [*map(decimal.Decimal, ("1.5", "2.0", "0.1", "-3.0"))],
 }
 X = np.array([list(map(float, values)) for values in CONTENTS.values()]).T
 

@@ -597,7 +597,7 @@ def test_what_is_not_ours_is_left_alone(tmp_path):
         (tmp_path / name).mkdir()
         (tmp_path / name / "thesis.txt").write_text("all of it")
     for name in ("L.npy", "L.zarr"):
-        with pytest.raises(OSError, match=r"is a folder, and|is no Zarr store, and"):
+        with pytest.raises(OSError, match=r"is a folder, and|is no Zarr array, and"):
             ntk.write_gram(KERNEL, rows(20), tmp_path / name, overwrite=True)
     (tmp_path / "L.zarr" / "thesis.txt").unlink()
     (tmp_path / "L.zarr").rmdir()
@@ -605,6 +605,25 @@ def test_what_is_not_ours_is_left_alone(tmp_path):
         ntk.write_gram(KERNEL, rows(20), tmp_path / "L.zarr", overwrite=True)
     for name in ("L.npy", "L.zarr.replaced"):
         assert (tmp_path / name / "thesis.txt").read_text() == "all of it"
+
+
+def test_a_group_of_arrays_is_not_replaced(tmp_path):
+    zarr = pytest.importorskip("zarr")
+    zarr.create_group(tmp_path / "K.zarr").create_array("theirs", shape=(2, 2), dtype=float)[:] = 1.0
+    with pytest.raises(FileExistsError, match="is no Zarr array, and is not replaced by one"):
+        ntk.write_gram(KERNEL, rows(20), tmp_path / "K.zarr", overwrite=True)
+    assert zarr.open_group(tmp_path / "K.zarr")["theirs"][0, 0] == 1.0
+
+
+def test_a_matrix_that_no_file_system_holds_is_named(tmp_path, monkeypatch):
+    def too_large(file: int, offset: int, length: int) -> None:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+
+    monkeypatch.setattr(os, "posix_fallocate", too_large)
+    with pytest.raises(OSError, match="too large") as raised:
+        ntk.write_gram(KERNEL, rows(20), tmp_path / "K.npy")
+    assert raised.value.filename == str(tmp_path / "K.npy")
+    assert names(tmp_path) == set()
 
 
 def test_a_link_leads_to_the_matrix(tmp_path):

@@ -413,6 +413,8 @@ def test_bad_targets(data):
         ntk.NTKClassifier().fit(X, ["a"] * 200)
     with pytest.raises(ValueError, match="class_weight must be a dict, 'balanced' or None; got 'even'"):
         ntk.NTKClassifier(class_weight="even").fit(X, y > 0)
+    with pytest.raises(ValueError, match=r"class_weight must hold finite weights >= 0; got \{True: -1\}"):
+        ntk.NTKClassifier(class_weight={True: -1}).fit(X, y > 0)
     with pytest.raises(ValueError, match="class_weight must be None where rows have several labels"):
         ntk.NTKClassifier(class_weight="balanced").fit(X, np.column_stack([y > 0, y > 1]))
     for weights, message in (

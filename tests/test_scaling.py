@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ntk_fast.estimators import scaling as scaling_module
-from ntk_fast.estimators.scaling import ColumnScaling, TargetScaling
+from ntk_fast.estimators.scaling import SPREADS, ColumnScaling, TargetScaling
 
 
 def draw(seed, n=50, p=4):
@@ -39,6 +39,14 @@ def test_constant_columns_count_for_nothing(constant, dtype):
     np.testing.assert_array_equal(scaled[:, :-1], ColumnScaling.of(both[:, :-1]).apply(both[:, :-1]))
     both[:, -1] += 1  # not in other rows either
     assert not ColumnScaling.of(both * 0 + 1).apply(both).any()
+
+
+@pytest.mark.parametrize("unit", [1e-315, 1e-300, 1e300, 1e307])
+@pytest.mark.parametrize("by", SPREADS)
+def test_no_unit_is_too_small_or_too_large(unit, by):
+    _, rows, _, _ = draw(3)
+    scaled = ColumnScaling.of(rows * unit, by=by).apply(rows * unit)
+    np.testing.assert_allclose(scaled, ColumnScaling.of(rows, by=by).apply(rows), atol=1e-6)
 
 
 def test_weights_are_numbers_of_repetitions():

@@ -156,6 +156,8 @@ residuals_, path_ridges_, path_errors_, leave_one_out_is_estimate_, n_features_i
         if not (isinstance(self.class_weight, dict) or self.class_weight == "balanced"):
             raise ValueError(f"class_weight must be a dict, 'balanced' or None; got {self.class_weight!r}.")
         of_classes: NDArray[np.float64] = compute_sample_weight(self.class_weight, y)
+        if not (np.isfinite(of_classes) & (of_classes >= 0)).all():
+            raise ValueError(f"class_weight must hold finite weights >= 0; got {self.class_weight!r}.")
         return of_classes if weights is None else of_classes * weights
 
     def _shaped(self, values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -28,7 +28,7 @@ Reals = NDArray[np.floating]
 
 @dataclass(frozen=True, eq=False)
 class ColumnScaling:
-    """``(rows - shift) * factor``, column by column; by default nothing.
+    """``(rows - shift) / spread``, column by column; by default nothing.
 
     Examples
     --------
@@ -41,7 +41,7 @@ class ColumnScaling:
     """
 
     shift: NDArray[np.float64] | float = 0.0  # (n_features,)
-    factor: NDArray[np.float64] | float = 1.0  # (n_features,); 0 for a column that is constant in training
+    spread: NDArray[np.float64] | float = 1.0  # (n_features,); infinite for a column that is constant in training
     by: str | None = None  # one of `SPREADS`
 
     @classmethod
@@ -60,17 +60,17 @@ class ColumnScaling:
         spread = np.sqrt(square) if by == "deviation" else (rows.max(axis=0) / unit - rows.min(axis=0) / unit)
         inverse = np.where(varies, 1 / np.where(varies, spread, 1.0), 0.0)
         norm = np.sqrt((square * inverse**2).sum()) or 1.0
-        with np.errstate(over="ignore"):
-            factor = inverse / norm / unit
-        return cls(mean * unit, np.where(np.isfinite(factor), factor, 0.0), by)
+        largest_float = np.finfo(np.float64).max
+        spread = np.minimum(np.where(varies, spread * norm, 1.0), largest_float / unit.clip(1)) * unit
+        return cls(mean * unit, np.where(varies, spread, np.inf), by)
 
     def apply(self, rows: Reals) -> Reals:
         """Return the scaled rows, of the same dtype; the rows themselves where there is nothing to do."""
-        if not isinstance(self.factor, np.ndarray):
+        if not isinstance(self.spread, np.ndarray):
             return rows
         scaled = np.empty(rows.shape, dtype=rows.dtype)
         for part in _blocks(len(rows)):
-            scaled[part] = (rows[part] - self.shift) * self.factor
+            scaled[part] = (rows[part] - self.shift) / self.spread
         return scaled
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ntk_fast.backends.base import Tile
-from ntk_fast.disk import write_at
+from ntk_fast.disk import refuse_special_file, write_at
 
 #: Of a block of whole rows, at most: each thread holds one.
 BLOCK_BYTES = 32 << 20
@@ -134,8 +134,7 @@ class NpyStore:
         self.path.unlink(missing_ok=True)
 
     def refuse_to_replace(self, path: Path) -> None:
-        if path.is_dir():
-            raise IsADirectoryError(f"{path} is a folder, and is not replaced by a file; name another place.")
+        refuse_special_file(path)
 
 
 def _transposed(values: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:

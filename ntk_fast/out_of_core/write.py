@@ -96,7 +96,7 @@ def write_gram(
         rows, another dtype, layout, backend or version, or has changed.
     FileExistsError
         If there is something at `path`, or an unfinished store, and neither `resume` nor `overwrite` say what to do; if
-        it is no Zarr store, or the journal's name is taken, whatever they say.
+        it is no Zarr array, or the temporary or the journal's name is taken, whatever they say.
     BlockingIOError
         If another process is writing this store.
     OSError
@@ -218,13 +218,15 @@ def discard_unfinished(path: Path) -> None:
 
 @contextmanager
 def _named_errors(path: Path) -> Iterator[None]:
-    """Have errors of a full disk, which come without a file's name, say where."""
+    """Have errors that come without a file's name, as that of a full disk, say where."""
     try:
         yield
     except OSError as error:
-        if error.errno in DISK_FULL and error.filename is None:
-            raise OSError(error.errno, "The disk is full; make room, and call again", str(path)) from error
-        raise
+        if error.errno is None or error.filename is not None:
+            raise
+        is_full = error.errno in DISK_FULL
+        sentence = "The disk is full; make room, and call again" if is_full else error.strerror
+        raise OSError(error.errno, sentence, str(path)) from error
 
 
 def _check_layout(path: Path, chunk_size: int | None, compressor: Any, triangle: str, *, symmetric: bool) -> None:

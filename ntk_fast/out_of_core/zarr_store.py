@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
+import json
 import shutil
 import threading
 from collections.abc import Iterator
@@ -188,8 +189,8 @@ class ZarrStore:
             shutil.rmtree(self.path)
 
     def refuse_to_replace(self, path: Path) -> None:
-        if path.exists() and not (path / METADATA).is_file():
-            raise FileExistsError(f"{path} is no Zarr store, and is not replaced by one; name another place.")
+        if path.exists() and not _is_array(path):
+            raise FileExistsError(f"{path} is no Zarr array, and is not replaced by one; name another place.")
 
 
 def chunk_file(folder: Path, chunk: tuple[int, int]) -> Path:
@@ -200,6 +201,16 @@ def chunk_file(folder: Path, chunk: tuple[int, int]) -> Path:
 def _size(file: Path) -> int:
     """Return the size of a file, -1 if there is none."""
     return file.stat().st_size if file.is_file() else -1
+
+
+def _is_array(path: Path) -> bool:
+    """Whether a folder holds a Zarr array, and not a group of them or something else."""
+    try:
+        return bool(json.loads((path / METADATA).read_bytes())["node_type"] == "array")
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError, KeyError, TypeError):
+        return (path / METADATA).is_file() and (path / "c").is_dir()  # a damaged one
 
 
 def _part(values: NDArray[Any], tile: Tile, rows: slice, columns: slice) -> NDArray[Any]:
