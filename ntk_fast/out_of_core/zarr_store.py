@@ -236,5 +236,5 @@ def _codec(compressor: Any, dtype: np.dtype) -> Any:
             f"{type(compressor).__name__}."
         )
     if isinstance(compressor, BloscCodec) and compressor.typesize is None:  # zarr before 3.1.1 describes no such codec
-        return replace(compressor, typesize=dtype.itemsize)
+        return replace(compressor, typesize=dtype.itemsize, shuffle=compressor.shuffle or "shuffle")
     return compressor
