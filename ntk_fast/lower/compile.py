@@ -198,13 +198,51 @@ def near_thresholds(profiles: list[Callable[[Reals, Truths], Reals]], dtype: np.
 def compile_program(plan: Plan, has_tangent: bool, dtype: np.dtype, pieces: int, norms: Scaled) -> Program:
     """Compile a plan for rows whose squared norms lie in a range (`norm_range`); `pieces` 0: without tables.
 
-    Tables are kept by what they depend on: instructions and constants, not by the variances that led to them.
+    Programs are kept, and tables by what they depend on: instructions and constants, not the variances behind them.
     """
+    if not len(norms.high) or _is_norm_free(plan):
+        norms = Scaled.of(np.ones(1))
+    return _compiled_program(plan, has_tangent, dtype, pieces, _Norms(norms))
+
+
+@lru_cache(maxsize=256)
+def _is_norm_free(plan: Plan) -> bool:
+    """Whether nothing is taken from rows but their scales: homogeneous activations, each node with one source."""
+    instructions = instructions_of(plan)
+    return not instructions.planes and all(slot.step.activation.homogeneity is not None for slot in instructions.maps)
+
+
+class _Norms:
+    """A few squared norms, compared by their numbers."""
+
+    def __init__(self, norms: Scaled) -> None:
+        self.norms = norms
+        self._key = (norms.high.tobytes(), norms.low.tobytes(), norms.exponent.tobytes())
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Norms) and self._key == other._key
+
+    def rounded(self) -> _Norms:
+        """The range from the power of two below to the one above, and 0: few ranges, whatever the rows."""
+        exponents = self.norms.exponent[~self.norms.is_zero]
+        if not len(exponents):
+            return self
+        powers = np.concatenate([exponents.min(keepdims=True) - 1, exponents.max(keepdims=True)])
+        powers = np.unique(powers[powers >= -(2**40)])
+        mantissas = np.full(len(powers), 0.5)
+        if self.norms.is_zero.any():
+            powers, mantissas = np.append(powers, 0), np.append(mantissas, 0.0)
+        return _Norms(Scaled.of(mantissas, 0.0, powers + 1))
+
+
+@lru_cache(maxsize=256)
+def _compiled_program(plan: Plan, has_tangent: bool, dtype: np.dtype, pieces: int, key: _Norms) -> Program:
+    norms = key.norms
     rows = RowParameters(plan, norms)
     instructions = rows.instructions
-    if not len(norms.high):
-        norms = Scaled.of(np.ones(1))
-        rows = RowParameters(plan, norms)
     same = SAME[dtype]
     constant_maps = frozenset(
         index
@@ -216,17 +254,16 @@ def compile_program(plan: Plan, has_tangent: bool, dtype: np.dtype, pieces: int,
         index in constant_maps or slot.step.activation.homogeneity is not None
         for index, slot in enumerate(instructions.maps)
     )
-    key = (instructions, has_tangent, dtype, pieces)
+    near = _near_of(plan, has_tangent, dtype, key.rounded())
     if is_profile:
         column = np.ascontiguousarray(placed.parameters[:, :1])
-        profile = _compiled_profile(*key, _Bytes(placed, column)) if pieces else None
-        near = _near_of(*key[:3], _Bytes(placed, column))
+        profile = (
+            _compiled_profile(instructions, has_tangent, dtype, pieces, _Bytes(placed, column)) if pieces else None
+        )
         if profile is not None:
             return Program(
                 (), (), 1, 0, has_tangent, profile, None, None, *near, cost=0, counts=(), tabulated=frozenset()
             )
-    else:
-        near = _near_of(*key[:3], _Bytes(placed, placed.parameters))
     maps, first, counts, tabulated = [], instructions.n_shares, [], set()
     for index, slot in enumerate(instructions.maps):
         activation, count, table = slot.step.activation, 0, None
@@ -239,7 +276,7 @@ def compile_program(plan: Plan, has_tangent: bool, dtype: np.dtype, pieces: int,
                 tabulated.add(index)
                 kind = "table"
         if table is None and activation.homogeneity is None:
-            count = _n_parameters(plan, slot, norms, dtype)
+            count = placed.maps[index].count if kind != "polynomial" else _n_parameters(plan, slot, norms, dtype)
         maps.append(PairMap(activation, kind, first, count, activation.parity, activation.map_constants, table))
         counts.append(count)
         first += count
@@ -290,8 +327,14 @@ class _Bytes:
 
 
 @lru_cache(maxsize=256)
-def _near_of(instructions: Instructions, has_tangent: bool, dtype: np.dtype, key: _Bytes) -> tuple[float, float]:
-    profiles = [profile_of(instructions, key.placed, row, has_tangent) for row in range(key.placed.parameters.shape[1])]
+def _near_of(plan: Plan, has_tangent: bool, dtype: np.dtype, key: _Norms) -> tuple[float, float]:
+    """Return the thresholds for rows in a range of norms; where moments overflow at its ends, the widest ones."""
+    try:
+        rows = RowParameters(plan, key.norms)
+        placed = rows.placed(dtype)
+    except ValueError:
+        return 0.5, ACCURACY[dtype].near
+    profiles = [profile_of(rows.instructions, placed, row, has_tangent) for row in range(len(key.norms.high))]
     return near_thresholds(profiles, dtype)
 
 

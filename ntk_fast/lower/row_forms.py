@@ -127,6 +127,10 @@ def _mapped(q: Form, tangent: Form, activation: ActivationLayer, place: str, bas
     return _combined([(base(ProductOf(((q, degree),))), gain)]), _combined([(powers, derivative_gain)])
 
 
+#: Exact coefficients as numbers: the same ones come again in every block of rows.
+scaled_fraction = lru_cache(maxsize=1 << 14)(Scaled.of_fraction)
+
+
 class RowValues:
     """The forms of a plan on rows of given squared norms."""
 
@@ -135,6 +139,7 @@ class RowValues:
         self._forms = row_forms(plan)
         one = Scaled.of(np.ones_like(square_norm.high))
         self._bases = [one, square_norm]
+        self._variances: dict[int, Scaled] = {}
         for quantity in self._forms.bases:
             self._bases.append(self._base(quantity))
 
@@ -161,10 +166,11 @@ class RowValues:
                 return Scaled.of(values)
 
     def _evaluate(self, form: Form) -> Scaled:
-        total = Scaled.of(np.zeros_like(self._bases[ONE].high))
+        total: Scaled | None = None
         for base, coefficient in form.items():
-            total = total + Scaled.of_fraction(coefficient) * self._bases[base]
-        return total
+            term = self._bases[base] if coefficient == 1 else scaled_fraction(coefficient) * self._bases[base]
+            total = term if total is None else total + term
+        return Scaled.of(np.zeros_like(self._bases[ONE].high)) if total is None else total
 
     @property
     def output_variance(self) -> Scaled:
@@ -177,16 +183,17 @@ class RowValues:
 
     def variance(self, node: int) -> Scaled:
         """Return q of each row at a node."""
-        return self._evaluate(self._forms.variances[node])
+        if node not in self._variances:
+            self._variances[node] = self._evaluate(self._forms.variances[node])
+        return self._variances[node]
 
     def shares(self, node: int, step: Mix) -> Reals:
         """Return the roots of what each source and then the bias, if there is one, contribute to q, a row each."""
         q = self.variance(node)
-        parts = [
-            *(_combined([(self._forms.variances[k], w)]) for k, w in zip(step.sources, step.weights, strict=True)),
-            *([{ONE: step.bias}] if step.bias else []),
-        ]
-        return np.stack([(self._evaluate(part) / q).root().plain() for part in parts])
+        parts = [scaled_fraction(w) * self.variance(k) for k, w in zip(step.sources, step.weights, strict=True)]
+        if step.bias:
+            parts.append(scaled_fraction(step.bias) * self._bases[ONE])
+        return np.stack([(part / q).root().plain() for part in parts])
 
     def mean_shares(self, node: int, activation: ActivationLayer) -> Reals:
         """Return the roots of what an activation's spread, and its mean, contribute to its second moment: (2, n)."""
