@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import InitVar, dataclass
 from functools import cached_property
+from numbers import Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -15,6 +16,7 @@ from ntk_fast.gram import gram
 from ntk_fast.layers.activation import ActivationLayer
 from ntk_fast.layers.arc_cosine import RectifiedMonomial, Step
 from ntk_fast.layers.dense import Dense, with_variances
+from ntk_fast.layers.kernel_algebra import NetworkKernel, constant, multiple, sum_of
 from ntk_fast.layers.layer import Layer
 from ntk_fast.layers.names import activation_named, name_of
 from ntk_fast.layers.relu import Relu
@@ -27,6 +29,7 @@ from ntk_fast.rows import measure, row_values
 from ntk_fast.tiling import Progress
 from ntk_fast.validation import (
     check_dtype,
+    check_not_negative,
     check_rows,
     check_variances,
     check_whole_number,
@@ -42,6 +45,16 @@ class Kernel:
     """What all kernels share: they are called on rows, give their diagonal, and their profile.
 
     Kernels are immutable; they compare, hash and pickle by their parameters.
+
+    Kernels on the same rows add up, with each other and with numbers, and are multiplied by numbers >= 0: ``a + b``,
+    ``a + 0.1``, ``2.0 * a``. The result is the NTK of a network, or its NNGP if no NTK takes part, and as exact.
+
+    Examples
+    --------
+    >>> import ntk_fast as ntk
+    >>> kernel = ntk.NTK(depth=1) + 0.5 * ntk.NNGP(depth=3, weight_variance="he")
+    >>> kernel([[3.0, 4.0]])
+    array([[37.5]])
     """
 
     #: Whether the kernel is T, the tangent's, and not S.
@@ -164,6 +177,32 @@ class Kernel:
         chord = np.sqrt(0.5 - 0.5 * np.abs(cosine))
         return np.asarray(function(chord, cosine < 0) * unit.values.output_variance.plain()[0])
 
+    def __add__(self, other: Any) -> NNGP | NTK:
+        """Return the sum with a kernel or with a number >= 0: see the class."""
+        if isinstance(other, Kernel):
+            return _kernel_of(sum_of([self._pair, other._pair]))
+        value = _check_number(other, "a summand")
+        return _kernel_of(sum_of([self._pair, constant(value)]))
+
+    def __radd__(self, other: Any) -> Kernel:
+        if isinstance(other, int) and other == 0:  # where `sum` starts
+            return self
+        value = _check_number(other, "a summand")
+        return _kernel_of(sum_of([constant(value), self._pair]))
+
+    def __mul__(self, other: Any) -> NNGP | NTK:
+        """Return the kernel multiplied by a number >= 0: see the class."""
+        return _kernel_of(multiple(_check_number(other, "a factor"), self._pair))
+
+    __rmul__ = __mul__
+
+    #: NumPy's numbers leave sums and products to the kernel.
+    __array_ufunc__ = None
+
+    @property
+    def _pair(self) -> NetworkKernel:
+        return NetworkKernel(self.network, self.has_tangent)
+
     def describe(self) -> None:
         """Print the network layer by layer, what each does, and how the kernel will be computed.
 
@@ -200,6 +239,21 @@ class Kernel:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.get_params().items())})"
+
+
+def _check_number(value: Any, what: str) -> float:
+    """Refuse what is no kernel and no number >= 0 in a sum or a product."""
+    name = f"{what} of a kernel"
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (Real, np.floating, np.integer)):
+        hint = ""
+        if type(value).__module__.startswith("sklearn."):
+            hint = "; ntk_fast.GaussianProcessKernel(kernel) can be combined with kernels of scikit-learn"
+        raise TypeError(f"{name} must be a kernel of ntk_fast or a number >= 0; got a {type(value).__name__}{hint}.")
+    return check_not_negative(value, name)
+
+
+def _kernel_of(pair: NetworkKernel) -> NNGP | NTK:
+    return (NTK if pair.is_tangent else NNGP)(network=pair.network)
 
 
 #: Names the weight variances that keep the diagonal of Sigma at every depth.

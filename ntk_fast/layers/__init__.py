@@ -7,6 +7,7 @@
     relu, erf, gelu, ...  activations, a family a file; `names`: those that kernels take by name
     curved, hermite_map,  what the maps of activations have in common that depend on variances: near and opposite pairs,
     expanded              Hermite series, and Hermite coefficients by quadrature where there is no closed form
+    kernel_algebra        the networks whose kernels are sums and multiples of kernels
     json_text             to_json, from_json
 
 One file says all of a layer: what it is, its rule for S and T (`lower`, in terms of the few steps of

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -18,17 +18,28 @@ def with_variances(network: Layer, weight_variances: Sequence[float], bias_varia
     """Return a network with other variances: those of each Dense, in order."""
     pairs = zip(weight_variances, bias_variances, strict=True)
 
-    def changed(value: Any) -> Any:
-        if isinstance(value, Dense):
-            weight, bias = next(pairs)
-            return replace(value, weight_variance=weight, bias_variance=bias)
-        if isinstance(value, tuple):
-            return tuple(changed(part) for part in value)
-        if isinstance(value, Layer):
-            return type(value).of_fields({field.name: changed(getattr(value, field.name)) for field in fields(value)})
-        return value
+    def changed(dense: Dense) -> Dense:
+        weight, bias = next(pairs)
+        return replace(dense, weight_variance=weight, bias_variance=bias)
 
-    return changed(network)
+    return _with_each(network, changed)
+
+
+def frozen(network: Layer) -> Layer:
+    """Return a network of which nothing is trained: T is 0."""
+    return _with_each(network, lambda dense: replace(dense, trained=False))
+
+
+def _with_each(value: Any, change: Callable[[Dense], Dense]) -> Any:
+    """Return a network, or a field of one, with every Dense changed, in order."""
+    if isinstance(value, Dense):
+        return change(value)
+    if isinstance(value, tuple):
+        return tuple(_with_each(part, change) for part in value)
+    if isinstance(value, Layer):
+        values = {field.name: getattr(value, field.name) for field in fields(value)}
+        return type(value).of_fields({name: _with_each(part, change) for name, part in values.items()})
+    return value
 
 
 @dataclass(frozen=True, repr=False)

@@ -1,0 +1,65 @@
+"""Sums and multiples of kernels: networks whose S or T they are.
+
+T of a sum of independent branches is the sum of theirs, and a Dense that is not trained multiplies S and T by its
+variance. An S is the T of its network with nothing trained but one more Dense: a sum in which one term is a T is a T.
+
+The last layer of what is returned is a Dense without bias, whose weight variance multiplies the whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ntk_fast.layers.branches import Sum
+from ntk_fast.layers.dense import Dense, frozen
+from ntk_fast.layers.layer import Layer
+from ntk_fast.layers.sequential import Sequential
+from ntk_fast.lower.plan import ROWS, Builder
+
+PASSES_ON = Dense(trained=False)
+
+
+class NetworkKernel(NamedTuple):
+    """S, or T, of a network."""
+
+    network: Layer
+    is_tangent: bool
+
+
+def constant(value: float) -> NetworkKernel:
+    """Return the kernel that is one number: that of a bias."""
+    return NetworkKernel(Dense(0.0, value), False)
+
+
+def multiple(factor: float, kernel: NetworkKernel) -> NetworkKernel:
+    """Return factor times a kernel."""
+    return NetworkKernel(_then(kernel.network, Dense(factor, trained=False)), kernel.is_tangent)
+
+
+def sum_of(kernels: Sequence[NetworkKernel]) -> NetworkKernel:
+    """Return the sum of kernels; sums among them are taken apart."""
+    is_tangent = any(kernel.is_tangent for kernel in kernels)
+    terms = [term for kernel in kernels for term in _terms(_as_tangent(kernel) if is_tangent else kernel)]
+    return NetworkKernel(Sequential(Sum(*map(_centred, terms)), PASSES_ON), is_tangent)
+
+
+def _terms(kernel: NetworkKernel) -> tuple[Layer, ...]:
+    match kernel.network:
+        case Sequential((Sum(branches), last)) if last == PASSES_ON:
+            return branches
+    return (kernel.network,)
+
+
+def _as_tangent(kernel: NetworkKernel) -> NetworkKernel:
+    """Return the same kernel as a T."""
+    return kernel if kernel.is_tangent else NetworkKernel(_then(frozen(kernel.network), Dense()), True)
+
+
+def _centred(network: Layer) -> Layer:
+    """Return a network that has the same S and T, and no mean."""
+    return network if network.lower(Builder(), ROWS).is_centred else _then(network, PASSES_ON)
+
+
+def _then(network: Layer, layer: Layer) -> Layer:
+    return Sequential(*(network.layers if isinstance(network, Sequential) else (network,)), layer)
