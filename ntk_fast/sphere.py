@@ -23,6 +23,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,7 @@ from ntk_fast.lower.plan import Map, Mix, Multiply, Normalise, Plan
 from ntk_fast.lower.program import ABSENT, WHOLE
 from ntk_fast.lower.scaled import Scaled
 from ntk_fast.power_law import PowerLaw, fit_power_law
+from ntk_fast.sphere_series import TERMS, series_eigenvalues
 from ntk_fast.validation import check_whole_number, refuse_overflow
 
 Reals = NDArray[np.float64]
@@ -178,9 +180,12 @@ def sphere_eigenvalues(kernel: Kernel, n_features: int, max_degree: int) -> Sphe
     unit = _Unit.of(kernel)
     size = float(RowParameters(kernel.plan, UNIT).values.output_variance.plain()[0])
     refuse_overflow(math.sqrt(size), math.sqrt(size), np.dtype(np.float64))
+    series = series_eigenvalues(kernel, n_features, max_degree)
+    if series is not None:
+        return SphereSpectrum(n_features, size * series, multiplicities)
     path = _path_for(unit)
     values, bent = _continued(unit, path.beyond)
-    bent -= _line(path.points, bent)
+    bent = bent - _line(path.points, bent)
     terms = path.steps * _second_kind(path, n_features, max_degree)
     noise = ZERO * np.abs(terms).sum(axis=1)
     noise[:2] *= np.abs(values).max()
@@ -237,15 +242,12 @@ def _path_for(unit: _Unit) -> _Path:
 
     By Cauchy's theorem it is one along which the integral of kappa is that along [-1, 1].
     """
-    first = unit.instructions.instructions[0]
-    weight, bias = unit.share(first.shares[0]), 0.0 if first.bias == ABSENT else unit.share(first.bias)
     halves = [_double_exponential(*ends) for ends in ((0.0, np.pi / 2), (np.pi / 2, np.pi))]
     angle, width = (np.concatenate(parts) for parts in zip(*halves, strict=True))
     expected = -(_continued(unit, -2 * np.sin(angle / 2) ** 2 + 0j)[1] * np.sin(angle) * width).sum()
+    starts = _cut_starts(unit)
     for right, left in HEIGHTS:
-        # with a bias in the first layer the left cut starts further out: there a piece of the path ends
-        start = math.acosh(1 + 2 * bias / weight) if 0 < 2 * bias < weight * (math.cosh(left) - 1) else 0.0
-        path = _path(right, left, start)
+        path = _path(right, left, [start for start in starts if start < left])
         with np.errstate(over="ignore", invalid="ignore"):  # far outside of where kappa is analytic
             terms = _continued(unit, path.beyond)[1] * path.steps
         if abs(terms.sum() - expected) <= CAUCHY * (2 + len(unit.instructions.maps)) * np.abs(terms).sum():
@@ -255,9 +257,22 @@ def _path_for(unit: _Unit) -> _Path:
     )
 
 
-def _path(right: float, left: float, cut_start: float) -> _Path:
+def _cut_starts(unit: _Unit) -> list[float]:
+    """Where left cuts start: with a bias in a layer that sees the rows, further out. Pieces of the path end there."""
+    starts, of_rows = set(), True
+    for step in unit.instructions.instructions:
+        if of_rows and not step.is_product and 0 in step.sources and step.bias != ABSENT:
+            weight = unit.share(step.shares[step.sources.index(0)])
+            if weight > 0:
+                starts.add(math.acosh(1 + 2 * unit.share(step.bias) / weight))
+        of_rows = of_rows and step.destination != 0
+    return sorted(starts)
+
+
+def _path(right: float, left: float, cut_starts: list[float]) -> _Path:
     tau_right, step_right = _double_exponential(0.0, right)
-    pieces = [_double_exponential(low, high) for low, high in ((0.0, cut_start), (cut_start, left)) if high > low]
+    ends = [0.0, *cut_starts, left]
+    pieces = [_double_exponential(low, high) for low, high in pairwise(ends)]
     tau_left, step_left = (np.concatenate(parts)[::-1] for parts in zip(*pieces, strict=True))
     phi, step_across = _double_exponential(0.0, np.pi)
     # tau + i phi; the fourth power: a low left end rises at once, out of where Q_k is not tiny yet
@@ -423,14 +438,24 @@ def _continued_map(activation: ActivationLayer, variance: float) -> Callable[[Co
         slope = 4 / (3 * np.pi) * (np.sin(angle) + (np.pi - angle) * cosine)
         return total / (3 * np.pi) - cosine, slope - 1
 
+    def smooth(beyond: Complexes) -> tuple[Complexes, Complexes]:
+        assert series is not None
+        cosine = 1 + beyond
+        value = slope = np.zeros_like(cosine)
+        for coefficient in series[::-1]:
+            slope = slope * cosine + value
+            value = value * cosine + coefficient
+        return value - cosine, slope - 1
+
     if isinstance(activation, PiecewiseLinear):
         return piecewise_linear
     known = {Step(): step, Sign(): sign, RectifiedMonomial(2): rectified_square}
-    if activation not in known:
-        raise ValueError(
-            f"kernel must have activations of ReLU type, Step, Sign or squares for now; got {activation!r}."
-        )
-    return known[activation]
+    if activation in known:
+        return known[activation]
+    series = activation.cosine_series(variance, TERMS[-1])
+    if series is None:
+        raise ValueError(f"kernel has an activation that sphere_eigenvalues does not know: {activation!r}.")
+    return smooth
 
 
 def _angle(beyond: Complexes) -> Any:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import ntk_fast as ntk
+from ntk_fast import layers
 from ntk_fast.layers.names import activation_named as activation_of
 from ntk_fast.spectrum import sphere_eigenvalues, sphere_multiplicities
 
@@ -247,3 +248,51 @@ def test_bad_input(arguments, sentence):
     with pytest.raises((TypeError, ValueError)) as error:
         sphere_eigenvalues(*arguments)
     assert str(error.value).startswith(sentence)
+
+
+ANY_NETWORK = {
+    "erf": ntk.NTK(2, "erf", bias_variance=0.1),
+    "gelu": ntk.NTK(3, "gelu", "he", 0.1),
+    "silu": ntk.NTK(2, "silu"),
+    "sine with a mean": ntk.NTK(2, layers.Sin(1, 1, 0.3)),
+    "smooth and not": ntk.NTK(
+        network=layers.Sequential(
+            layers.Dense(1, 0.1), layers.Gelu(), layers.Dense(1, 0.1), layers.Relu(), layers.Dense()
+        )
+    ),
+    "residual": ntk.NTK(
+        network=layers.Sequential(
+            layers.Dense(1, 0.1), layers.Residual(layers.Relu(), layers.Dense(1, 0.1)), layers.Erf(), layers.Dense()
+        )
+    ),
+    "product": ntk.NTK(
+        network=layers.Product(layers.Dense(1, 0.1), layers.Sequential(layers.Dense(), layers.Relu(), layers.Dense()))
+    ),
+}
+
+
+@pytest.mark.parametrize("kernel", ANY_NETWORK.values(), ids=ANY_NETWORK.keys())
+def test_of_any_network_against_quadrature(kernel):
+    """In the angle the integrand is analytic: Gauss-Legendre is exact, as far as its sum does not cancel."""
+    nodes, weights = np.polynomial.legendre.leggauss(200)
+    angle = (nodes + 1) * np.pi / 2
+    cosine, measure = np.cos(angle), np.sin(angle) ** 2 * weights
+    values = kernel.profile(cosine)
+    harmonics = np.stack([np.sin((k + 1) * angle) / ((k + 1) * np.sin(angle)) for k in range(13)])
+    expected = (harmonics * values * measure).sum(axis=1) / measure.sum()
+    found = sphere_eigenvalues(kernel, 4, 12).eigenvalues
+    assert found == pytest.approx(expected, rel=1e-10, abs=1e-14 * found.max())
+    assert (found > 0).all()
+
+
+@pytest.mark.parametrize("activation", ["rbf", layers.Rbf(3.0)])
+def test_of_the_rbf_kernel_to_the_last_of_its_tiny_eigenvalues(activation):
+    """exp(-g |x - y|^2) = exp(-2 g) exp(2 g t), whose eigenvalues are Bessel functions (Minh et al., 2006)."""
+    kernel = ntk.NNGP(network=layers.Sequential(layers.Dense(), ntk.NTK(1, activation).network.layers[1]))
+    rate = 2 * kernel.network.layers[1].gamma
+    found = sphere_eigenvalues(kernel, 5, 30).eigenvalues
+    for degree, value in enumerate(found):
+        with mpmath.workdps(40):
+            order = degree + mpmath.mpf(3) / 2
+            exact = mpmath.exp(-rate) * mpmath.gamma(2.5) * mpmath.besseli(order, rate) / (mpmath.mpf(rate) / 2) ** 1.5
+        assert value == pytest.approx(float(exact), rel=1e-11)

@@ -123,6 +123,14 @@ class ActivationLayer(Layer, abstract=True):
         """dD / d cosine as a function of m and p, where D has a singularity at cosine 1 or -1; else None."""
         return None
 
+    def cosine_series(self, variance: float, n_terms: int) -> Reals | None:
+        """Return the map's cosine as a power series in the input's, both rows of this variance; None: no such series.
+
+        Of the map: where `separates_mean`, without the mean. All coefficients are >= 0 (Schoenberg 1942), and right to
+        relative accuracy. Activations with a kink have none that converges fast.
+        """
+        return None
+
     def map_with_loss(self, m: Reals, p: Reals, x: Reals, y: Reals) -> tuple[Reals, Reals, Reals, Reals | None]:
         """Return `map_pairs` and 1 - D with digits of its own, or None where it has no more than D."""
         return *self.map_pairs(m, p, x, y), None

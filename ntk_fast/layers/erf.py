@@ -69,6 +69,14 @@ class ErrorFunction(CurvedActivation, abstract=True):
     def rounding(self, x: Reals, y: Reals) -> Reals:
         return noise_shortfall(x, y) / (x[0] * y[0])
 
+    def cosine_series(self, variance: float, n_terms: int) -> Reals:
+        q = self.rate**2 * variance
+        kept = 2 * q / (1 + 2 * q)
+        series = np.zeros(n_terms)
+        odd = np.arange(1, n_terms, 2)
+        series[odd] = central_binomials(len(odd)) / odd * kept**odd
+        return series * (2 / np.pi * self.height**2) / self.centred_moment(variance)
+
     def parts(self, m: Reals, x: Reals, y: Reals) -> Parts:
         kept, normalisation = x[0] * y[0], x[2] * y[2]
         noisy_m, noisy_x = mixed_with_noise(m, x, y)
@@ -104,6 +112,12 @@ class SigmoidLike(ErrorFunction):
     rate: ClassVar[float] = 1 / 2.4020563531719796
     height: ClassVar[float] = 0.5
     offset: ClassVar[float] = 0.5
+
+
+def central_binomials(n_terms: int) -> Reals:
+    """Return binom(2k, k) / 4^k for k = 0, 1, ...: the coefficients of 1 / sqrt(1 - x^2) by powers of x^2."""
+    k = np.arange(1, n_terms)
+    return np.concatenate([[1.0], np.cumprod((2 * k - 1) / (2 * k))])[:n_terms]
 
 
 def noise_shortfall(x: Reals, y: Reals) -> Reals:

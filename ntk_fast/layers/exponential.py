@@ -12,10 +12,17 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+import scipy.special
 
 from ntk_fast.compensated import Reals
 from ntk_fast.layers.activation import ActivationLayer, reals
 from ntk_fast.validation import check_finite_number, check_positive
+
+
+def poisson(rate: float, n_terms: int) -> Reals:
+    """Return exp(-rate) rate^n / n!: exp(rate (c - 1)) by powers of c."""
+    n = np.arange(n_terms)
+    return np.exp(n * np.log(rate) - rate - scipy.special.gammaln(n + 1)) if rate > 0 else 1.0 * (n == 0)
 
 
 @dataclass(frozen=True, repr=False)
@@ -31,6 +38,9 @@ class Exponential(ActivationLayer, abstract=True):
 
     def row_parameters(self, variance: Reals, tolerance: float, most: int | None = None) -> Reals:
         return np.sqrt(self.squared_rate * variance)[None]
+
+    def cosine_series(self, variance: float, n_terms: int) -> Reals:
+        return poisson(self.squared_rate * variance, n_terms)
 
     def map_pairs(self, m: Reals, p: Reals, x: Reals, y: Reals) -> tuple[Reals, Reals, Reals]:
         rates = x[0] * y[0]

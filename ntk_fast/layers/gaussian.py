@@ -18,6 +18,7 @@ import numpy as np
 
 from ntk_fast.compensated import Reals
 from ntk_fast.layers.activation import ActivationLayer, reals
+from ntk_fast.layers.erf import central_binomials
 from ntk_fast.layers.exponential import check_nonzero
 from ntk_fast.lower.pair_state import cosine_of
 
@@ -71,6 +72,13 @@ class Gaussian(ActivationLayer):
     def row_parameters(self, variance: Reals, tolerance: float, most: int | None = None) -> Reals:
         w = -2 * self.exponent * variance
         return np.stack([w / (1 + w), np.sqrt(1 + 2 * w) / (1 + w)])
+
+    def cosine_series(self, variance: float, n_terms: int) -> Reals:
+        w = -2 * self.exponent * variance
+        series = np.zeros(n_terms)
+        even = np.arange(len(series[::2]))
+        series[::2] = central_binomials(len(even)) * (w / (1 + w)) ** (2 * even) * np.sqrt(1 + 2 * w) / (1 + w)
+        return series
 
     def map_pairs(self, m: Reals, p: Reals, x: Reals, y: Reals) -> tuple[Reals, Reals, Reals]:
         product, kept = x[0] * y[0], x[1] * y[1]

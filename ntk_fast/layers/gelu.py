@@ -24,7 +24,7 @@ import scipy.special
 from ntk_fast.compensated import Reals
 from ntk_fast.layers.activation import reals
 from ntk_fast.layers.curved import CurvedActivation, Parts
-from ntk_fast.layers.erf import mixed_with_noise, noise_shortfall
+from ntk_fast.layers.erf import central_binomials, mixed_with_noise, noise_shortfall
 
 
 @dataclass(frozen=True, repr=False)
@@ -62,6 +62,16 @@ class Gelu(CurvedActivation):
 
     def rounding(self, x: Reals, y: Reals) -> Reals:
         return noise_shortfall(x, y) / (x[0] * y[0])
+
+    def cosine_series(self, variance: float, n_terms: int) -> Reals:
+        square, beta, _ = _shares(reals(variance))
+        series = np.zeros(n_terms + 2)
+        k = np.arange(len(series[2::2]))
+        # of c asin(x) + kept (sqrt(1 - x^2) + (noise c)^2 / sqrt(1 - x^2)), x = kept c, from c^2 on
+        inner = 1 / (2 * k + 1) - square**2 / (2 * k + 2) + beta**4
+        series[2::2] = central_binomials(len(k)) * square ** (2 * k + 1) * inner / (2 * np.pi)
+        series[0], series[1] = square / (2 * np.pi), 0.25
+        return series[:n_terms] / _moment_over_variance(reals(variance))
 
     def parts(self, m: Reals, x: Reals, y: Reals) -> Parts:
         kept, noise, normalisation = x[0] * y[0], x[1] * y[1], x[2] * y[2]

@@ -34,6 +34,12 @@ class HermiteMap(CurvedActivation, abstract=True):
     def separates_mean(self) -> bool:
         return self.parity >= 0
 
+    def cosine_series(self, variance: float, n_terms: int) -> Reals:
+        coefficients = self.row_parameters(np.array([variance]), 1e-14)[BEFORE:, 0] ** 2
+        series = np.zeros(max(n_terms, len(coefficients) + 1))
+        series[1 : len(coefficients) + 1] = coefficients
+        return series[:n_terms]
+
     def parts(self, m: Reals, x: Reals, y: Reals) -> Parts:
         cosine = 1 - m
         square = cosine * cosine

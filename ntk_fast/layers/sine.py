@@ -25,7 +25,7 @@ import scipy.special
 from ntk_fast.compensated import Reals
 from ntk_fast.layers.activation import reals
 from ntk_fast.layers.curved import CurvedActivation, Parts
-from ntk_fast.layers.exponential import check_nonzero
+from ntk_fast.layers.exponential import check_nonzero, poisson
 from ntk_fast.lower.row_curve import RowCurve
 from ntk_fast.validation import check_finite_number
 
@@ -109,6 +109,15 @@ class Sinusoid(CurvedActivation, abstract=True):
     def own_parameters(self, variance: Reals, tolerance: float, most: int | None) -> Reals:
         turn = self._turn(variance)
         return np.stack([np.sqrt(turn), 1 / np.sqrt(self._spread(turn))])
+
+    def cosine_series(self, variance: float, n_terms: int) -> Reals:
+        odd, even = self.shares
+        series = poisson(float(self._turn(variance)), n_terms)
+        series[1::2] *= odd**2
+        series[::2] *= even**2
+        if self.separates_mean:
+            series[0] = 0.0
+        return self.amplitude**2 * series / self.centred_moment(variance)
 
     def parts(self, m: Reals, x: Reals, y: Reals) -> Parts:
         odd, even = self.shares
