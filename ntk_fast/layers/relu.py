@@ -12,7 +12,7 @@ with the angle f to the nearer of y and -y.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import ClassVar
@@ -87,6 +87,20 @@ class PiecewiseLinear(ActivationLayer, abstract=True):
 
     def derivative(self, z: Reals) -> Reals:
         return np.where(z > 0, 1.0, self.negative_slope)
+
+    @property
+    def lipschitz(self) -> float:
+        return max(1.0, abs(self.negative_slope))
+
+    def value(self, *units: Reals) -> Reals:
+        (z,), slope = units, self.negative_slope
+        if slope == 0:
+            return np.maximum(z, 0.0)
+        return (np.maximum if slope <= 1 else np.minimum)(z, slope * z)
+
+    def pushed(self, units: Sequence[Reals], tangents: Sequence[Reals]) -> Reals:
+        positive, slope = units[0] > 0, self.negative_slope
+        return np.asarray((positive if slope == 0 else positive * (1.0 - slope) + slope) * tangents[0])
 
     def second_moment(self, variance: Reals | float) -> Reals:
         return float(self.gain) * reals(variance)
