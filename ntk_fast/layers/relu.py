@@ -40,9 +40,9 @@ def sine_minus_angle_cosine(angle: Reals) -> Reals:
     return np.where(np.abs(angle) < 1, series, direct) / np.pi
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class PiecewiseLinear(ActivationLayer, abstract=True):
-    """z where z > 0, slope * z elsewhere."""
+    """z where z > 0, slope * z elsewhere; equal where the slopes are: a leaky ReLU of slope 0 is a ReLU."""
 
     map_kind: ClassVar[str] = "fold"
     formula: ClassVar[str] = "gain sqrt(q q') (linear cosine + fold (2/pi) (sin f + (pi/2 - f) cos f))"
@@ -51,6 +51,12 @@ class PiecewiseLinear(ActivationLayer, abstract=True):
     def negative_slope(self) -> float:
         """The slope for negative arguments: 0 for ReLU, -1 for the absolute value."""
         raise NotImplementedError
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, PiecewiseLinear) and self.negative_slope == other.negative_slope
+
+    def __hash__(self) -> int:
+        return hash((PiecewiseLinear, self.negative_slope))
 
     @property
     def parity(self) -> int:
@@ -129,7 +135,7 @@ class PiecewiseLinear(ActivationLayer, abstract=True):
         return self.linear * m + self.fold * folded, self.linear * p + self.fold * (2 - folded), 1 - loss, loss
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Relu(PiecewiseLinear):
     """max(0, z).
 
@@ -144,7 +150,7 @@ class Relu(PiecewiseLinear):
         return 0.0
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class LeakyRelu(PiecewiseLinear):
     """z where z > 0, ``slope * z`` elsewhere.
 
@@ -162,14 +168,14 @@ class LeakyRelu(PiecewiseLinear):
     slope: float = 0.01
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "slope", check_finite_number(self.slope, "slope"))
+        object.__setattr__(self, "slope", check_finite_number(self.slope, "slope") + 0.0)  # no -0.0, which is 0.0
 
     @property
     def negative_slope(self) -> float:
         return self.slope
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Abs(PiecewiseLinear):
     """|z|.
 
