@@ -101,7 +101,7 @@ def _against_products(network: finite.Network, rounds: int) -> Iterator[Row]:
 def training_step(setting: Setting) -> Iterator[Row]:
     X, y = normal_rows(*DIGITS_SHAPE), normal_rows(DIGITS_SHAPE[0], 1)[:, 0]
     network = finite.Network.initialize(DIGITS_SHAPE[1], DIGITS_WIDTH, rng=0)
-    passes = Propagation(X, DIGITS_WIDTH, 1, network.unit, ntk.threads.choose_n_threads(None))
+    passes = Propagation(X, network.graph, ntk.threads.choose_n_threads(None))
     slopes = network.split(np.empty(network.n_parameters))
     pre, gradient = np.empty((len(X), DIGITS_WIDTH)), np.empty((DIGITS_WIDTH, DIGITS_SHAPE[1]))
 

@@ -18,7 +18,16 @@ from ntk_fast.memory import refuse_too_large
 from ntk_fast.rows import MeasuredRows, Rows, measure, prepare_rows
 from ntk_fast.threads import choose_n_threads, single_threaded_blas
 from ntk_fast.tiling import Progress, make_tiles, run_tiles
-from ntk_fast.validation import check_dtype, check_out, check_progress, check_rows, check_same_features, refuse_overflow
+from ntk_fast.validation import (
+    check_dtype,
+    check_out,
+    check_progress,
+    check_rows,
+    check_same_features,
+    refuse_overflow,
+    share_memory,
+    warn_of_underflow,
+)
 
 if TYPE_CHECKING:
     from ntk_fast.kernels import Kernel
@@ -47,7 +56,7 @@ def gram(
     X : array-like of shape (n, n_features)
         Real, finite rows, at least one column. Memory-mapped, read-only and non-contiguous rows are fine.
     Y : array-like of shape (m, n_features), optional
-        None: the rows of `X`; then only half of the matrix is computed, and its diagonal is exact.
+        None, or the same memory: the rows of `X`; then only half of the matrix is computed, and its diagonal is exact.
     out : ndarray of shape (n, n) or (n, m), optional
         Where to write the result; of its dtype, writeable, otherwise any: a memory-mapped array, a strided view.
     dtype : float32 or float64, optional
@@ -84,11 +93,11 @@ def gram(
     chosen = choose_backend(backend)
     threads = choose_n_threads(n_threads)
     check_progress(progress)
-    x_values, y_values = check_both(X, Y, dtype)
+    x_values, y_values = check_both(X, None if are_same(X, Y) else Y, dtype)
     shape = (len(x_values), len(x_values if y_values is None else y_values))
     if out is not None:
         out = check_out(out, shape, x_values.dtype)
-        if any(np.may_share_memory(out, rows) for rows in (x_values, y_values) if rows is not None):
+        if any(share_memory(out, rows) for rows in (x_values, y_values) if rows is not None):
             raise ValueError("out must not share memory with the rows.")
     else:
         refuse_too_large(shape, x_values.dtype)
@@ -97,6 +106,16 @@ def gram(
         out = np.empty(shape, dtype=x_values.dtype)
     fill_gram(GramTask(program, x, y, out), chosen, threads, progress)
     return out
+
+
+def are_same(X: Any, Y: Any) -> bool:
+    """Whether Y is X, or another view of all of the same memory."""
+    if Y is X:
+        return True
+    if not (isinstance(X, np.ndarray) and isinstance(Y, np.ndarray)):
+        return False
+    layouts = [(rows.ctypes.data, rows.shape, rows.strides, rows.dtype) for rows in (X, Y)]
+    return layouts[0] == layouts[1] and not any(isinstance(rows, np.ma.MaskedArray) for rows in (X, Y))
 
 
 def check_both(
@@ -143,6 +162,8 @@ def prepare(
     prepared = [prepare_for(program, kernel, rows, backend) for rows in measured]
     largest = [float(rows.root_diagonal.max(initial=0.0)) for rows in prepared]
     refuse_overflow(largest[0], largest[-1], x_values.dtype)
+    if all(rows.inverse_norm.any() for rows in measured) and not kernel.is_zero:
+        warn_of_underflow(kernel, largest[0], largest[-1], x_values.dtype)
     return prepared[0], prepared[1] if y_values is not None else None, program
 
 

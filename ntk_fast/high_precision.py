@@ -19,6 +19,7 @@ from ntk_fast import layers
 from ntk_fast.kernels import Kernel
 from ntk_fast.layers.activation import ActivationLayer
 from ntk_fast.layers.relu import PiecewiseLinear
+from ntk_fast.validation import check_finite_number, check_whole_number
 
 #: Digits carried beyond those asked for.
 GUARD_DIGITS = 30
@@ -51,8 +52,8 @@ def exact_value(kernel: Kernel, x: Iterable[Any], y: Iterable[Any], digits: int 
 
     Raises
     ------
-    TypeError
-        If `kernel` is none.
+    TypeError, ValueError
+        If an argument is not as above, or a number is not finite.
 
     Examples
     --------
@@ -62,11 +63,22 @@ def exact_value(kernel: Kernel, x: Iterable[Any], y: Iterable[Any], digits: int 
     """
     if not isinstance(kernel, Kernel):
         raise TypeError(f"kernel must be an ntk_fast.ArcCosine, NNGP or NTK; got a {type(kernel).__name__}.")
-    x, y = ([Fraction(float(number)) for number in row] for row in (x, y))
+    digits = check_whole_number(digits, "digits", 1)
+    x, y = (_exact_row(row, name) for row, name in ((x, "x"), (y, "y")))
+    if len(x) != len(y):
+        raise ValueError(f"x and y must have the same number of features; got {len(x)} and {len(y)}.")
     with mpmath.workdps(digits + GUARD_DIGITS):
         squares = [_number(_dot(a, b)) for a, b in ((x, x), (y, y), (x, y))]
         pair = _walk(kernel.network, Pair(squares[0], squares[1], squares[2], mpf(0)), [mpf(1)])
         return pair.tangent if kernel.has_tangent else pair.covariance
+
+
+def _exact_row(row: Any, name: str) -> list[Fraction]:
+    try:
+        numbers = [float(number) for number in row]
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a sequence of n_features real numbers; got {row!r:.80}.") from None
+    return [Fraction(check_finite_number(number, f"{name}[{k}]")) for k, number in enumerate(numbers)]
 
 
 def _dot(x: list[Fraction], y: list[Fraction]) -> Fraction:

@@ -24,6 +24,7 @@ from ntk_fast.layers.sequential import Sequential
 from ntk_fast.lower.compile import RowParameters, profile_of
 from ntk_fast.lower.describe import describe_network
 from ntk_fast.lower.plan import Plan, plan_of, variances_of
+from ntk_fast.lower.row_forms import RowValues
 from ntk_fast.lower.scaled import Scaled
 from ntk_fast.rows import measure, row_values
 from ntk_fast.tiling import Progress
@@ -35,10 +36,15 @@ from ntk_fast.validation import (
     check_whole_number,
     is_one_row,
     refuse_overflow,
+    warn_of_underflow,
 )
 
 #: What kernels keep once it is asked for, and do not pickle.
-CACHED = ("plan", "_hash", "variances")
+CACHED = ("plan", "is_zero", "_hash", "variances")
+#: The squared norm of a unit row.
+UNIT = Scaled.of(np.ones(1))
+#: Layers that compile within seconds.
+LARGEST_DEPTH = 5000
 
 
 class Kernel:
@@ -75,6 +81,11 @@ class Kernel:
     def plan(self) -> Plan:
         """The network's steps, as everything computes them."""
         return plan_of(self.network)
+
+    @cached_property
+    def is_zero(self) -> bool:
+        """Whether the kernel is 0 for all rows: a layer without weights, and no bias in it or after it."""
+        return bool(RowValues(self.plan, UNIT).diagonal(self.has_tangent).is_zero.all())
 
     @cached_property
     def _hash(self) -> int:
@@ -143,6 +154,8 @@ class Kernel:
         diagonal = row_values(self.plan, rows).diagonal(self.has_tangent).plain()
         root = float(np.sqrt(diagonal.max(initial=0.0)))
         refuse_overflow(root, root, values.dtype)
+        if rows.inverse_norm.any() and not self.is_zero:
+            warn_of_underflow(self, root, root, values.dtype)
         return diagonal.astype(values.dtype, copy=False)
 
     def profile(self, cosine: ArrayLike) -> NDArray[np.float64]:
@@ -160,7 +173,7 @@ class Kernel:
         Raises
         ------
         ValueError
-            If a cosine lies outside [-1, 1] or is NaN.
+            If a cosine lies outside [-1, 1] or is NaN, or the kernel of unit rows overflows float64.
 
         Examples
         --------
@@ -172,7 +185,11 @@ class Kernel:
         outside = ~(np.abs(cosine) <= 1)
         if outside.any():
             raise ValueError(f"cosine must lie in [-1, 1]; got {cosine[outside].flat[0]}.")
-        unit = RowParameters(self.plan, Scaled.of(np.ones(1)))
+        unit = RowParameters(self.plan, UNIT)
+        root = float(unit.values.diagonal(self.has_tangent).root().plain()[0])
+        refuse_overflow(root, root, np.dtype(np.float64), what="profile", remedy="lower the variances or the depth")
+        if not self.is_zero:
+            warn_of_underflow(self, root, root, np.dtype(np.float64))
         function = profile_of(unit.instructions, unit.placed(np.dtype(np.float64)), 0, self.has_tangent)
         chord = np.sqrt(0.5 - 0.5 * np.abs(cosine))
         return np.asarray(function(chord, cosine < 0) * unit.values.output_variance.plain()[0])
@@ -271,7 +288,7 @@ class ArcCosine(Kernel):
     Parameters
     ----------
     order : {0, 1, 2}, default 1
-    depth : int >= 1, default 1
+    depth : int from 1 to 5000, default 1
         Number of hidden layers.
 
     Examples
@@ -289,7 +306,7 @@ class ArcCosine(Kernel):
         if order > 2:
             raise ValueError(f"order must be 0, 1 or 2; got {order}.")
         object.__setattr__(self, "order", order)
-        object.__setattr__(self, "depth", check_whole_number(self.depth, "depth", 1))
+        object.__setattr__(self, "depth", check_whole_number(self.depth, "depth", 1, LARGEST_DEPTH))
 
     has_tangent: ClassVar[bool] = False
 
@@ -323,7 +340,7 @@ class _NetworkKernel(Kernel):
             plan_of(network)
             object.__setattr__(self, "network", network)
             return
-        depth = check_whole_number(1 if self.depth is None else self.depth, "depth", 1)
+        depth = check_whole_number(1 if self.depth is None else self.depth, "depth", 1, LARGEST_DEPTH)
         activation = activation_named("relu" if self.activation is None else self.activation)
         weights: Any = 1.0 if self.weight_variance is None else self.weight_variance
         if not (isinstance(weights, str) and weights == HE):
@@ -373,7 +390,7 @@ class NNGP(_NetworkKernel):
 
     Parameters
     ----------
-    depth : int >= 1, default 1
+    depth : int from 1 to 5000, default 1
         Number of hidden layers L.
     activation : {"relu", "leaky_relu", "abs"} or Activation, default "relu"
         ``ntk_fast.leaky_relu(slope)`` for a slope other than 0.01.

@@ -174,9 +174,8 @@ def sphere_eigenvalues(kernel: Kernel, n_features: int, max_degree: int) -> Sphe
     array([0.25  , 0.1667, 0.0391, 0.    , 0.0026, 0.    ])
     """
     check_kernel(kernel)
+    max_degree = check_whole_number(max_degree, "max_degree", 0, LARGEST_DEGREE)
     multiplicities = sphere_multiplicities(n_features, max_degree)
-    if max_degree > LARGEST_DEGREE:
-        raise ValueError(f"max_degree must be a whole number from 0 to {LARGEST_DEGREE}; got {max_degree}.")
     unit = _Unit.of(kernel)
     size = float(RowParameters(kernel.plan, UNIT).values.output_variance.plain()[0])
     refuse_overflow(math.sqrt(size), math.sqrt(size), np.dtype(np.float64))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ntk_fast.caller import warn_caller
 from ntk_fast.frames import frame_rows, is_frame
 
 
@@ -24,18 +25,17 @@ def check_finite_number(value: Any, name: str) -> float:
     return number
 
 
-def check_whole_number(value: Any, name: str, least: int) -> int:
-    """Return an integer that is at least `least`."""
+def check_whole_number(value: Any, name: str, least: int, most: int | None = None) -> int:
+    """Return an integer from `least` to `most`."""
+    accepted = f"a whole number >= {least}" if most is None else f"a whole number from {least} to {most}"
     try:
         if isinstance(value, (bool, np.bool_)):
             raise TypeError
         number = operator.index(value)
     except TypeError:
-        raise TypeError(
-            f"{name} must be a whole number >= {least}; got {value!r} of type {type(value).__name__}."
-        ) from None
-    if number < least:
-        raise ValueError(f"{name} must be a whole number >= {least}; got {number}.")
+        raise TypeError(f"{name} must be {accepted}; got {value!r} of type {type(value).__name__}.") from None
+    if number < least or (most is not None and number > most):
+        raise ValueError(f"{name} must be {accepted}; got {number}.")
     return number
 
 
@@ -111,7 +111,7 @@ def check_rows(rows: Any, name: str, dtype: np.dtype | None) -> NDArray[np.float
     if array.shape[1] == 0:
         raise ValueError(f"{name} must have at least one column; got shape {array.shape}.")
     if dtype is None:
-        dtype = np.dtype(np.float32 if array.dtype == np.float32 else np.float64)
+        dtype = np.dtype(np.float32 if array.dtype.newbyteorder("=") == np.float32 else np.float64)
     inner = array.strides[1] == dtype.itemsize or array.shape[1] == 1
     plain = array.dtype == dtype and inner and array.strides[0] % dtype.itemsize == 0 and array.flags.aligned
     if plain and array.dtype.isnative and (array.strides[0] >= 0):
@@ -154,7 +154,7 @@ def refuse_not_finite(rows: NDArray[np.floating], name: str) -> None:
 def check_out(out: Any, shape: tuple[int, int], dtype: np.dtype) -> NDArray[np.floating]:
     """Return `out` if a result of this shape and dtype can be written into it."""
     expected = f"a writeable, aligned NumPy array of shape {shape} and dtype {dtype}"
-    if not isinstance(out, np.ndarray):
+    if not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray):
         raise TypeError(f"out must be {expected}; got a {type(out).__name__}.")
     if out.shape != shape:
         raise ValueError(f"out must be {expected}; got shape {out.shape}.")
@@ -167,18 +167,54 @@ def check_out(out: Any, shape: tuple[int, int], dtype: np.dtype) -> NDArray[np.f
             f"out must be {expected}; got one at address {out.ctypes.data:#x} with strides {out.strides}, "
             f"not all multiples of {dtype.itemsize} bytes."
         )
+    if _overlaps_itself(out):
+        raise ValueError(f"out must be {expected}; got one with strides {out.strides}: entries share memory.")
     return out
 
 
-def refuse_overflow(x_root: float, y_root: float, dtype: np.dtype) -> None:
+def _overlaps_itself(matrix: NDArray[Any]) -> bool:
+    """Whether two entries of an aligned matrix lie at one address: i * row stride = j * column stride."""
+    (n_rows, n_columns), (row, column) = matrix.shape, map(abs, matrix.strides)
+    if matrix.size == 0:
+        return False
+    if row == 0 or column == 0:
+        return (row == 0 and n_rows > 1) or (column == 0 and n_columns > 1)
+    common = math.gcd(row, column)
+    return column // common < n_rows and row // common < n_columns
+
+
+def share_memory(out: NDArray[Any], rows: NDArray[Any]) -> bool:
+    """Whether two arrays have a number in common, and not just a range of addresses."""
+    try:
+        return np.shares_memory(out, rows, max_work=1_000_000)  # type: ignore[arg-type]  # NumPy's stub knows -1 and 0
+    except np.exceptions.TooHardError:
+        return True
+
+
+def refuse_overflow(
+    x_root: float, y_root: float, dtype: np.dtype, *, what: str = "result", remedy: str = "scale the rows down"
+) -> None:
     """Raise if sqrt(K(x, x) K(y, y)) of the largest rows exceeds the dtype."""
     limit = float(np.finfo(dtype).max)
     with np.errstate(over="ignore", invalid="ignore"):
         largest = np.float64(x_root) * np.float64(y_root)
     if not largest <= limit:
         raise ValueError(
-            f"The result would overflow {dtype}: K reaches {largest:.3g}, the largest {dtype} is {limit:.3g}; "
-            f"scale the rows down{' or pass dtype=numpy.float64' if dtype == np.float32 else ''}."
+            f"The {what} would overflow {dtype}: K reaches {largest:.3g}, the largest {dtype} is {limit:.3g}; "
+            f"{remedy}{' or pass dtype=numpy.float64' if dtype == np.float32 else ''}."
+        )
+
+
+def warn_of_underflow(kernel: Any, x_root: float, y_root: float, dtype: np.dtype) -> None:
+    """Warn if sqrt(K(x, x) K(y, y)) of the largest rows, none of them zero, is 0 in the dtype."""
+    with np.errstate(under="ignore"):
+        largest = dtype.type(np.float64(x_root) * np.float64(y_root))
+    if largest == 0:
+        wider = " or pass dtype=numpy.float64" if dtype == np.float32 else ""
+        warn_caller(
+            f'All values of {kernel!r} underflow to 0 in {dtype}: scale the rows up, raise weight_variance ("he" keeps '
+            f"the variance from layer to layer){wider}.",
+            RuntimeWarning,
         )
 
 

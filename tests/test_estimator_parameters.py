@@ -30,7 +30,7 @@ def test_parameters_reach_into_kernels(estimator):
         model.set_params(kernel__deep=1)
     with pytest.raises(ValueError, match="Invalid parameter 'depht'"):
         model.set_params(depht=1)
-    with pytest.raises(ValueError, match="depth must be a whole number >= 1; got 0"):
+    with pytest.raises(ValueError, match="depth must be a whole number from 1 to 5000; got 0"):
         model.set_params(kernel__depth=0)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -108,7 +110,8 @@ def test_rows_may_come_as(kind, dtype, backend, tmp_path):
     K = PROFILE(given, backend=backend, dtype=dtype)
     assert type(K) is np.ndarray
     assert np.array_equal(K, expected)
-    assert np.array_equal(PROFILE(plain, given, backend=backend, dtype=dtype), PROFILE(plain, plain, backend=backend))
+    other = PROFILE(plain.copy(), given, backend=backend, dtype=dtype)
+    assert np.array_equal(other, PROFILE(plain, plain.copy(), backend=backend))
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int64, np.uint64, np.float16, np.longdouble, bool])
@@ -197,5 +200,77 @@ def test_float32_rows_may_go_into_a_float64_out_if_asked():
 def test_the_rows_are_left_as_they_were(dtype, backend):
     X = rows(9, dtype=dtype) * dtype.type(2.0) ** np.finfo(dtype).minexp
     before = X.copy()
-    KERNELS["ntk-relu-3"](X, backend=backend)
+    with pytest.warns(RuntimeWarning, match="underflow to 0"):
+        KERNELS["ntk-relu-3"](X, backend=backend)
     assert np.array_equal(X, before)
+
+
+@pytest.mark.parametrize("dtype", [">f4", "<f4", ">f8", "<f8"])
+def test_rows_of_any_byte_order_give_a_matrix_of_their_width(dtype, backend):
+    rows = np.random.default_rng(0).standard_normal((5, 3)).astype(dtype)
+    K = ntk.NTK(1)(rows, backend=backend)
+    assert K.dtype == np.dtype(dtype).newbyteorder("=")
+    assert np.array_equal(K, ntk.NTK(1)(rows.astype(K.dtype), backend=backend))
+
+
+def test_the_same_rows_twice_are_a_symmetric_matrix(kernel, backend):
+    rows = np.random.default_rng(0).standard_normal((40, 3))
+    K = kernel(rows, backend=backend)
+    for other in (rows, rows[:], rows.view(), np.asarray(rows)):
+        assert np.array_equal(kernel(rows, other, backend=backend), K)
+    for other in (rows[::-1], rows[:39], rows.copy()):
+        result = kernel(rows, other, backend=backend)
+        assert result.shape == (40, len(other))
+    assert np.allclose(kernel(rows, rows[::-1], backend=backend), K[:, ::-1], rtol=1e-13, atol=1e-14)
+
+
+def test_out_that_hides_or_repeats_entries_is_refused():
+    rows = np.random.default_rng(0).standard_normal((4, 3))
+    with pytest.raises(TypeError, match=r"out must be .*; got a MaskedArray"):
+        ntk.NTK(1)(rows, out=np.ma.masked_all((4, 4)))
+    memory = np.zeros(64)
+    for strides in ((8, 8), (0, 8), (8, 0), (24, 16), (-8, 8)):
+        overlapping = np.lib.stride_tricks.as_strided(memory[32:], (4, 4), strides)
+        with pytest.raises(ValueError, match="entries share memory"):
+            ntk.NTK(1)(rows, out=overlapping)
+    out = np.lib.stride_tricks.as_strided(memory, (4, 4), (8, 32))
+    assert np.array_equal(ntk.NTK(1)(rows, out=out), ntk.NTK(1)(rows))
+
+
+def test_out_may_lie_between_the_rows_but_not_on_them(dtype, backend):
+    memory = np.random.default_rng(0).standard_normal((9, 20)).astype(dtype)
+    rows, out = memory[:, :5], memory[:, 6:15]
+    before, expected = memory.copy(), ntk.NTK(2)(rows.copy(), backend=backend)
+    assert ntk.NTK(2)(rows, out=out, backend=backend) is out
+    assert np.array_equal(out, expected)
+    untouched = np.r_[0:6, 15:20]
+    assert np.array_equal(memory[:, untouched], before[:, untouched])
+    with pytest.raises(ValueError, match="out must not share memory with the rows"):
+        ntk.NTK(2)(rows, out=memory[:, 4:13], backend=backend)
+
+
+@pytest.mark.parametrize("kernel", [ntk.NTK(1100), ntk.NTK(2600), ntk.NNGP(40, weight_variance=1e-10)], ids=repr)
+def test_a_matrix_that_underflows_to_0_is_as_loud_as_one_that_overflows(kernel, backend):
+    rows = np.array([[3.0, 4.0], [0.0, 1.0], [0.0, 0.0]])
+    for call in (lambda: kernel(rows, backend=backend), lambda: kernel.diag(rows), lambda: kernel.profile(0.5)):
+        with pytest.warns(RuntimeWarning, match=r"All values of N.* underflow to 0 in float64: .*he") as warned:
+            assert not np.any(call())
+        assert [warning.filename for warning in warned] == [__file__]
+
+
+def test_zeros_that_are_zeros_are_silent(backend):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert not ntk.NTK(2)(np.zeros((2, 3)), backend=backend).any()
+        assert not ntk.NNGP(2, weight_variance=0)(np.ones((2, 3)), backend=backend).any()
+        assert ntk.NTK(2)(np.empty((0, 3)), backend=backend).shape == (0, 0)
+
+
+def test_a_profile_that_overflows_is_refused():
+    for kernel in (
+        ntk.NTK(2, weight_variance=1e200),
+        ntk.NNGP(1, weight_variance=1e160),
+        ntk.NTK(1100, weight_variance=4),
+    ):
+        with pytest.raises(ValueError, match=r"The profile would overflow float64: K reaches inf"):
+            kernel.profile([0.0, 1.0])

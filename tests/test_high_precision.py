@@ -78,3 +78,18 @@ def test_equal_rows_lose_no_digits():
     x = [0.1, 0.7, -0.3]
     kernel = ntk.NTK(30, weight_variance=(1.0, *(2.0,) * 30), bias_variance=0.1)
     assert mp.almosteq(exact_value(kernel, x, x, 50), exact_value(kernel, x, x, 80), 1e-30)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (("NTK", [1.0], [1.0]), TypeError, "kernel must be an ntk_fast.ArcCosine, NNGP or NTK; got a str"),
+        ((ntk.NTK(1), [1.0], [1.0, 2.0]), ValueError, "x and y must have the same number of features; got 1 and 2"),
+        ((ntk.NTK(1), [[1.0, 2.0]], [1.0]), TypeError, "x must be a sequence of n_features real numbers"),
+        ((ntk.NTK(1), [1.0], [float("nan")]), ValueError, r"y\[0\] must be finite"),
+        ((ntk.NTK(1), [1.0], [1.0], 0), ValueError, "digits must be a whole number >= 1; got 0"),
+    ],
+)
+def test_bad_arguments_are_refused_by_name(arguments, error, message):
+    with pytest.raises(error, match=message):
+        exact_value(*arguments)

@@ -238,7 +238,7 @@ def test_listed():
     [
         ((ntk.NTK(1), 1, 3), "n_features must be a whole number >= 2; got 1."),
         ((ntk.NTK(1), 3.5, 3), "n_features must be a whole number >= 2; got 3.5 of type float."),
-        ((ntk.NTK(1), 3, -1), "max_degree must be a whole number >= 0; got -1."),
+        ((ntk.NTK(1), 3, -1), "max_degree must be a whole number from 0 to 10000; got -1."),
         ((ntk.NTK(1), 3, 10_001), "max_degree must be a whole number from 0 to 10000; got 10001."),
         (("ntk", 3, 3), "kernel must be an ntk_fast.ArcCosine, NNGP or NTK; got a str."),
         ((ntk.ArcCosine(2, 50), 3, 3), "The result would overflow float64"),

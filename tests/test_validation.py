@@ -161,7 +161,7 @@ def test_what_is_no_dtype_is_refused(dtype):
     [(0, ValueError), (-3, ValueError), (2.5, TypeError), (2.0, TypeError), ("2", TypeError), (True, TypeError)],
 )
 def test_a_depth_that_is_no_whole_number_from_1_on_is_refused(kind, depth, error):
-    refusal(error, lambda: kind(depth), "depth", "whole number >= 1", repr(depth))
+    refusal(error, lambda: kind(depth), "depth", "whole number from 1 to 5000", repr(depth))
 
 
 @pytest.mark.parametrize("order", [3, -1, 1.0, None])
@@ -239,3 +239,10 @@ def test_what_is_no_kernel_is_refused(kernel):
 
 def test_progress_must_be_callable():
     refusal(TypeError, lambda: KERNEL(X, progress=True), "progress", "bool")
+
+
+@pytest.mark.parametrize("depth", [5001, 30_000, 10**20])
+def test_a_depth_that_would_not_compile_in_seconds_is_refused(depth):
+    for kernel in (ntk.NTK, ntk.NNGP, ntk.ArcCosine):
+        with pytest.raises(ValueError, match=f"depth must be a whole number from 1 to 5000; got {depth}"):
+            kernel(depth=depth)

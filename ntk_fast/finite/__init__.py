@@ -2,9 +2,13 @@
 
 The map:
 
-    activations      relu and its kind, softplus; the constants gamma and C
-    network          Network (Eq. 2): parameters as one vector, derivatives, empirical kernels
-    propagation      forward and backward passes by hand; `products`: their matrix products on all cores
+    network          Network (Eq. 2): parameters as one vector, derivatives, empirical kernels; of any description
+    graph            a description at finite width, as matrix products and what happens between them row by row;
+                     what each layer contributes stands beside its rule for infinite width, in `ntk_fast.layers`
+    propagation      forward and backward passes by hand; `directional`: derivatives along one direction
+    products         matrix products on all cores
+    antisymmetric    networks that start at zero
+    activations      the lecture's softplus(t)
     linearization    the first-order Taylor expansion (Eqs. 3 to 5), and fitting it
     empirical        finite-width kernels without tangent features, and averages over networks
     convergence      how fast they approach the infinite kernels

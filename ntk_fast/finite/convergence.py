@@ -8,11 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ntk_fast.finite.activations import Reals
 from ntk_fast.finite.network import Network
-from ntk_fast.kernels import NNGP, NTK
-from ntk_fast.layers.names import activation_named
-from ntk_fast.layers.relu import PiecewiseLinear
+from ntk_fast.finite.products import Reals
+from ntk_fast.kernels import Kernel
 from ntk_fast.power_law import PowerLaw, fit_power_law
 from ntk_fast.tiling import Progress
 from ntk_fast.validation import check_rng, check_whole_number
@@ -44,7 +42,7 @@ class KernelConvergence:
 
 
 def kernel_convergence(
-    kernel: NTK | NNGP,
+    kernel: Kernel,
     X: ArrayLike,
     widths: Sequence[int],
     *,
@@ -58,8 +56,8 @@ def kernel_convergence(
 
     Parameters
     ----------
-    kernel : NTK or NNGP
-        With the lecture's variances: ``weight_variance=1``, ``bias_variance=0``.
+    kernel : NTK, NNGP or ArcCosine
+        Of any network and any variances.
     X : array-like of shape (n, n_features)
     widths : sequence of int >= 1
     n_networks : int >= 1, default 10
@@ -89,13 +87,8 @@ def kernel_convergence(
     >>> bool(abs(result.law.exponent + 0.5) < 0.1)
     True
     """
-    if not isinstance(kernel, NTK | NNGP):
-        raise TypeError(f"kernel must be an NTK or an NNGP; got a {type(kernel).__name__}.")
-    if (kernel.weight_variance, kernel.bias_variance) != (1.0, 0.0):
-        raise ValueError(
-            "kernel must have weight_variance=1 and bias_variance=0, as finite networks have; "
-            f"got weight_variance={kernel.weight_variance}, bias_variance={kernel.bias_variance}."
-        )
+    if not isinstance(kernel, Kernel):
+        raise TypeError(f"kernel must be an NTK, an NNGP or an ArcCosine; got a {type(kernel).__name__}.")
     if isinstance(widths, str) or not isinstance(widths, Iterable):
         raise TypeError(f"widths must be a sequence of whole numbers >= 1; got {widths!r}.")
     checked = tuple(check_whole_number(width, "widths", 1) for width in widths)
@@ -110,17 +103,10 @@ def kernel_convergence(
     for place, width in enumerate(checked):
         for trial in range(n_networks):
             network = Network.initialize(
-                n_features, width, kernel.depth or 1, _folded(kernel), generator, antisymmetric
+                n_features, width, rng=generator, antisymmetric=antisymmetric, network=kernel.network
             )
-            empirical = network.empirical_ntk if isinstance(kernel, NTK) else network.empirical_nngp
+            empirical = network.empirical_ntk if kernel.has_tangent else network.empirical_nngp
             deviations[place, trial] = np.linalg.norm(empirical(X, n_threads=n_threads) - limit) / size
             if progress is not None:
                 progress(place * n_networks + trial + 1, deviations.size)
     return KernelConvergence(checked, deviations)
-
-
-def _folded(kernel: NNGP | NTK) -> PiecewiseLinear:
-    activation = activation_named(kernel.activation)
-    if not isinstance(activation, PiecewiseLinear):
-        raise ValueError(f"kernel must have an activation of ReLU type; got {activation!r}.")
-    return activation

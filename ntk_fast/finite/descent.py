@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.sparse.linalg import LinearOperator, eigsh
 
-from ntk_fast.finite.activations import Reals
 from ntk_fast.finite.network import Network
+from ntk_fast.finite.products import Reals
 from ntk_fast.finite.propagation import Propagation
 
 #: A loss this many times the first one, or parameters this many times the first ones: descent has become ascent.
@@ -55,11 +55,11 @@ class Descent:
     def __init__(self, network: Network, rows: Reals, target: Reals, step_size: float, n_threads: int) -> None:
         self.theta = network.parameters.copy()
         self.weights = network.split(self.theta)
-        self.passes = Propagation(rows, network.width, network.depth, network.unit, n_threads)
+        self.passes = Propagation(rows, network.graph, n_threads)
         self.first_loss: float | None = None
         self._target, self._step_size = target, step_size
         self._gradient = np.empty(network.n_parameters)
-        self._slopes = network.split(self._gradient)
+        self._slopes = network.graph.split(self._gradient)
         self._length = float(np.linalg.norm(self.theta))
 
     def loss(self, outputs: Reals) -> float:

@@ -1,7 +1,7 @@
 """Kernels of finite networks: Gram matrices of their features without the features, and averages over networks.
 
-The tangent features of layer l are delta_l (outer product) a_{l-1}, so their Gram matrix is the Hadamard product of two
-small ones: nothing here has the size of the parameters.
+The tangent features of a Dense are delta (outer product) a, and shift delta for its bias, so their Gram matrix is the
+Hadamard product of two small ones, (delta . delta') (a . a' + b): nothing here has the size of the parameters.
 """
 
 from __future__ import annotations
@@ -13,37 +13,43 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ntk_fast.finite.activations import Reals
-from ntk_fast.finite.products import add_gram, mirror
+from ntk_fast.finite.products import Reals, add_gram, mirror
 from ntk_fast.tiling import Progress
 from ntk_fast.validation import check_rng, check_rows, check_whole_number
 
 if TYPE_CHECKING:
-    from ntk_fast.finite.activations import Unit
-    from ntk_fast.finite.propagation import Propagation, Weights
-    from ntk_fast.layers.relu import PiecewiseLinear
+    from ntk_fast.finite.graph import Weights
+    from ntk_fast.finite.propagation import Propagation
+    from ntk_fast.layers.activation import ActivationLayer
+    from ntk_fast.layers.layer import Layer
 
 #: Of passes over rows; the weights; and how many of the rows are x, the others being y (None: all are both).
 GramFunction = Callable[["Propagation", "Weights", int | None], Reals]
 
 
 def hidden_gram(passes: Propagation, weights: Weights, n_x: int | None) -> Reals:
-    """Return a_L . a_L' of all rows, or of the first `n_x` rows with the others."""
+    """Return a . a' + b of the last Dense, of all rows, or of the first `n_x` rows with the others."""
     passes.forward(weights)
     out = _zeros(passes, n_x)
-    add_gram(out, [_halves(passes.hidden(len(passes.pre) - 1), n_x)], passes.n_threads)
+    _add_readout(out, passes, n_x)
     return _complete(out, passes, n_x)
 
 
 def tangent_gram(passes: Propagation, weights: Weights, n_x: int | None) -> Reals:
-    """Return a_L . a_L' + sum over layers of (delta_l . delta_l') (a_{l-1} . a_{l-1}'), rows as in `hidden_gram`."""
+    """Return the sum of (delta . delta') (a . a' + b) over trained layers, rows as in `hidden_gram`."""
     passes.forward(weights)
     out = _zeros(passes, n_x)
-    add_gram(out, [_halves(passes.hidden(len(passes.pre) - 1), n_x)], passes.n_threads)
+    if passes.graph.readout.is_trained:
+        _add_readout(out, passes, n_x)
     passes.turn(weights, np.ones(len(passes.X)))
-    for _, delta, inputs in passes.backward(weights):
-        add_gram(out, [_halves(delta, n_x), _halves(inputs, n_x)], passes.n_threads)
+    for _, affine, delta, inputs in passes.backward(weights):
+        add_gram(out, [_halves(delta, n_x), _halves(inputs, n_x)], passes.n_threads, affine.bias_variance)
     return _complete(out, passes, n_x)
+
+
+def _add_readout(out: Reals, passes: Propagation, n_x: int | None) -> None:
+    readout = passes.graph.readout
+    add_gram(out, [_halves(passes.inputs(readout), n_x)], passes.n_threads, readout.bias_variance)
 
 
 def _halves(rows: Reals, n_x: int | None) -> tuple[Reals, Reals | None]:
@@ -84,8 +90,9 @@ def average_kernel(
     kernel: Literal["ntk", "nngp"] = "ntk",
     n_networks: int,
     width: int,
-    depth: int = 1,
-    activation: str | PiecewiseLinear | Unit = "relu",
+    depth: int | None = None,
+    activation: str | ActivationLayer | None = None,
+    network: Layer | None = None,
     rng: np.random.Generator | int | None = None,
     n_threads: int | None = None,
     progress: Progress | None = None,
@@ -98,7 +105,7 @@ def average_kernel(
     Y : array-like of shape (m, n_features), optional
     kernel : {"ntk", "nngp"}, default "ntk"
     n_networks : int >= 2
-    width, depth, activation
+    width, depth, activation, network
         As for :class:`Network`.
     rng : numpy.random.Generator or int, optional
     n_threads : int >= 1, optional
@@ -131,8 +138,8 @@ def average_kernel(
     n_features = check_rows(X, "X", None).shape[1]
     mean = squares = np.zeros(())
     for count in range(1, n_networks + 1):  # Welford's update: no cancellation, whatever the number of networks
-        network = Network.initialize(n_features, width, depth, activation, generator)
-        gram = (network.empirical_ntk if kernel == "ntk" else network.empirical_nngp)(X, Y, n_threads=n_threads)
+        drawn = Network.initialize(n_features, width, depth, activation, generator, network=network)
+        gram = (drawn.empirical_ntk if kernel == "ntk" else drawn.empirical_nngp)(X, Y, n_threads=n_threads)
         deviation = gram - mean
         mean = mean + deviation / count
         squares = squares + deviation * (gram - mean)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ntk_fast import lapack
-from ntk_fast.finite.activations import Reals
+from ntk_fast.finite.products import Reals
 from ntk_fast.validation import check_positive, check_rows, check_vector, refuse_not_finite
 
 #: How far a kernel may be from symmetric or positive semi-definite, relative to its largest entry.

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ntk_fast.finite.activations import Reals
 from ntk_fast.finite.network import Network
+from ntk_fast.finite.products import Reals
+from ntk_fast.layers.names import activation_named
+from ntk_fast.layers.relu import PiecewiseLinear
 
 WITH_CURVATURE = "finite.softplus(t) (gamma = t / 4)"
 PIECEWISE_LINEAR = "'relu', 'leaky_relu', 'abs' and ntk_fast.leaky_relu(slope)"
@@ -171,16 +173,16 @@ def linearization_error(network0: Network, network: Network, X: ArrayLike) -> Li
     if kinds[0] != kinds[1]:
         raise ValueError(f"network must be network0 with other parameters; got {network0!r} and {network!r}.")
     rows = network0.check_rows(X)
-    unit, scale = network0.unit, network0.width**-0.5
+    unit, scale = activation_named(network0.activation), network0.width**-0.5
     beta0, beta_moved = network0.weights.readout, network.weights.readout - network0.weights.readout
     moved = network.weights.hidden[0] - network0.weights.hidden[0]
     old, step = rows @ network0.weights.hidden[0].T, rows @ moved.T
     new = old + step
     change = unit.value(new) - unit.value(old)
-    curved = change - unit.slope(old) * step
+    curved = change - unit.derivative(old) * step
     each_a, each_b = change * (beta_moved * scale), curved * (beta0 * scale)
     switches = bounds = None
-    if unit.curvature is not None:
+    if unit.curvature is not None and unit.lipschitz is not None:
         norms, squares = np.linalg.norm(rows, axis=1), (moved**2).sum(axis=1)
         c, gamma = unit.lipschitz, unit.curvature
         ratio = np.divide(np.abs(beta_moved), np.sqrt(squares), where=squares > 0, out=np.zeros_like(squares))
@@ -192,11 +194,11 @@ def linearization_error(network0: Network, network: Network, X: ArrayLike) -> Li
             (gamma / 2 * norms**2 * (np.abs(beta0) @ squares) + c * ratio.max() * norms * squares.sum()) * scale,
             (gamma / 2 * norms**2 * np.abs(beta0).max() + c / 2 * norms) * distance * scale,
         )
-    else:
+    elif isinstance(unit, PiecewiseLinear):
         switched = (new > 0) != (old > 0)
         # Eqs. 8 and 9, for any slopes: the change is sigma'(new) times the step
         tolerance = 8 * np.finfo(np.float64).eps * (np.abs(new) + np.abs(old))
-        failed = np.abs(change - unit.slope(new) * step) > tolerance * unit.lipschitz
+        failed = np.abs(change - unit.derivative(new) * step) > tolerance * unit.lipschitz
         switches = _Switches(
             switched.mean(axis=1),
             ((each_a + each_b) * switched).sum(axis=1),

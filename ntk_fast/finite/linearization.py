@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ntk_fast import lapack
-from ntk_fast.finite.activations import Reals
+from ntk_fast.finite.products import Reals
 from ntk_fast.validation import check_not_negative, check_vector
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""The finite network of Eq. 2, at any depth: immutable, with one flat vector of parameters."""
+"""Networks of finite width, of any description: immutable, with one flat vector of parameters."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ntk_fast.finite.activations import Hinge, Reals, Unit, unit_of
+from ntk_fast.finite.antisymmetric import make_antisymmetric
+from ntk_fast.finite.directional import directional
 from ntk_fast.finite.empirical import GramFunction, hidden_gram, tangent_gram
+from ntk_fast.finite.graph import Affine, Graph, Weights
 from ntk_fast.finite.linearization import Linearization
-from ntk_fast.finite.propagation import FEWER_ROWS, Propagation, Weights, count_parameters, directional
-from ntk_fast.layers.names import name_of
-from ntk_fast.layers.relu import PiecewiseLinear
+from ntk_fast.finite.products import Reals
+from ntk_fast.finite.propagation import FEWER_ROWS, Propagation
+from ntk_fast.kernels import NTK
+from ntk_fast.layers.activation import ActivationLayer
+from ntk_fast.layers.layer import Layer
 from ntk_fast.memory import refuse_too_large
 from ntk_fast.threads import choose_n_threads
 from ntk_fast.validation import (
@@ -34,20 +38,39 @@ FLOAT = np.dtype(np.float64)
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Network:
-    """A fully connected network without biases, in the parameterisation whose limit the kernels are (Eq. 2).
+    """A network of finite width, in the parameterisation whose limit the kernels are (Eq. 2).
 
-    ``f(x) = beta . sigma(h_L) / sqrt(width)``, ``h_1 = W_1 x``, ``h_{l+1} = W_{l+1} sigma(h_l) / sqrt(width)``. With
-    standard normal parameters its tangent kernel converges to ``ntk_fast.NTK(depth, activation)`` as the width grows.
+    Short form, a fully connected network without biases: ``f(x) = beta . sigma(h_L) / sqrt(width)``, ``h_1 = W_1 x``,
+    ``h_{l+1} = W_{l+1} sigma(h_l) / sqrt(width)``. With standard normal parameters its tangent kernel converges to
+    ``ntk_fast.NTK(depth, activation)`` as the width grows.
+
+    Of any description, with as many units in every layer, its limit is ``ntk_fast.NTK(network=network)``:
+
+    * Dense is ``sqrt(v / n) W u + sqrt(b) beta`` of n units u, and ``sqrt(v) W x + sqrt(b) beta`` of rows x, with the
+      variances v, b and standard normal W, beta; one with ``trained=False`` has its parameters in `fixed`.
+    * Concatenate gives each branch its share of the units; one that passes units on has a share of them.
+    * LayerNorm divides by the root of the mean square of the units, and rows by their length.
+    * Where rows as they are meet a branch in a Sum, a Residual or a Product, or have a share of a Concatenate, they are
+      embedded by ``Dense(trained=False)``, as their number of features is not the width: the limit stays.
+    * f is one number. A network that does not end in a Dense is read out by ``Dense(trained=False)``: the limit stays.
+    * Branches of a Sum, Residual or Product must not be made of the units of one and the same Dense.
+
     Everything is computed in float64.
 
     Parameters
     ----------
     parameters : array-like of shape (n_parameters,)
-        ``width + width * n_features + (depth - 1) * width**2`` numbers: W_1, ..., W_L row by row, then beta. Copied.
+        Of each trained Dense in order, W row by row, and then beta if it has biases. For the short form
+        ``width + width * n_features + (depth - 1) * width**2`` numbers: W_1, ..., W_L, then the readout's. Copied.
     n_features, width : int >= 1
     depth : int >= 1, default 1
         Number of hidden layers L.
-    activation : {"relu", "leaky_relu", "abs"}, ntk_fast.leaky_relu(slope) or finite.softplus(t), default "relu"
+    activation : str or activation of ntk_fast.layers, or finite.softplus(t), default "relu"
+        As for :class:`ntk_fast.NTK`.
+    network : Layer, optional
+        A description, in place of depth and activation: see :mod:`ntk_fast.layers`.
+    fixed : array-like of shape (n_fixed,), optional
+        The parameters that are not trained, likewise; needed if there are any.
 
     Raises
     ------
@@ -65,40 +88,52 @@ class Network:
     parameters: Reals
     n_features: int
     width: int
-    depth: int = 1
-    activation: str | PiecewiseLinear | Unit = "relu"
+    depth: int | None = None
+    activation: str | ActivationLayer | None = None
+    network: Layer = None  # type: ignore[assignment]
+    fixed: Reals | None = None
 
     def __post_init__(self) -> None:
-        for name in ("n_features", "width", "depth"):
+        for name in ("n_features", "width"):
             object.__setattr__(self, name, check_whole_number(getattr(self, name), name, 1))
-        object.__setattr__(self, "activation", _named(unit_of(self.activation)))
-        parameters = check_vector(self.parameters, "parameters", self.n_parameters).copy()
-        parameters.flags.writeable = False
-        object.__setattr__(self, "parameters", parameters)
+        kernel = NTK(depth=self.depth, activation=self.activation, network=self.network)
+        for name in ("depth", "activation", "network"):
+            object.__setattr__(self, name, getattr(kernel, name))
+        fixed = np.zeros(0) if self.fixed is None and not self.n_fixed else self.fixed
+        for name, values, length in (
+            ("parameters", self.parameters, self.n_parameters),
+            ("fixed", fixed, self.n_fixed),
+        ):
+            vector = check_vector(values, name, length).copy()
+            vector.flags.writeable = False
+            object.__setattr__(self, name, vector)
 
     @classmethod
     def initialize(
         cls,
         n_features: int,
         width: int,
-        depth: int = 1,
-        activation: str | PiecewiseLinear | Unit = "relu",
+        depth: int | None = None,
+        activation: str | ActivationLayer | None = None,
         rng: np.random.Generator | int | None = None,
         antisymmetric: bool = False,
+        *,
+        network: Layer | None = None,
     ) -> Network:
         """Return a network with standard normal parameters.
 
         Parameters
         ----------
-        n_features, width, depth, activation
+        n_features, width, depth, activation, network
             As for :class:`Network`.
         rng : numpy.random.Generator or int, optional
             A generator or a seed; None draws differently every time.
         antisymmetric : bool, default False
             Pair each hidden unit i < width / 2 with unit i + width / 2, of equal activation and opposite influence:
-            W_1 = [A; A], W_l = [[A, B], [B, A]], beta = [b; -b]. Each parameter is still standard normal and the
-            tangent kernel has the same limit, but f and term (0) of Eq. 4 vanish for every x, up to rounding. Without
-            it neither vanishes as the width grows: f converges to a Gaussian process with the kernel of Eq. 1.
+            W_1 = [A; A], W_l = [[A, B], [B, A]], beta = [b; -b]; the last Dense has bias 0. Each other parameter is
+            still standard normal and the tangent kernel has the same limit, but f and term (0) of Eq. 4 vanish for
+            every x, up to rounding. Without it neither vanishes as the width grows: f converges to a Gaussian process
+            with the kernel of Eq. 1.
 
         Returns
         -------
@@ -107,52 +142,55 @@ class Network:
         Raises
         ------
         TypeError, ValueError
-            If an argument is not as above, or the width is odd and `antisymmetric` is true.
+            If an argument is not as above, or `antisymmetric` is true and units cannot be paired.
 
         Examples
         --------
-        >>> from ntk_fast import finite
+        >>> from ntk_fast import finite, layers
         >>> finite.Network.initialize(n_features=3, width=64, depth=2, rng=0)
         Network(n_features=3, width=64, depth=2, activation='relu', n_parameters=4352)
+        >>> block = layers.Residual(layers.Gelu(), layers.Dense())
+        >>> net = layers.Sequential(layers.Dense(bias_variance=0.1), block, layers.Gelu(), layers.Dense())
+        >>> finite.Network.initialize(n_features=3, width=64, rng=0, network=net).n_parameters
+        4416
         """
-        n_features, width, depth = (
-            check_whole_number(value, name, 1)
-            for value, name in ((n_features, "n_features"), (width, "width"), (depth, "depth"))
+        n_features, width = (
+            check_whole_number(value, name, 1) for value, name in ((n_features, "n_features"), (width, "width"))
         )
         generator = check_rng(rng)
-        if check_flag(antisymmetric, "antisymmetric") and width % 2:
-            raise ValueError(f"width must be even if antisymmetric; got {width}.")
-        unit_of(activation)
-        count = count_parameters(n_features, width, depth)
-        refuse_too_large((count,), FLOAT, copies=2, what="vector of parameters", advice="use a smaller width or depth")
-        parameters = generator.standard_normal(count)
+        check_flag(antisymmetric, "antisymmetric")
+        graph = Graph(NTK(depth=depth, activation=activation, network=network).network, n_features, width)
+        count, n_fixed = (graph.n_parameters[is_trained] for is_trained in (True, False))
+        advice = "use a smaller width or depth"
+        refuse_too_large((count + n_fixed,), FLOAT, copies=2, what="vector of parameters", advice=advice)
+        parameters, fixed = generator.standard_normal(count), generator.standard_normal(n_fixed)
         if antisymmetric:
-            half = width // 2
-            weights = Weights.of(parameters, n_features, width, depth)
-            weights.readout[half:] = -weights.readout[:half]
-            weights.hidden[0][half:] = weights.hidden[0][:half]
-            for matrix in weights.hidden[1:]:
-                matrix[half:, :half], matrix[half:, half:] = matrix[:half, half:], matrix[:half, :half]
-        return cls(parameters, n_features, width, depth, activation)
+            make_antisymmetric(graph, graph.split(parameters, fixed))
+        return cls(parameters, n_features, width, depth, activation, network, fixed)  # type: ignore[arg-type]
 
     @property
     def n_parameters(self) -> int:
-        """The number of parameters, d + d p + (L - 1) d^2."""
-        return count_parameters(self.n_features, self.width, self.depth)
+        """The number of trained parameters; of the short form d + d p + (L - 1) d^2."""
+        return self.graph.n_parameters[True]
+
+    @property
+    def n_fixed(self) -> int:
+        """The number of parameters that are not trained."""
+        return self.graph.n_parameters[False]
 
     @cached_property
-    def unit(self) -> Unit:
-        """The activation, with its slope and constants."""
-        return unit_of(self.activation)
+    def graph(self) -> Graph:
+        """The network as matrix products and what happens between them."""
+        return Graph(self.network, self.n_features, self.width)
 
     @cached_property
     def weights(self) -> Weights:
-        """The parameters as matrices: ``weights.hidden`` and ``weights.readout``, read-only views."""
+        """The parameters as matrices and biases, read-only views: ``weights.hidden`` and ``weights.readout``."""
         return self.split(self.parameters)
 
     def split(self, parameters: Reals) -> Weights:
-        """Return views of a flat parameter vector as matrices."""
-        return Weights.of(parameters, self.n_features, self.width, self.depth)
+        """Return views of a flat vector of trained parameters as matrices, with the fixed ones among them."""
+        return self.graph.split(parameters, self.fixed)
 
     def with_parameters(self, parameters: ArrayLike) -> Network:
         """Return the same network with other parameters.
@@ -169,7 +207,8 @@ class Network:
         >>> network.with_parameters(0 * network.parameters)([[1.0, 2.0]])
         array([0.])
         """
-        return Network(np.asarray(parameters), self.n_features, self.width, self.depth, self.activation)
+        kind = {"depth": self.depth, "activation": self.activation} if self.depth else {"network": self.network}
+        return Network(np.asarray(parameters), self.n_features, self.width, fixed=self.fixed, **kind)
 
     def check_rows(self, X: ArrayLike, name: str = "X") -> Reals:
         """Return rows as float64, of this network's number of features and finite."""
@@ -184,7 +223,7 @@ class Network:
         chunk = max(1, PASS_ENTRIES // self.width)
         for start in range(0, len(X), chunk):
             rows = slice(start, start + chunk)
-            yield rows, Propagation(X[rows], self.width, self.depth, self.unit, n_threads)
+            yield rows, Propagation(X[rows], self.graph, n_threads)
 
     def __call__(self, X: ArrayLike, *, n_threads: int | None = None) -> Reals:
         """Return f(x) of each row.
@@ -208,13 +247,17 @@ class Network:
         return outputs
 
     def hidden_features(self, X: ArrayLike, *, n_threads: int | None = None) -> Reals:
-        """Return sigma(h_L) / sqrt(width), shape (n, width): f is their product with beta."""
+        """Return sigma(h_L) / sqrt(width), shape (n, width): f is their product with beta.
+
+        Of any description, what the weights of the last Dense multiply; its bias is what f has besides.
+        """
         values, threads = self.check_rows(X), choose_n_threads(n_threads)
-        refuse_too_large((len(values), self.width), FLOAT, what="hidden features", advice=FEWER_ROWS)
-        features = np.empty((len(values), self.width))
+        shape = len(values), self.graph.readout.source.n_units
+        refuse_too_large(shape, FLOAT, what="hidden features", advice=FEWER_ROWS)
+        features = np.empty(shape)
         for rows, passes in self.passes(values, threads):
             passes.forward(self.weights)
-            features[rows] = passes.hidden(self.depth - 1)
+            features[rows] = passes.inputs(self.graph.readout)
         refuse_overflown(features, "A hidden feature")
         return features
 
@@ -243,7 +286,7 @@ class Network:
         total = np.zeros(self.n_parameters)
         part = np.empty(self.n_parameters)
         for rows, passes in self.passes(values, threads):
-            passes.gradient(self.weights, self.split(part), weight[rows])
+            passes.gradient(self.weights, self.graph.split(part), weight[rows])
             total += part
         refuse_overflown(total, "The gradient")
         return total
@@ -251,7 +294,7 @@ class Network:
     def directional_derivatives(
         self, X: ArrayLike, direction: ArrayLike, *, n_threads: int | None = None
     ) -> tuple[Reals, Reals, Reals]:
-        """Return f(x) and its derivative along a direction, split: (f, by the readout, by the hidden weights).
+        """Return f(x) and its derivative along a direction, split: (f, by the last Dense, by all others).
 
         Parameters
         ----------
@@ -264,12 +307,12 @@ class Network:
         tuple of three ndarrays of shape (n,)
         """
         values, threads = self.check_rows(X), choose_n_threads(n_threads)
-        along = self.split(check_vector(direction, "direction", self.n_parameters))
+        along = self.graph.split(check_vector(direction, "direction", self.n_parameters))
         result = np.empty((3, len(values)))
         chunk = max(1, PASS_ENTRIES // self.width)
         for start in range(0, len(values), chunk):
             rows = slice(start, start + chunk)
-            result[:, rows] = directional(self.weights, along, values[rows], self.unit, threads)
+            result[:, rows] = directional(self.graph, self.weights, along, values[rows], threads)
         refuse_overflown(result, "The derivative")
         return result[0], result[1], result[2]
 
@@ -295,15 +338,14 @@ class Network:
         advice = f"{FEWER_ROWS}, or empirical_ntk, which needs none of them"
         refuse_too_large((n, self.n_parameters), FLOAT, what="tangent features", advice=advice)
         features = np.empty((n, self.n_parameters))
-        passes = Propagation(values, self.width, self.depth, self.unit, choose_n_threads(None))
+        passes = Propagation(values, self.graph, choose_n_threads(None))
         passes.forward(self.weights)
-        features[:, -self.width :] = passes.hidden(self.depth - 1)
+        readout = self.graph.readout
+        if readout.is_trained:
+            _put_features(features, readout, np.ones((n, 1)), passes.inputs(readout))
         passes.turn(self.weights, np.ones(n))
-        start = self.n_parameters - self.width
-        for _, delta, inputs in passes.backward(self.weights):
-            stop, start = start, start - self.width * inputs.shape[1]
-            block = features[:, start:stop].reshape(n, self.width, inputs.shape[1])
-            np.multiply(delta[:, :, None], inputs[:, None, :], out=block)
+        for _, affine, delta, inputs in passes.backward(self.weights):
+            _put_features(features, affine, delta, inputs)
         refuse_overflown(features, "A tangent feature")
         return features
 
@@ -311,7 +353,9 @@ class Network:
         """Return the finite-width tangent kernel, the Gram matrix of the tangent features, without forming them.
 
         Layer by layer it is the Hadamard product of a forward Gram matrix, of a_{l-1}, and a backward one, of delta_l;
-        the limit of their sum is Eq. 6. Memory: the result, and (depth + 17/16) (n + m) width numbers.
+        the limit of their sum is Eq. 6. Memory: the result, and (depth + 17/16) (n + m) width numbers; of any
+        description, instead of the depth, the number of Dense layers, of branches that meet, and of both that feed
+        several branches.
 
         Parameters
         ----------
@@ -339,7 +383,9 @@ class Network:
     def empirical_nngp(self, X: ArrayLike, Y: ArrayLike | None = None, *, n_threads: int | None = None) -> Reals:
         """Return the Gram matrix of the last hidden layer, ``a_L . a_L'``, whose limit is Eq. 1.
 
-        It is the kernel of the first linear approximation. Parameters and result as for :meth:`empirical_ntk`.
+        It is the kernel of the first linear approximation; of any description, with the bias variance of the last
+        Dense, ``a . a' + b``: the covariance of f over its parameters. Parameters and result as for
+        :meth:`empirical_ntk`.
         """
         return self._gram(hidden_gram, X, Y, n_threads)
 
@@ -348,7 +394,7 @@ class Network:
         y = None if Y is None else self.check_rows(Y, "Y")
         refuse_too_large((len(x), len(x if y is None else y)), FLOAT, advice=FEWER_ROWS)
         rows = x if y is None else np.concatenate([x, y])
-        passes = Propagation(rows, self.width, self.depth, self.unit, choose_n_threads(n_threads))
+        passes = Propagation(rows, self.graph, choose_n_threads(n_threads))
         gram = function(passes, self.weights, None if y is None else len(x))
         refuse_overflown(gram, "The kernel")
         return gram
@@ -358,15 +404,16 @@ class Network:
         return Linearization(self)
 
     def __repr__(self) -> str:
-        return (
-            f"Network(n_features={self.n_features}, width={self.width}, depth={self.depth}, "
-            f"activation={self.activation!r}, n_parameters={self.n_parameters})"
-        )
+        kind = f"network={self.network!r}"
+        if self.depth is not None:
+            kind = f"depth={self.depth}, activation={self.activation!r}"
+        return f"Network(n_features={self.n_features}, width={self.width}, {kind}, n_parameters={self.n_parameters})"
 
 
-def _named(unit: Unit) -> str | PiecewiseLinear | Unit:
-    """Return an activation as the kernels write it: by name where a name says all."""
-    if not isinstance(unit, Hinge):
-        return unit
-    named = name_of(unit.activation)
-    return named if isinstance(named, str) else unit.activation
+def _put_features(features: Reals, affine: Affine, delta: Reals, inputs: Reals) -> None:
+    """Write the gradients by the parameters of a Dense, row by row, among the tangent features."""
+    stop = affine.start + affine.n_weights
+    block = features[:, affine.start : stop].reshape(len(features), *affine.shape)
+    np.multiply(delta[:, :, None], inputs[:, None, :], out=block)
+    if affine.bias_variance:
+        np.multiply(delta, affine.shift, out=features[:, stop : stop + affine.n_units])

@@ -44,8 +44,8 @@ def product(
     return out
 
 
-def add_gram(out: Reals, factors: list[tuple[Reals, Reals | None]], n_threads: int) -> None:
-    """Add to `out` the Hadamard product of ``x @ y.T`` over the pairs (x, y) of `factors`.
+def add_gram(out: Reals, factors: list[tuple[Reals, Reals | None]], n_threads: int, shift: float = 0.0) -> None:
+    """Add to `out` the Hadamard product of ``x @ y.T`` over the pairs (x, y) of `factors`, shift added to the last.
 
     Where y is None it is x, and only tiles on and above the diagonal are filled: see :func:`mirror`.
     """
@@ -54,6 +54,8 @@ def add_gram(out: Reals, factors: list[tuple[Reals, Reals | None]], n_threads: i
     def fill(tile: Tile) -> None:
         rows, columns = slice(tile.row_start, tile.row_stop), slice(tile.column_start, tile.column_stop)
         grams = [x[rows] @ (x if y is None else y)[columns].T for x, y in factors]
+        if shift:
+            grams[-1] += shift
         out[rows, columns] += math.prod(grams[1:], start=grams[0])
 
     tiles = make_tiles(*out.shape, symmetric=symmetric, block_rows=GRAM_TILE[0], block_columns=GRAM_TILE[1])

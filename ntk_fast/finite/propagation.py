@@ -1,22 +1,24 @@
 """Forward and backward passes over a set of rows, by hand.
 
-With the weights W_1 (width, n_features), W_l (width, width), beta (width) and s = 1 / sqrt(width),
+For the multilayer perceptron, with the weights W_1 (width, n_features), W_l (width, width), beta (width) and
+s = 1 / sqrt(width),
 
     h_1 = W_1 x    a_l = s sigma(h_l)    h_{l+1} = W_{l+1} a_l    f(x) = beta . a_L                         (Eq. 2)
     delta_L = s beta sigma'(h_L)         delta_l = s sigma'(h_l) (W_{l+1}^T delta_{l+1})
 
-are all that derivatives need: df/dW_l = delta_l a_{l-1}^T with a_0 = x, and df/dbeta = a_L.
+are all that derivatives need: df/dW_l = delta_l a_{l-1}^T with a_0 = x, and df/dbeta = a_L. For any other graph,
+likewise: a is what a Dense multiplies, delta the gradient by what it makes, and what lies between two Dense layers
+happens row by row, in one visit of each block of rows while it is in the cache.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from ntk_fast.finite.activations import Reals, Unit
-from ntk_fast.finite.products import over_row_blocks, product, row_blocks
+from ntk_fast.finite.graph import Affine, Graph, Join, Units, Weights
+from ntk_fast.finite.products import Reals, over_row_blocks, product, row_blocks
 from ntk_fast.memory import refuse_too_large
 
 #: The weights c of a weighted sum over rows; or a function of the outputs f of some rows, called as ``c(f, rows)``.
@@ -25,146 +27,222 @@ Cotangent = Reals | Callable[[Reals, slice], Reals]
 FEWER_ROWS = "use fewer rows at a time, or a smaller width"
 
 
-def count_parameters(n_features: int, width: int, depth: int) -> int:
-    """Return d + d p + (L - 1) d^2."""
-    return width + width * n_features + (depth - 1) * width**2
-
-
-@dataclass(frozen=True, eq=False)
-class Weights:
-    """The parts of a flat parameter vector, as views: W_1, ..., W_L row by row, then beta."""
-
-    hidden: tuple[Reals, ...]
-    readout: Reals
-
-    @classmethod
-    def of(cls, parameters: Reals, n_features: int, width: int, depth: int) -> Weights:
-        hidden, start = [], 0
-        for n_columns in [n_features] + [width] * (depth - 1):
-            hidden.append(parameters[start : start + width * n_columns].reshape(width, n_columns))
-            start += width * n_columns
-        return cls(tuple(hidden), parameters[start:])
-
-
 class Propagation:
-    """Passes over the rows X, in depth + 1 buffers of (n, width) that every pass uses again (one, if depth is 1)."""
+    """Passes over the rows X, in buffers of (n, n_units) that every pass uses again: one a node, and a spare one.
 
-    def __init__(self, X: Reals, width: int, depth: int, unit: Unit, n_threads: int) -> None:
+    A backward pass puts gradients where the units were that nothing needs any more.
+    """
+
+    def __init__(self, X: Reals, graph: Graph, n_threads: int) -> None:
+        copies = len(graph.operations)
         refuse_too_large(
-            (len(X), width), X.dtype, copies=depth + 1, what="activations, of each layer,", advice=FEWER_ROWS
+            (len(X), graph.width), X.dtype, copies=copies, what="activations, of each layer,", advice=FEWER_ROWS
         )
         self.X = X
-        self.unit = unit
+        self.graph = graph
         self.n_threads = n_threads
-        self.scale = width**-0.5
-        self.pre = [np.empty((len(X), width)) for _ in range(depth)]
-        self._spare: Reals | None = None
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return self.pre[0].shape[0], self.pre[0].shape[1]
+        self.nodes = [X, *(np.empty((len(X), operation.n_units)) for operation in graph.operations[:-1])]
+        self._spare: dict[int, Reals] = {}
+        self._cotangents: dict[int, Reals] = {}
 
     def forward(self, weights: Weights) -> None:
-        """Fill `pre` with h_1, ..., h_L."""
-        inputs = self.X
-        for layer, (matrix, pre) in enumerate(zip(weights.hidden, self.pre, strict=True)):
-            if layer:
-                inputs = self.hidden(layer - 1)
-            product(inputs, matrix, pre, self.n_threads)
+        """Fill `nodes`."""
+        matrices = zip(self.graph.layers, weights.matrices, weights.biases, strict=True)
+        for operation, target in zip(self.graph.operations[:-1], self.nodes[1:], strict=True):
+            if isinstance(operation, Affine):
+                _, matrix, bias = next(matrices)
+                inputs = self.inputs(operation)
+                product(inputs, matrix, target, self.n_threads, _adding(target, operation, bias))
+            else:
+                self._join(operation, target)
 
-    def hidden(self, layer: int) -> Reals:
-        """Return a of a layer (0 is the first), in the spare buffer, from h in `pre`."""
-        if self._spare is None:
-            self._spare = np.empty(self.shape)
-        outputs = self._spare
+    def _join(self, join: Join, target: Reals) -> None:
+        def work(rows: slice) -> None:
+            target[rows] = join.rule.value(*(stages_of(self.nodes, units, rows)[-1] for units in join.sources))
+
+        over_row_blocks(_shape(target), work, self.n_threads)
+
+    def inputs(self, affine: Affine) -> Reals:
+        """Return what the weights of a Dense multiply, in the spare buffer."""
+        units = affine.source
+        if not units.chain and affine.scale == 1:
+            return self.nodes[units.node]
+        out = self._spare_of(units.n_units)
 
         def work(rows: slice) -> None:
-            self.unit.value(self.pre[layer][rows], out=outputs[rows])
-            outputs[rows] *= self.scale
+            np.multiply(stages_of(self.nodes, units, rows)[-1], affine.scale, out=out[rows])
 
-        over_row_blocks(self.shape, work, self.n_threads)
-        return outputs
+        over_row_blocks(_shape(out), work, self.n_threads)
+        return out
+
+    def _spare_of(self, n_units: int) -> Reals:
+        if n_units not in self._spare:
+            self._spare[n_units] = np.empty((len(self.X), n_units))
+        return self._spare[n_units]
 
     def outputs(self, weights: Weights) -> Reals:
         """Return f(x) after a forward pass."""
+        readout = self.graph.readout
         outputs = np.empty(len(self.X))
 
         def work(rows: slice) -> None:
-            outputs[rows] = self.unit.value(self.pre[-1][rows]) @ weights.readout * self.scale
+            outputs[rows] = _read(readout, weights, stages_of(self.nodes, readout.source, rows)[-1])
 
-        over_row_blocks(self.shape, work, self.n_threads)
+        over_row_blocks((len(self.X), readout.source.n_units), work, self.n_threads)
         return outputs
 
     @np.errstate(over="ignore", invalid="ignore")
-    def turn(self, weights: Weights, cotangent: Cotangent) -> tuple[Reals, Reals]:
+    def turn(self, weights: Weights, cotangent: Cotangent) -> tuple[Reals, Reals, float]:
         """Turn from the forward to the backward pass, in one visit of each block of rows while it is in the cache.
 
-        Returns f and the gradient of sum_i c_i f(x_i) by beta; the last h in `pre` becomes c delta_L.
+        Returns f and the gradients of sum_i c_i f(x_i) by the weights and by the bias of the readout.
         """
-        blocks = row_blocks(*self.shape)
-        outputs = np.empty(len(self.X))
-        parts = np.empty((len(blocks), self.shape[1]))
+        readout = self.graph.readout
+        units, n = readout.source, len(self.X)
+        blocks = row_blocks(n, units.n_units)
+        outputs, cotangents = np.empty(n), np.empty(n)
+        parts = np.empty((len(blocks), units.n_units))
+        receive = self._receiver(len(self.graph.operations) - 1)
 
         def work(rows: slice) -> None:
-            z = self.pre[-1][rows]
-            hidden = self.unit.value(z)
-            outputs[rows] = hidden @ weights.readout * self.scale
+            stages = stages_of(self.nodes, units, rows)
+            outputs[rows] = _read(readout, weights, stages[-1])
             here = cotangent(outputs[rows], rows) if callable(cotangent) else cotangent[rows]
-            scaled = here * self.scale
-            parts[rows.start // blocks[0].stop] = scaled @ hidden
-            np.multiply(self.unit.slope(z), weights.readout, out=z)
-            z *= scaled[:, None]
+            cotangents[rows] = here
+            scaled = here * readout.scale
+            parts[rows.start // blocks[0].stop] = scaled @ stages[-1]
+            if receive is not None:
+                receive(rows, [_pulled(units, stages, weights.readout[None]) * scaled[:, None]])
 
-        over_row_blocks(self.shape, work, self.n_threads)
-        return outputs, parts.sum(axis=0)
+        over_row_blocks((n, units.n_units), work, self.n_threads)
+        return outputs, parts.sum(axis=0), readout.shift * float(cotangents.sum())
 
-    def backward(self, weights: Weights) -> Iterator[tuple[int, Reals, Reals]]:
-        """After :meth:`turn`, yield (layer, delta, a of the layer before) from the last layer to the first."""
-        for layer in reversed(range(len(self.pre))):
-            yield layer, self.pre[layer], self.hidden(layer - 1) if layer else self.X
-            if layer:
-                self._descend(weights.hidden[layer], layer)
+    def backward(self, weights: Weights) -> Iterator[tuple[int, Affine, Reals, Reals]]:
+        """After :meth:`turn`, yield (place, Dense, delta, a) of each trained hidden Dense, from the last to the first.
 
-    def _descend(self, matrix: Reals, layer: int) -> None:
-        """Put delta of the layer before into `pre`."""
-        assert self._spare is not None
-        target, z = self._spare, self.pre[layer - 1]
+        The place is that among all Dense layers.
+        """
+        operations = self.graph.operations
+        place = len(self.graph.layers) - 1
+        for k in reversed(range(len(operations) - 1)):
+            operation = operations[k]
+            if isinstance(operation, Affine):
+                place -= 1
+            delta = self._cotangents.pop(k + 1, None)
+            if delta is None:  # no trained parameters precede it
+                continue
+            receive = self._receiver(k)
+            if isinstance(operation, Join):
+                assert receive is not None
+                self._branch(operation, delta, receive)
+                continue
+            if operation.is_trained:
+                yield place, operation, delta, self.inputs(operation)
+            if receive is not None:
+                self._descend(operation, weights.matrices[place], delta, receive)
 
-        def finish(rows: slice, columns: slice) -> None:
-            target[rows, columns] *= self.unit.slope(z[rows, columns])
-            target[rows, columns] *= self.scale
+    def _descend(self, affine: Affine, matrix: Reals, delta: Reals, receive: Receive) -> None:
+        """Pull a gradient through a Dense, and through what comes before it."""
+        units = affine.source
+        target = product(delta, matrix.T, self._spare_of(units.n_units), self.n_threads)
 
-        product(self.pre[layer], matrix.T, target, self.n_threads, finish)
-        self.pre[layer - 1], self._spare = target, z
+        def work(rows: slice) -> None:
+            pulled = _pulled(units, stages_of(self.nodes, units, rows), target[rows])
+            receive(rows, [pulled * affine.scale])
+
+        over_row_blocks(_shape(target), work, self.n_threads)
+
+    def _branch(self, join: Join, delta: Reals, receive: Receive) -> None:
+        """Pull a gradient into the branches that meet."""
+
+        def work(rows: slice) -> None:
+            stages = [stages_of(self.nodes, units, rows) for units in join.sources]
+            pulled = join.rule.pulled([each[-1] for each in stages], delta[rows])
+            receive(rows, [_pulled(*each) for each in zip(join.sources, stages, pulled, strict=True)])
+
+        over_row_blocks(_shape(delta), work, self.n_threads)
+
+    def _receiver(self, k: int) -> Receive | None:
+        """Return what adds gradients by the sources of an operation to those by their nodes, block by block.
+
+        It takes one for each source, all at once: the first operation that takes a node is the last to be pulled
+        through, and overwrites its units. None: no source needs any.
+        """
+        sources = self.graph.operations[k].sources
+        needed = [units.node if self.graph.is_trained[units.node] else None for units in sources]
+        targets: dict[int, tuple[Reals | None, Reals]] = {}  # what is known already, and where the sum goes
+        for node in dict.fromkeys(node for node in needed if node is not None):
+            known = self._cotangents.get(node)
+            if self.graph.first_use[node] == k:
+                self._cotangents[node] = self.nodes[node]
+            elif known is None:
+                self._cotangents[node] = np.empty_like(self.nodes[node])
+            targets[node] = known, self._cotangents[node]
+        if not targets:
+            return None
+
+        def receive(rows: slice, gradients: Sequence[Reals]) -> None:
+            for node, (known, target) in targets.items():
+                parts = [gradient for gradient, its in zip(gradients, needed, strict=True) if its == node]
+                if known is not None:
+                    parts.append(known[rows])
+                target[rows] = parts[0] if len(parts) == 1 else sum(parts[1:], start=parts[0])
+
+        return receive
 
     def gradient(self, weights: Weights, out: Weights, cotangent: Cotangent) -> Reals:
         """Forward, then backward: write the gradient of sum_i c_i f(x_i) into `out`, and return f."""
         self.forward(weights)
-        outputs, out.readout[:] = self.turn(weights, cotangent)
-        for layer, delta, inputs in self.backward(weights):
-            product(delta.T, inputs.T, out.hidden[layer], self.n_threads)
+        outputs, by_readout, by_bias = self.turn(weights, cotangent)
+        if self.graph.readout.is_trained:
+            out.readout[:] = by_readout
+            if out.biases[-1] is not None:
+                out.biases[-1][:] = by_bias
+        for place, affine, delta, inputs in self.backward(weights):
+            product(delta.T, inputs.T, out.matrices[place], self.n_threads)
+            bias = out.biases[place]
+            if bias is not None:
+                np.multiply(delta.sum(axis=0), affine.shift, out=bias)
         return outputs
 
 
-@np.errstate(over="ignore", invalid="ignore")
-def directional(weights: Weights, along: Weights, X: Reals, unit: Unit, n_threads: int) -> tuple[Reals, Reals, Reals]:
-    """Return f, and its derivative along a direction by the readout and by the hidden weights, in one forward pass."""
-    n, width = len(X), len(weights.readout)
-    scale = width**-0.5
-    inputs, moved = X, None
-    for matrix, change in zip(weights.hidden, along.hidden, strict=True):
-        pre = product(inputs, matrix, np.empty((n, width)), n_threads)
-        rate = product(inputs, change, np.empty((n, width)), n_threads)
-        if moved is not None:
-            rate += product(moved, matrix, np.empty((n, width)), n_threads)
+#: Adds gradients by the sources of an operation, for a block of rows.
+Receive = Callable[[slice, Sequence[Reals]], None]
 
-        def work(rows: slice, pre: Reals = pre, rate: Reals = rate) -> None:
-            rate[rows] *= unit.slope(pre[rows])
-            rate[rows] *= scale
-            unit.value(pre[rows], out=pre[rows])
-            pre[rows] *= scale
 
-        over_row_blocks((n, width), work, n_threads)
-        inputs, moved = pre, rate
-    assert moved is not None
-    return inputs @ weights.readout, inputs @ along.readout, moved @ weights.readout
+def _shape(units: Reals) -> tuple[int, int]:
+    return units.shape[0], units.shape[1]
+
+
+def stages_of(nodes: Sequence[Reals] | dict[int, Reals], units: Units, rows: slice) -> list[Reals]:
+    """Return the units of a node, and what each link of a chain makes of them."""
+    stages = [nodes[units.node][rows]]
+    for rule in units.chain:
+        stages.append(rule.value(stages[-1]))
+    return stages
+
+
+def _pulled(units: Units, stages: Sequence[Reals], cotangent: Reals) -> Reals:
+    """Pull a gradient back through a chain."""
+    for rule, before in zip(reversed(units.chain), reversed(stages[:-1]), strict=True):
+        (cotangent,) = rule.pulled((before,), cotangent)
+    return cotangent
+
+
+def _read(readout: Affine, weights: Weights, units: Reals) -> Reals:
+    """Return the output of some rows."""
+    outputs = units @ weights.readout * readout.scale
+    bias = weights.biases[-1]
+    return outputs if bias is None else outputs + readout.shift * bias[0]
+
+
+def _adding(target: Reals, affine: Affine, bias: Reals | None) -> Callable[[slice, slice], None] | None:
+    """Return what adds the bias to a tile of a product."""
+    if bias is None:
+        return None
+    shift = affine.shift * bias
+
+    def finish(rows: slice, columns: slice) -> None:
+        target[rows, columns] += shift[columns]
+
+    return finish

@@ -11,9 +11,9 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from ntk_fast.checked_rows import validate_data
-from ntk_fast.finite.activations import Step, Unit
 from ntk_fast.finite.network import Network
-from ntk_fast.layers.relu import PiecewiseLinear
+from ntk_fast.layers.activation import ActivationLayer
+from ntk_fast.layers.arc_cosine import Step
 
 KERNELS = ("arccos0", "nngp", "ntk")
 
@@ -60,7 +60,7 @@ class RandomFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         kernel: str = "nngp",
         width: int = 1000,
         depth: int = 1,
-        activation: str | PiecewiseLinear | Unit = "relu",
+        activation: str | ActivationLayer = "relu",
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
         self.kernel = kernel

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ntk_fast.finite.activations import Reals
 from ntk_fast.finite.descent import SAFE_STEPS, Descent, largest_tangent_eigenvalue, safe_step
+from ntk_fast.finite.graph import Weights
 from ntk_fast.finite.network import Network
-from ntk_fast.finite.propagation import Propagation, Weights
+from ntk_fast.finite.products import Reals
+from ntk_fast.finite.propagation import Propagation
 from ntk_fast.threads import choose_n_threads
 from ntk_fast.tiling import Progress
 from ntk_fast.validation import check_flag, check_positive, check_vector, check_whole_number
@@ -37,7 +38,7 @@ class Training:
     distance : ndarray of shape (n_records,)
         ``|theta - theta(0)|``.
     unit_distance_mean, unit_distance_max : ndarray of shape (n_records,)
-        Of ``|w_i - w_i(0)|`` over all hidden units of all layers.
+        Of ``|w_i - w_i(0)|`` over all hidden units of all trained layers.
     switched : ndarray of shape (n_records,)
         The fraction of pre-activations of the training rows that lie on the other side of zero than at first.
     outputs, test_outputs : ndarray of shape (n_records, n) or (n_records, m)
@@ -137,14 +138,17 @@ class _Recorder:
 
     def record(self, step: int, theta: Reals, weights: Weights) -> None:
         self.passes.forward(weights)
-        signs = [pre > 0 for pre in self.passes.pre]
+        signs = [self.passes.nodes[node] > 0 for node in self.passes.graph.pre_activations]
         self.signs = self.signs or signs
-        switched = np.mean([np.mean(now != first) for now, first in zip(signs, self.signs, strict=True)])
+        changes = [np.mean(now != first) for now, first in zip(signs, self.signs, strict=True)]
+        switched = np.mean(changes) if changes else 0.0
         outputs = self.passes.outputs(weights)
         self.test_passes.forward(weights)
-        moved = self.initial.split(theta - self.initial.parameters)
-        units = np.concatenate([np.linalg.norm(matrix, axis=1) for matrix in moved.hidden])
-        distance = np.sqrt((units**2).sum() + (moved.readout**2).sum())
+        moved = self.initial.graph.split(theta - self.initial.parameters)
+        hidden = [np.linalg.norm(matrix, axis=1) for matrix in moved.hidden if matrix is not None]
+        units = np.concatenate(hidden or [np.zeros(1)])
+        others = [part for part in (moved.matrices[-1], *moved.biases) if part is not None]
+        distance = np.sqrt((units**2).sum() + sum((part**2).sum() for part in others))
         loss = 0.5 * ((outputs - self.y) ** 2).sum()
         self.rows.append((step, loss, distance, units.mean(), units.max(), switched))
         self.outputs.append((outputs, self.test_passes.outputs(weights)))
@@ -255,7 +259,7 @@ def train(
         kernels = (network.empirical_ntk(rows, n_threads=threads), network.empirical_ntk(test, rows, n_threads=threads))
         starts = (network(rows, n_threads=threads), network(test, n_threads=threads))
         alongside = _Linear(*kernels, target, *starts)
-    test_passes = Propagation(test, network.width, network.depth, network.unit, threads)
+    test_passes = Propagation(test, network.graph, threads)
     recorder = _Recorder(network, descent.passes, test_passes, target, alongside)
     recorder.record(0, descent.theta, descent.weights)
     for done in range(1, n_steps + 1):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -14,6 +14,7 @@ from ntk_fast.compensated import Reals
 from ntk_fast.layers.layer import Layer
 
 if TYPE_CHECKING:
+    from ntk_fast.finite.graph import Graph, Units
     from ntk_fast.lower.plan import Builder, Node
 
 
@@ -137,6 +138,29 @@ class ActivationLayer(Layer, abstract=True):
 
     def lower(self, builder: Builder, node: Node) -> Node:
         return builder.map(node, self)
+
+    def connect(self, graph: Graph, units: Units, n_units: int) -> Units:
+        return graph.then(units, self)
+
+    @property
+    def lipschitz(self) -> float | None:
+        """C with |sigma(z) - sigma(z')| <= C |z - z'|: section 2's second assumption; None where it is not known."""
+        return None
+
+    @property
+    def curvature(self) -> float | None:
+        """gamma with |sigma''| <= gamma, section 2's first assumption; None where it is not known, or there is none."""
+        return None
+
+    def value(self, *units: Reals) -> Reals:
+        """Return sigma of the units of a layer."""
+        return self(units[0])
+
+    def pushed(self, units: Sequence[Reals], tangents: Sequence[Reals]) -> Reals:
+        return self.derivative(units[0]) * tangents[0]
+
+    def pulled(self, units: Sequence[Reals], cotangent: Reals) -> tuple[Reals, ...]:
+        return (self.pushed(units, (cotangent,)),)
 
 
 def reals(values: Any) -> Reals:

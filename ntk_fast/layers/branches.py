@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from ntk_fast.compensated import Reals
 from ntk_fast.layers.layer import Layer
-from ntk_fast.layers.sequential import check_fields, check_layers
+from ntk_fast.layers.sequential import Sequential, check_fields, check_layers
 from ntk_fast.validation import check_finite_number
 
 if TYPE_CHECKING:
+    from ntk_fast.finite.graph import Graph, Units
+    from ntk_fast.layers.rowwise import Rowwise
     from ntk_fast.lower.plan import Builder, Node
 
 
@@ -36,8 +44,92 @@ class _Branches(Layer, abstract=True):
         n = len(self.branches)
         return [builder.lower(branch, node, f"branch {k} of {n}") for k, branch in enumerate(self.branches, start=1)]
 
+    @property
+    def passes_units(self) -> bool:
+        return any(branch.passes_units for branch in self.branches)
+
+    def _connect_branches(self, graph: Graph, units: Units, n_units: Sequence[int]) -> list[Units]:
+        n = len(self.branches)
+        return [
+            graph.connect(branch, units, wanted, f"branch {k} of {n}")
+            for k, (branch, wanted) in enumerate(zip(self.branches, n_units, strict=True), start=1)
+        ]
+
+    def _meet(self, graph: Graph, units: Units, n_units: int, rule: Rowwise) -> Units:
+        """Connect the branches, and let independent ones meet unit by unit."""
+        n = _number_of_units(self, units, n_units)
+        parts = self._connect_branches(graph, units, [n] * len(self.branches))
+        return parts[0] if len(parts) == 1 else meeting(graph, parts, n, rule)
+
     def __repr__(self) -> str:
         return f"{self.name}({', '.join(map(repr, self.branches))})"
+
+
+def _number_of_units(layer: Layer, units: Units, n_units: int) -> int:
+    """Return how many units branches have that meet: as many as asked for, or those that a branch passes on."""
+    return units.n_units if layer.passes_units and not units.is_rows else n_units
+
+
+def meeting(graph: Graph, parts: Sequence[Units], n_units: int, rule: Rowwise) -> Units:
+    """Let independent branches meet unit by unit, the rows by way of fixed random weights."""
+    parts = [graph.embedded(part, n_units) for part in parts]
+    graph.check_independent(parts)
+    return graph.join(parts, rule, n_units)
+
+
+@dataclass(frozen=True)
+class Added:
+    """Units added up."""
+
+    def value(self, *units: Reals) -> Reals:
+        return np.asarray(sum(units[1:], start=units[0]))
+
+    def pushed(self, units: Sequence[Reals], tangents: Sequence[Reals]) -> Reals:
+        return self.value(*tangents)
+
+    def pulled(self, units: Sequence[Reals], cotangent: Reals) -> tuple[Reals, ...]:
+        return (cotangent,) * len(units)
+
+
+@dataclass(frozen=True)
+class Multiplied:
+    """Units multiplied."""
+
+    def value(self, *units: Reals) -> Reals:
+        return np.asarray(math.prod(units[1:], start=units[0]))
+
+    def pushed(self, units: Sequence[Reals], tangents: Sequence[Reals]) -> Reals:
+        return np.asarray(sum(self.value(tangent, *_without(units, k)) for k, tangent in enumerate(tangents)))
+
+    def pulled(self, units: Sequence[Reals], cotangent: Reals) -> tuple[Reals, ...]:
+        return tuple(self.value(cotangent, *_without(units, k)) for k in range(len(units)))
+
+
+def _without(units: Sequence[Reals], k: int) -> list[Reals]:
+    return [*units[:k], *units[k + 1 :]]
+
+
+@dataclass(frozen=True, eq=False)
+class SideBySide:
+    """Units of several branches, of each those with some numbers."""
+
+    parts: tuple[NDArray[np.intp], ...]
+
+    def value(self, *units: Reals) -> Reals:
+        return np.concatenate([each[:, part] for each, part in zip(units, self.parts, strict=True)], axis=1)
+
+    def pushed(self, units: Sequence[Reals], tangents: Sequence[Reals]) -> Reals:
+        return self.value(*tangents)
+
+    def pulled(self, units: Sequence[Reals], cotangent: Reals) -> tuple[Reals, ...]:
+        pulled, start = [], 0
+        for each, part in zip(units, self.parts, strict=True):
+            stop = start + len(part)
+            whole = np.zeros((len(cotangent), each.shape[1]))
+            whole[:, part] = cotangent[:, start:stop]
+            pulled.append(whole)
+            start = stop
+        return tuple(pulled)
 
 
 def _refuse_means(builder: Builder, nodes: list[Node], what: str) -> None:
@@ -78,6 +170,9 @@ class Sum(_Branches):
             is_gaussian=all(node.is_gaussian for node in nodes),
             is_centred=all(node.is_centred for node in nodes),
         )
+
+    def connect(self, graph: Graph, units: Units, n_units: int) -> Units:
+        return self._meet(graph, units, n_units, Added())
 
 
 @dataclass(frozen=True, repr=False, init=False)
@@ -123,6 +218,10 @@ class Residual(Layer):
             is_centred=all(node.is_centred for node in nodes),
         )
 
+    def connect(self, graph: Graph, units: Units, n_units: int) -> Units:
+        n = _number_of_units(self, units, n_units)
+        return meeting(graph, [units, Sequential(*self.layers).connect(graph, units, n)], n, Added())
+
     def __repr__(self) -> str:
         return f"{self.name}({', '.join(map(repr, self.layers))})"
 
@@ -149,6 +248,9 @@ class Product(_Branches):
     def lower(self, builder: Builder, node: Node) -> Node:
         nodes = self._lower_branches(builder, node)
         return nodes[0] if len(nodes) == 1 else builder.multiply(nodes)
+
+    def connect(self, graph: Graph, units: Units, n_units: int) -> Units:
+        return self._meet(graph, units, n_units, Multiplied())
 
 
 @dataclass(frozen=True, repr=False, init=False)
@@ -179,21 +281,50 @@ class Concatenate(_Branches):
         super().__init__(*branches)
         object.__setattr__(self, "shares", None if shares is None else _checked_shares(shares, len(branches)))
 
+    @property
+    def exact_shares(self) -> list[Fraction]:
+        """The shares as numbers that add up to 1 exactly, as they are meant to."""
+        n = len(self.branches)
+        given = [Fraction(1, n)] * n if self.shares is None else [Fraction(share) for share in self.shares]
+        return [share / sum(given) for share in given]
+
     def lower(self, builder: Builder, node: Node) -> Node:
         nodes = self._lower_branches(builder, node)
-        n = len(nodes)
-        # shares that are meant to add up to 1 do so exactly
-        given = [Fraction(1, n)] * n if self.shares is None else [Fraction(share) for share in self.shares]
         return builder.mix(
             nodes,
-            [share / sum(given) for share in given],
-            is_gaussian=n == 1 and nodes[0].is_gaussian,
+            self.exact_shares,
+            is_gaussian=len(nodes) == 1 and nodes[0].is_gaussian,
             is_centred=all(node.is_centred for node in nodes),
         )
+
+    def connect(self, graph: Graph, units: Units, n_units: int) -> Units:
+        """Each branch makes its share of the units; where it passes units on, it has a share of them, spread evenly."""
+        n = _number_of_units(self, units, n_units)
+        if len(self.branches) == 1:
+            return self._connect_branches(graph, units, [n])[0]
+        stops = [round(n * share) for share in accumulate(self.exact_shares)]
+        starts = [0, *stops[:-1]]
+        sizes = [stop - start for start, stop in zip(starts, stops, strict=True)]
+        if min(sizes) < 1:
+            raise graph.refuse(f"{n} units leave none for a branch: the width must be larger.")
+        parts = self._connect_branches(graph, units, sizes)
+        parts = [graph.embedded(part, size) for part, size in zip(parts, sizes, strict=True)]
+        passed = _spread(sizes)
+        chosen = [
+            own if part.n_units == n else np.arange(size) for part, own, size in zip(parts, passed, sizes, strict=True)
+        ]
+        return graph.join(parts, SideBySide(tuple(chosen)), n)
 
     def __repr__(self) -> str:
         shares = [] if self.shares is None else [f"shares={self.shares!r}"]
         return f"{self.name}({', '.join([*map(repr, self.branches), *shares])})"
+
+
+def _spread(sizes: Sequence[int]) -> list[NDArray[np.intp]]:
+    """Deal out as many units as the sizes add up to, so that each share has some of every stretch of them."""
+    ideal = np.concatenate([(np.arange(size) + 0.5) / size for size in sizes])
+    owners = np.repeat(np.arange(len(sizes)), sizes)[np.argsort(ideal, kind="stable")]
+    return [np.flatnonzero(owners == k) for k in range(len(sizes))]
 
 
 def _checked_shares(shares: Any, n_branches: int) -> tuple[float, ...]:

@@ -11,6 +11,7 @@ from ntk_fast.layers.layer import Layer
 from ntk_fast.validation import check_flag, check_not_negative
 
 if TYPE_CHECKING:
+    from ntk_fast.finite.graph import Graph, Units
     from ntk_fast.lower.plan import Builder, Node
 
 
@@ -86,3 +87,11 @@ class Dense(Layer):
             is_gaussian=True,
             is_centred=True,
         )
+
+    @property
+    def passes_units(self) -> bool:
+        return False
+
+    def connect(self, graph: Graph, units: Units, n_units: int) -> Units:
+        """sqrt(v / n) W u + sqrt(b) beta, of n units u."""
+        return graph.dense(units, n_units, self.trained)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
+    from ntk_fast.finite.graph import Graph, Units
     from ntk_fast.lower.plan import Builder, Node
 
 
@@ -32,6 +33,18 @@ class Layer:
 
     def lower(self, builder: Builder, node: Node) -> Node:
         """Add the layer's steps to a plan, and return the node that holds its output."""
+        raise NotImplementedError
+
+    @property
+    def passes_units(self) -> bool:
+        """Whether a network of finite width has as many units after the layer as before it, one by one."""
+        return True
+
+    def connect(self, graph: Graph, units: Units, n_units: int) -> Units:
+        """Add the layer's counterpart of finite width to a graph, and return the units that it makes.
+
+        They are as many as asked for, unless the layer passes units on.
+        """
         raise NotImplementedError
 
     @classmethod

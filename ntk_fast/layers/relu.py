@@ -12,7 +12,7 @@ with the angle f to the nearer of y and -y.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import ClassVar
@@ -40,9 +40,9 @@ def sine_minus_angle_cosine(angle: Reals) -> Reals:
     return np.where(np.abs(angle) < 1, series, direct) / np.pi
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class PiecewiseLinear(ActivationLayer, abstract=True):
-    """z where z > 0, slope * z elsewhere."""
+    """z where z > 0, slope * z elsewhere; equal where the slopes are: a leaky ReLU of slope 0 is a ReLU."""
 
     map_kind: ClassVar[str] = "fold"
     formula: ClassVar[str] = "gain sqrt(q q') (linear cosine + fold (2/pi) (sin f + (pi/2 - f) cos f))"
@@ -51,6 +51,12 @@ class PiecewiseLinear(ActivationLayer, abstract=True):
     def negative_slope(self) -> float:
         """The slope for negative arguments: 0 for ReLU, -1 for the absolute value."""
         raise NotImplementedError
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, PiecewiseLinear) and self.negative_slope == other.negative_slope
+
+    def __hash__(self) -> int:
+        return hash((PiecewiseLinear, self.negative_slope))
 
     @property
     def parity(self) -> int:
@@ -88,6 +94,20 @@ class PiecewiseLinear(ActivationLayer, abstract=True):
     def derivative(self, z: Reals) -> Reals:
         return np.where(z > 0, 1.0, self.negative_slope)
 
+    @property
+    def lipschitz(self) -> float:
+        return max(1.0, abs(self.negative_slope))
+
+    def value(self, *units: Reals) -> Reals:
+        (z,), slope = units, self.negative_slope
+        if slope == 0:
+            return np.maximum(z, 0.0)
+        return (np.maximum if slope <= 1 else np.minimum)(z, slope * z)
+
+    def pushed(self, units: Sequence[Reals], tangents: Sequence[Reals]) -> Reals:
+        positive, slope = units[0] > 0, self.negative_slope
+        return np.asarray((positive if slope == 0 else positive * (1.0 - slope) + slope) * tangents[0])
+
     def second_moment(self, variance: Reals | float) -> Reals:
         return float(self.gain) * reals(variance)
 
@@ -115,7 +135,7 @@ class PiecewiseLinear(ActivationLayer, abstract=True):
         return self.linear * m + self.fold * folded, self.linear * p + self.fold * (2 - folded), 1 - loss, loss
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Relu(PiecewiseLinear):
     """max(0, z).
 
@@ -130,7 +150,7 @@ class Relu(PiecewiseLinear):
         return 0.0
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class LeakyRelu(PiecewiseLinear):
     """z where z > 0, ``slope * z`` elsewhere.
 
@@ -148,14 +168,14 @@ class LeakyRelu(PiecewiseLinear):
     slope: float = 0.01
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "slope", check_finite_number(self.slope, "slope"))
+        object.__setattr__(self, "slope", check_finite_number(self.slope, "slope") + 0.0)  # no -0.0, which is 0.0
 
     @property
     def negative_slope(self) -> float:
         return self.slope
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Abs(PiecewiseLinear):
     """|z|.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ntk_fast.layers.layer import Layer
 
 if TYPE_CHECKING:
+    from ntk_fast.finite.graph import Graph, Units
     from ntk_fast.lower.plan import Builder, Node
 
 
@@ -62,6 +63,19 @@ class Sequential(Layer):
             node = builder.lower(layer, node, f"layer {position} of {len(self.layers)}")
         return node
 
+    @property
+    def passes_units(self) -> bool:
+        return all(layer.passes_units for layer in self.layers)
+
+    def connect(self, graph: Graph, units: Units, n_units: int) -> Units:
+        n_layers = len(self.layers)
+        makers = [position for position, layer in enumerate(self.layers, start=1) if not layer.passes_units]
+        last = makers[-1] if makers else 0
+        for position, layer in enumerate(self.layers, start=1):
+            wanted = n_units if position >= last else graph.width
+            units = graph.connect(layer, units, wanted, f"layer {position} of {n_layers}")
+        return units
+
     def __repr__(self) -> str:
         return f"{self.name}({', '.join(map(repr, self.layers))})"
 
@@ -79,3 +93,6 @@ class Identity(Layer):
 
     def lower(self, builder: Builder, node: Node) -> Node:
         return node
+
+    def connect(self, graph: Graph, units: Units, n_units: int) -> Units:
+        return units

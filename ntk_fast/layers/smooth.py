@@ -84,6 +84,14 @@ class Softplus(ExpandedActivation):
     def derivative(self, z: Reals) -> Reals:
         return scipy.special.expit(self.sharpness * z)
 
+    @property
+    def lipschitz(self) -> float:
+        return 1.0
+
+    @property
+    def curvature(self) -> float:
+        return self.sharpness / 4
+
 
 @dataclass(frozen=True, repr=False)
 class Silu(ExpandedActivation):

@@ -2,6 +2,7 @@
 
     experiment             what an experiment is
     kernel_convergence     Eqs. 1 and 6 as limits; term (0) of Eq. 4
+    architectures          property 3: limits of other networks
     linearization_error    Eq. 7, as printed and corrected
     lazy_training          distances and errors of networks in training
     sign_switches          Eqs. 8 and 9, as printed and corrected
@@ -35,6 +36,7 @@ __all__ = ["EXPERIMENTS", "load", "prepare", "run"]
 #: The experiments and their modules, in the order of the page; imported when they are run.
 EXPERIMENTS = {
     "kernel-convergence": "kernel_convergence",
+    "architectures": "architectures",
     "linearization-error": "linearization_error",
     "lazy-training": "lazy_training",
     "sign-switches": "sign_switches",

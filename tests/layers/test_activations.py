@@ -11,8 +11,11 @@ import numpy as np
 import pytest
 from adversarial import log_uniform
 from dual_oracle import Pair, by_quadrature, exact, mapped
+from hypothesis import given
+from hypothesis import strategies as st
 from mpmath import mp, mpf
 
+import ntk_fast as ntk
 from ntk_fast import layers
 from ntk_fast.layers.activation import ActivationLayer
 from ntk_fast.layers.expanded import MOST_TERMS
@@ -361,3 +364,21 @@ def test_infinite_moments_are_not_finite_numbers():
     assert not np.isfinite(layers.Exp(rate=3.0).second_moment(1e3))
     assert not np.isfinite(layers.Activation(lambda z: np.exp(0.3 * z * z)).second_moment(1.0))
     assert not np.isfinite(layers.Polynomial([0, 1, 0, 1]).second_moment(1e120))
+
+
+@pytest.mark.parametrize("kernel", [ntk.NTK, ntk.NNGP])
+def test_activations_that_are_one_function_are_equal(kernel):
+    for slope, name, same in ((0.0, "relu", layers.Relu()), (-0.0, "relu", layers.Relu()), (-1, "abs", layers.Abs())):
+        assert layers.LeakyRelu(slope) == same
+        assert hash(layers.LeakyRelu(slope)) == hash(same)
+        assert kernel(1, ntk.leaky_relu(slope)) == kernel(1, name)
+        assert repr(kernel(1, ntk.leaky_relu(slope))) == repr(kernel(1, name))
+    assert kernel(1, ntk.leaky_relu(0.01)) == kernel(1, "leaky_relu")
+    assert layers.Relu() != layers.Gelu()
+
+
+@given(st.floats(-1e6, 1e6), st.floats(-1e6, 1e6))
+def test_leaky_relus_of_different_slopes_have_different_names(first, second):
+    """A journal knows a kernel by its repr."""
+    leaky = [layers.LeakyRelu(slope) for slope in (first, second)]
+    assert (repr(leaky[0]) == repr(leaky[1])) == (first == second) == (leaky[0] == leaky[1])
