@@ -227,7 +227,7 @@ class Kernel:
         --------
         >>> import ntk_fast as ntk
         >>> ntk.NTK(depth=1, weight_variance="he").describe()  # doctest: +ELLIPSIS
-        layer                        S          T             S(x, x)
+        layer ... S ... T ... S(x, x)
         ...
         """
         pieces = choose_backend(None).pieces(np.dtype(np.float64))

@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -166,3 +167,8 @@ class ActivationLayer(Layer, abstract=True):
 def reals(values: Any) -> Reals:
     """Return float64 numbers, of any shape."""
     return np.asarray(values, dtype=np.float64)
+
+
+def special() -> Any:
+    """Return SciPy's special functions, imported when they are first needed: importing the package stays light."""
+    return import_module("scipy.special")

@@ -133,12 +133,13 @@ class SideBySide:
 
 
 def _refuse_means(builder: Builder, nodes: list[Node], what: str) -> None:
-    """Refuse what would add products of means: of two branches that both have one."""
+    """Refuse what would add products of means, of two branches that both have one, or of one thing with itself."""
     if sum(not node.is_centred for node in nodes) > 1:
         raise builder.refuse(
             f"at most one branch of a {what} may have a mean: the rows as they are and what an activation "
             "makes have one, a Dense at the end of a branch takes it away."
         )
+    builder.refuse_dependent(nodes, what)
 
 
 @dataclass(frozen=True, repr=False, init=False)

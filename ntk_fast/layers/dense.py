@@ -85,6 +85,7 @@ class Dense(Layer):
             bias,
             adds_own=self.trained,
             is_gaussian=True,
+            is_dense=True,
             is_centred=True,
         )
 

@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-import scipy.special
 
 from ntk_fast.compensated import Reals
-from ntk_fast.layers.activation import reals
+from ntk_fast.layers.activation import reals, special
 from ntk_fast.layers.curved import CurvedActivation, Parts
 
 
@@ -43,7 +42,7 @@ class ErrorFunction(CurvedActivation, abstract=True):
         return self.offset + self.rise(z)
 
     def rise(self, z: Reals) -> Reals:
-        return self.height * scipy.special.erf(self.rate * z)
+        return self.height * special().erf(self.rate * z)
 
     def derivative(self, z: Reals) -> Reals:
         return (2 / np.sqrt(np.pi) * self.height * self.rate) * np.exp(-((self.rate * z) ** 2))

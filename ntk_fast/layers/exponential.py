@@ -12,17 +12,16 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-import scipy.special
 
 from ntk_fast.compensated import Reals
-from ntk_fast.layers.activation import ActivationLayer, reals
+from ntk_fast.layers.activation import ActivationLayer, reals, special
 from ntk_fast.validation import check_finite_number, check_positive
 
 
 def poisson(rate: float, n_terms: int) -> Reals:
     """Return exp(-rate) rate^n / n!: exp(rate (c - 1)) by powers of c."""
     n = np.arange(n_terms)
-    return np.exp(n * np.log(rate) - rate - scipy.special.gammaln(n + 1)) if rate > 0 else 1.0 * (n == 0)
+    return np.exp(n * np.log(rate) - rate - special().gammaln(n + 1)) if rate > 0 else 1.0 * (n == 0)
 
 
 @dataclass(frozen=True, repr=False)

@@ -19,10 +19,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-import scipy.special
 
 from ntk_fast.compensated import Reals
-from ntk_fast.layers.activation import reals
+from ntk_fast.layers.activation import reals, special
 from ntk_fast.layers.curved import CurvedActivation, Parts
 from ntk_fast.layers.erf import central_binomials, mixed_with_noise, noise_shortfall
 
@@ -43,10 +42,10 @@ class Gelu(CurvedActivation):
     formula: ClassVar[str] = "S/4 + [S asin(x) + sqrt(q q') k (s + w^2 cosine^2 / s)] / (2 pi)"
 
     def __call__(self, z: Reals) -> Reals:
-        return z * scipy.special.ndtr(z)
+        return z * special().ndtr(z)
 
     def derivative(self, z: Reals) -> Reals:
-        return scipy.special.ndtr(z) + z * np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi)
+        return special().ndtr(z) + z * np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi)
 
     def second_moment(self, variance: Reals | float) -> Reals:
         return reals(variance) * _moment_over_variance(reals(variance))

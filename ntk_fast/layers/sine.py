@@ -20,10 +20,9 @@ from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
-import scipy.special
 
 from ntk_fast.compensated import Reals
-from ntk_fast.layers.activation import reals
+from ntk_fast.layers.activation import reals, special
 from ntk_fast.layers.curved import CurvedActivation, Parts
 from ntk_fast.layers.exponential import check_nonzero, poisson
 from ntk_fast.lower.row_curve import RowCurve
@@ -194,7 +193,7 @@ def _sine_curve(activation: Sinusoid) -> RowCurve:
 
     def moments(turn: Reals) -> tuple[Reals, Reals]:
         """Return the variance of k, and its kurtosis less its squared skewness."""
-        log = np.log(shares) + k * np.log(turn)[:, None] - scipy.special.gammaln(k + 1)
+        log = np.log(shares) + k * np.log(turn)[:, None] - special().gammaln(k + 1)
         weight = np.exp(log - log.max(axis=1, keepdims=True))
         weight /= weight.sum(axis=1, keepdims=True)
         offset = k - k[0] - (weight @ (k - k[0]))[:, None]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.special
 
 from ntk_fast.compensated import Reals
+from ntk_fast.layers.activation import special
 from ntk_fast.layers.expanded import ExpandedActivation
 from ntk_fast.validation import check_positive
 
@@ -45,7 +45,7 @@ class Sigmoid(ExpandedActivation):
     """
 
     def __call__(self, z: Reals) -> Reals:
-        return scipy.special.expit(z)
+        return special().expit(z)
 
     def rise(self, z: Reals) -> Reals:
         return 0.5 * np.tanh(0.5 * z)
@@ -82,7 +82,7 @@ class Softplus(ExpandedActivation):
         return np.maximum(z, 0.0) + np.log1p(0.5 * np.expm1(-self.sharpness * np.abs(z))) / self.sharpness
 
     def derivative(self, z: Reals) -> Reals:
-        return scipy.special.expit(self.sharpness * z)
+        return special().expit(self.sharpness * z)
 
     @property
     def lipschitz(self) -> float:
@@ -104,8 +104,8 @@ class Silu(ExpandedActivation):
     """
 
     def __call__(self, z: Reals) -> Reals:
-        return z * scipy.special.expit(z)
+        return z * special().expit(z)
 
     def derivative(self, z: Reals) -> Reals:
-        rise = scipy.special.expit(z)
+        rise = special().expit(z)
         return rise * (1 + z * (1 - rise))

@@ -91,10 +91,11 @@ class Node:
     is_gaussian: bool  # an activation's dual is an expectation over Gaussians
     is_centred: bool  # of mean zero over the random parameters that precede it
     gain: Fraction | float  # E[sigma(z)^2] of the activation whose output this is, else 1: for He scaling
+    origins: frozenset[int]  # the Dense layers, or the rows (0), that its units are made of, one by one
 
 
 #: The rows themselves: numbers, and no Gaussians.
-ROWS = Node(0, is_gaussian=False, is_centred=False, gain=1)
+ROWS = Node(0, is_gaussian=False, is_centred=False, gain=1, origins=frozenset({0}))
 
 
 class Builder:
@@ -133,13 +134,26 @@ class Builder:
         bias: Fraction = Fraction(0),
         *,
         adds_own: bool = False,
+        is_dense: bool = False,
         is_gaussian: bool,
         is_centred: bool,
     ) -> Node:
-        """Add a sum of nodes with weights, and a bias."""
-        self.has_parameters |= is_gaussian
-        step = Mix(tuple(node.index for node in nodes), tuple(weights), bias, adds_own)
-        return Node(self._add(step), is_gaussian, is_centred, 1)
+        """Add a sum of nodes with weights, and a bias; `is_dense`: of all units, with weights drawn anew."""
+        self.has_parameters |= is_dense
+        index = self._add(Mix(tuple(node.index for node in nodes), tuple(weights), bias, adds_own))
+        origins = frozenset({index}) if is_dense else frozenset().union(*(node.origins for node in nodes))
+        return Node(index, is_gaussian, is_centred, 1, origins)
+
+    def refuse_dependent(self, nodes: Sequence[Node], what: str) -> None:
+        """Refuse branches that are not independent: that are made, unit by unit, of the same ones."""
+        seen: frozenset[int] = frozenset()
+        for node in nodes:
+            if seen & node.origins:
+                raise self.refuse(
+                    f"the branches of a {what} must be independent: at most one may pass its input on, and what an "
+                    "activation or a LayerNorm makes of it does; a Dense at the end of a branch makes it independent."
+                )
+            seen |= node.origins
 
     def map(self, node: Node, activation: ActivationLayer) -> Node:
         """Add an activation."""
@@ -149,16 +163,18 @@ class Builder:
                 "and concatenations of them, and sums with any of these, are not Gaussian."
             )
         step = Map(node.index, activation, ", ".join(self._places))
-        return Node(self._add(step), False, activation.parity == -1, activation.gain)
+        return Node(self._add(step), False, activation.parity == -1, activation.gain, node.origins)
 
     def normalise(self, node: Node) -> Node:
         """Add a normalisation of each row's variance to 1."""
-        return Node(self._add(Normalise(node.index)), node.is_gaussian, node.is_centred, 1)
+        return Node(self._add(Normalise(node.index)), node.is_gaussian, node.is_centred, 1, node.origins)
 
     def multiply(self, nodes: Sequence[Node]) -> Node:
         """Add a product of independent nodes."""
+        self.refuse_dependent(nodes, "product")
         step = Multiply(tuple(node.index for node in nodes))
-        return Node(self._add(step), False, any(node.is_centred for node in nodes), 1)
+        origins = frozenset().union(*(node.origins for node in nodes))
+        return Node(self._add(step), False, any(node.is_centred for node in nodes), 1, origins)
 
     def plan(self, output: Node) -> Plan:
         """Return the plan, in which sums of sums are one."""

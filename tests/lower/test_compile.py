@@ -123,3 +123,21 @@ def test_kernels_of_the_registry_compile_for_rows_of_all_norms(kernel, dtype):
     program = compile_program(kernel.plan, kernel.has_tangent, dtype, 8, norms)
     assert program.profile is not None or program.instructions
     assert KERNELS
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [
+        layers.Residual(layers.Tanh()),
+        layers.Residual(layers.LayerNorm()),
+        layers.Residual(layers.Relu()),
+        layers.Residual(),
+        layers.Sum(layers.Identity(), layers.Identity()),
+        layers.Product(layers.Identity(), layers.Relu()),
+    ],
+    ids=repr,
+)
+def test_branches_that_are_not_independent_are_refused_by_their_place(inner):
+    """h + tanh(h) has terms that the sum of two covariances leaves out."""
+    with pytest.raises(ValueError, match=r"network: layer 2 of 3, .*independent|at most one branch"):
+        ntk.NTK(network=layers.Sequential(layers.Dense(), inner, layers.Dense()))
