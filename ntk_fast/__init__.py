@@ -14,6 +14,7 @@ The map, in the order in which to read it:
     tiling        the schedule: tiles, threads, progress, interrupts; `threads`: how many, and BLAS held to as many
     backends      who fills a tile: `cython_backend` (C, in csrc/), `numba_backend`, `numpy_backend` (the reference)
     solvers       systems with a Gram matrix: Cholesky, conjugate gradients, centres, eigenvalues
+    caller        warnings that point at the line of whoever called the package
     lapack        LAPACK in place and in pieces, left by Ctrl-C: what solvers and `finite` factorise with (a package)
     estimators    models in scikit-learn's conventions; `model_file`: their files; `derivatives`: of Gram matrices
     sklearn_kernel  a kernel as scikit-learn's Gaussian processes want one; `sklearn_names`: names that wait for it

@@ -64,8 +64,8 @@ def gram(
     backend : {"cython", "numba", "numpy"}, optional
         By default the environment's ``NTK_FAST_BACKEND``, else the fastest present.
     n_threads : int >= 1, optional
-        By default the environment's ``NTK_FAST_NUM_THREADS``, else all processors that the process may use. The result
-        is the same to the last bit for every number.
+        By default the environment's ``NTK_FAST_NUM_THREADS``, else its ``OMP_NUM_THREADS``, else all processors that
+        the process may use. The result is the same to the last bit for every number.
     progress : callable, optional
         Called as ``progress(entries_done, entries_in_all)``, from the calling thread, about ten times a second.
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import issparse
 from scipy.sparse.linalg import LinearOperator
 
 from ntk_fast.backends import choose_backend
@@ -56,7 +58,7 @@ class KernelOperator(LinearOperator):
     ------
     TypeError, ValueError
         If an argument is not as above, or an entry would overflow the dtype; for vectors that are complex or of another
-        length.
+        length, and for products that overflow the dtype.
 
     Examples
     --------
@@ -118,16 +120,16 @@ class KernelOperator(LinearOperator):
         return _operator, self._arguments
 
     def _matmat(self, V: NDArray[Any]) -> NDArray[np.floating]:
-        return self._product(self._x, self._y, V)
+        return self._batch(self._x, self._y, V)
 
     def _matvec(self, v: NDArray[Any]) -> NDArray[np.floating]:
-        return self._matmat(v.reshape(-1, 1))
+        return self._vectors(self._x, self._y, v)
 
     def _rmatmat(self, V: NDArray[Any]) -> NDArray[np.floating]:
-        return self._matmat(V) if self._y is None else self._product(self._y, self._x, V)
+        return self._matmat(V) if self._y is None else self._batch(self._y, self._x, V)
 
     def _rmatvec(self, v: NDArray[Any]) -> NDArray[np.floating]:
-        return self._rmatmat(v.reshape(-1, 1))
+        return self._matvec(v) if self._y is None else self._vectors(self._y, self._x, v)
 
     def _adjoint(self) -> LinearOperator:
         return self if self._y is None else super()._adjoint()
@@ -135,23 +137,56 @@ class KernelOperator(LinearOperator):
     def _transpose(self) -> LinearOperator:
         return self if self._y is None else super()._transpose()
 
+    def _vectors(self, x: Rows, y: Rows | None, v: Any) -> NDArray[np.floating]:
+        """Return products with vectors in the last axis, from SciPy 1.18 on many of them, or with a column."""
+        v = np.asarray(v)
+        n_inner = len(x if y is None else y)
+        if v.ndim and v.shape[-1] == n_inner:
+            columns = v.reshape(math.prod(v.shape[:-1]), n_inner).T
+            return self._product(x, y, columns).T.reshape(*v.shape[:-1], len(x))
+        if v.shape == (n_inner, 1):
+            return self._product(x, y, v)
+        raise ValueError(f"dimension mismatch: the vectors of {self.shape} need {n_inner} numbers; got {v.shape}.")
+
+    def _batch(self, x: Rows, y: Rows | None, V: Any) -> NDArray[np.floating]:
+        """Return products with matrices in the last two axes, of which SciPy passes many from 1.18 on."""
+        V = V.toarray() if issparse(V) else np.asarray(V)
+        n_inner = len(x if y is None else y)
+        if V.ndim < 2 or V.shape[-2] != n_inner:
+            raise ValueError(f"dimension mismatch: a factor of {self.shape} needs {n_inner} rows; got {V.shape}.")
+        if V.ndim == 2:
+            return self._product(x, y, V)
+        columns = np.moveaxis(V, -2, 0)
+        product = self._product(x, y, columns.reshape(n_inner, math.prod(columns.shape[1:])))
+        return np.moveaxis(product.reshape(len(x), *columns.shape[1:]), 0, -2)
+
     def _product(self, x: Rows, y: Rows | None, V: NDArray[Any]) -> NDArray[np.floating]:
-        """Return the Gram matrix of x and y times the columns of V."""
+        """Return the Gram matrix of x and y times the columns of V, a matrix with as many rows as it has columns."""
         if V.dtype.kind not in "fiub":
             raise TypeError(f"Vectors must hold real numbers; got dtype {V.dtype}.")
+        V = V.astype(np.float64, copy=False)
         dtype = x.values.dtype  # float64 also where float32 entries would lose digits
+        shifts = self._shifts(x, x if y is None else y, V)
         vectors = np.zeros((V.shape[1], _spread(len(V) + PADDING, dtype)), dtype=dtype)
-        with np.errstate(over="ignore"):
-            vectors[:, : len(V)] = V.T
-        if np.isinf(vectors).any() and np.isfinite(V).all():
-            raise ValueError(
-                f"Vectors must fit in {self.dtype}; one holds {np.abs(V).max():.3g}: pass dtype='float64'."
-            )
+        np.ldexp(V.T, -shifts[:, None], out=vectors[:, : len(V)], casting="same_kind")
         task = ProductTask(self._program, x, y, vectors)
         sums = _multiply(task, self._backend, self._n_threads)
         if y is None:
             sums += (x.diagonal + self.ridge) * vectors[:, : len(V)]
-        return np.ascontiguousarray(sums.T, dtype=self.dtype)
+        with np.errstate(over="ignore"):
+            product = np.ascontiguousarray(np.ldexp(sums, shifts[:, None]).T, dtype=self.dtype)
+        if np.isinf(product).any() and np.isfinite(V).all():
+            advice = "scale the vectors" if self.dtype == np.float64 else "pass dtype='float64'"
+            raise ValueError(f"A product with vectors up to {np.abs(V).max():.3g} overflows {self.dtype}: {advice}.")
+        return product
+
+    def _shifts(self, x: Rows, y: Rows, V: NDArray[np.float64]) -> NDArray[np.intc]:
+        """Return for each column the least power of two to divide it by so that it fits, and every sum on the way."""
+        entry = float(x.root_diagonal.max(initial=0.0)) * float(y.root_diagonal.max(initial=0.0)) + self.ridge
+        sizes = np.abs(V).max(axis=0, initial=0.0)
+        exponents = np.frexp(sizes)[1] + max(0, math.frexp(entry)[1] + math.frexp(len(V))[1])
+        excess = np.maximum(exponents - (np.finfo(x.values.dtype).maxexp - 1), 0)
+        return np.where(np.isfinite(sizes), excess, 0).astype(np.intc)
 
 
 def _operator(

@@ -66,25 +66,25 @@ class _BlasLimit:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.limits: list[int] = []
+        self.limits: dict[object, int] = {}  # of each user
         self.found: list[tuple[Any, int]] = []  # BLAS libraries, and how many threads each had before the first user
 
-    def add(self, n_threads: int) -> None:
+    def add(self, user: object, n_threads: int) -> None:
         with self.lock:
             if not self.limits:
                 self.found = [(library, library.num_threads) for library in _controller().lib_controllers]
-            self.limits.append(n_threads)
+            self.limits[user] = n_threads
             self.apply()
 
-    def remove(self, n_threads: int) -> None:
+    def remove(self, user: object) -> None:
         with self.lock:
-            self.limits.remove(n_threads)
+            self.limits.pop(user, None)  # not there if Ctrl-C came before
             self.apply()
 
     def apply(self) -> None:
         _take_turn()  # from another thread, perhaps, than the last time
         for library, n_found in self.found:
-            n_threads = min([n_found, *self.limits])
+            n_threads = min([n_found, *self.limits.values()])
             if library.num_threads != n_threads:
                 library.set_num_threads(n_threads)
         _take_turn()  # nobody's, as before
@@ -94,11 +94,17 @@ _blas_limit = _BlasLimit()
 
 
 def _forget_users() -> None:
-    """In a forked child, whose users of BLAS are threads of its parent: give BLAS back its threads."""
+    """In a forked child, whose users of BLAS are threads of its parent: leave BLAS as it is safe to use.
+
+    A product on several threads holds a lock of OpenBLAS, and in the child nobody is there to give it back: where one
+    may have been under way, the child's BLAS stays at one thread, which asks for no lock. Else it has its threads back.
+    """
     global _blas_limit
-    found, _blas_limit = _blas_limit.found if _blas_limit.limits else [], _BlasLimit()
-    _blas_limit.found = found
-    if found:
+    before, _blas_limit = _blas_limit, _BlasLimit()
+    if before.limits:
+        _blas_limit.found = before.found
+        if max(before.limits.values()) > 1:
+            _blas_limit.limits = {before: 1}
         _blas_limit.apply()
 
 
@@ -112,12 +118,12 @@ def limited_blas(n_threads: int | None = None) -> Iterator[None]:
 
     It never gets more threads than it had; what it had it gets back when the last of all concurrent users is done.
     """
-    limit = choose_n_threads(n_threads)
-    _blas_limit.add(limit)
+    limit, user = choose_n_threads(n_threads), object()
     try:
+        _blas_limit.add(user, limit)
         yield
     finally:
-        _blas_limit.remove(limit)
+        _blas_limit.remove(user)
 
 
 def single_threaded_blas() -> AbstractContextManager[None]:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import pickle
 import re
+import subprocess
+import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
+import sklearn.exceptions
 
 import ntk_fast as ntk
 from ntk_fast import memory
@@ -340,8 +345,8 @@ def test_conjugate_gradients_on_a_singular_matrix_stay_sane_and_suggest_a_ridge(
     assert ConjugateGradient(rank=100).solve(ntk.NTK(2), rows, targets, suggested).converged
 
 
-@pytest.mark.parametrize("scale", [1e-200, 1e200])
-@pytest.mark.parametrize("solver", [ConjugateGradient(rank=20), Nystroem(n_centres=50)])
+@pytest.mark.parametrize("scale", [1e-300, 1e-200, 1e200, 1e305])
+@pytest.mark.parametrize("solver", [Cholesky(), Spectral(), ConjugateGradient(rank=20), Nystroem(n_centres=50)])
 def test_targets_of_any_size(solver, data, scale):
     expected = solver.solve(ntk.NTK(2), *data, ridge=0.1).coefficients
     found = solver.solve(ntk.NTK(2), data[0], scale * data[1], ridge=0.1).coefficients
@@ -377,3 +382,72 @@ def test_conjugate_gradients_go_on_where_residuals_rise_before_they_fall(decades
 def test_conjugate_gradients_to_the_last_bit():
     found = conjugate_gradients(lambda v: 2 * v, np.ones((5, 1)), tolerance=0.0, max_iterations=10)
     np.testing.assert_array_equal(found.solution, 0.5)
+
+
+@pytest.mark.parametrize("solver", [Cholesky(), Spectral(), ConjugateGradient(rank=20), Nystroem(n_centres=50)])
+def test_coefficients_that_overflow_are_refused(solver, data):
+    with pytest.raises(ValueError, match=r"targets reach .*, and coefficients of theirs overflow: scale the targets"):
+        solver.solve(ntk.NTK(2), 1e-3 * data[0], 1e306 * data[1], ridge=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_preconditioner_is_never_worse_than_none(seed):
+    """A rank below and above the number of rows, with and without a ridge, at any condition number."""
+    generator = np.random.default_rng(seed)
+    n, n_features, rank = np.round(10 ** generator.uniform((0.3, 0, 0), (2.5, 1.5, 2.8))).astype(int)
+    scale, bias, ridge = 10 ** generator.uniform((-3, -6, -12), (3, 3, 2))
+    prior = ntk.NTK(int(generator.integers(1, 5)), bias_variance=bias)
+    rows, targets = scale * generator.standard_normal((n, n_features)), generator.standard_normal((n, 2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        found, plain = (
+            ConjugateGradient(rank=r).solve(prior, rows, targets, ridge * (seed % 3 > 0)) for r in (int(rank), 0)
+        )
+    assert found.residuals[-1].max() <= max(plain.residuals[-1].max(), 1e-8)
+
+
+@pytest.mark.parametrize("rank", [100, 750])
+def test_a_preconditioner_of_full_rank_is_the_inverse(rank):
+    rows = np.random.default_rng(0).standard_normal((100, 3))
+    found = ConjugateGradient(rank=rank).solve(ntk.NTK(2, bias_variance=0.1), rows, np.sin(rows[:, :1]), ridge=0.0)
+    assert found.n_iterations <= 2
+    assert found.residuals[-1].max() <= 1e-10
+
+
+def test_a_preconditioner_that_stalls_is_dropped(data, monkeypatch):
+    """As one that is far from positive definite would."""
+    monkeypatch.setattr(LowRankPreconditioner, "apply", lambda self, columns: columns[::-1].copy())
+    with pytest.warns(ConvergenceWarning, match="stalled at a relative residual of .* went on without"):
+        found = ConjugateGradient(rank=20).solve(ntk.NTK(2), *data, ridge=0.1)
+    assert found.converged
+    K = ntk.NTK(2)(data[0]) + 0.1 * np.eye(300)
+    assert np.abs(K @ found.coefficients - data[1]).max() <= 1e-6
+
+
+def test_warnings_point_at_the_line_of_the_caller(data):
+    model = ntk.NTKRegressor(ntk.NTK(3), solver="cg", ridge=1e-6, rank=0, max_iterations=2)
+    for call in (
+        lambda: ConjugateGradient(max_iterations=2, rank=0).solve(ntk.NTK(3), *data, ridge=1e-3),
+        lambda: model.fit(*data),
+    ):
+        with pytest.warns(ConvergenceWarning) as caught:
+            call()
+        assert {Path(warning.filename).resolve() for warning in caught if "stopped" in str(warning.message)} == {
+            Path(__file__).resolve()
+        }
+
+
+def test_convergence_warnings_are_those_of_scikit_learn_without_importing_it():
+    assert issubclass(ConvergenceWarning, sklearn.exceptions.ConvergenceWarning)
+    assert issubclass(ConvergenceWarning, RuntimeWarning)
+    assert pickle.loads(pickle.dumps(ConvergenceWarning("x"))).args == ("x",)
+    code = "import sys, ntk_fast.solvers; print('sklearn' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+    without = """
+import sys
+sys.modules["sklearn"] = sys.modules["sklearn.exceptions"] = None
+from ntk_fast.solvers import ConvergenceWarning
+print(ConvergenceWarning.__mro__[1].__name__)
+"""
+    done = subprocess.run([sys.executable, "-c", without], capture_output=True, text=True, check=True)
+    assert done.stdout == "RuntimeWarning\n"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
-import warnings
 from functools import cache, lru_cache
 
 from ntk_fast.backends.base import Backend
+from ntk_fast.caller import warn_caller
 
 BACKEND_VARIABLE = "NTK_FAST_BACKEND"
 
@@ -68,7 +68,7 @@ def _load(name: str) -> Backend:
 
 @lru_cache(maxsize=1)
 def _warn_of_fallback(name: str) -> None:
-    warnings.warn(f"ntk_fast runs on {name.capitalize()}: {why_missing('cython')}.", RuntimeWarning, stacklevel=5)
+    warn_caller(f"ntk_fast runs on {name.capitalize()}: {why_missing('cython')}.", RuntimeWarning)
 
 
 def choose_backend(name: str | None = None) -> Backend:

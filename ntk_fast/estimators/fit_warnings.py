@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 from numpy.typing import NDArray
 
+from ntk_fast.caller import warn_caller
 from ntk_fast.kernels import Kernel
 
 #: A ridge so many times the mean diagonal of the kernel matrix leaves little but the mean.
@@ -22,26 +21,24 @@ class FitWarning(UserWarning):
     """A model was fitted, and is probably not what was wanted."""
 
 
-def warn(message: str, n_callers: int) -> None:
-    """Warn where `fit` is called, so many calls above the function that found the reason."""
-    warnings.warn(message, FitWarning, stacklevel=3 + n_callers)
-
-
 def warn_of_a_kernel_of_zeros(kernel: Kernel, rows: NDArray[np.floating]) -> None:
     why = (
         "all rows are 0, or all columns constant: pass columns that vary, or a kernel with bias_variance > 0"
         if not rows.any()
         else "its variances shrink it to nothing in so many layers: pass weight_variance='he', or fewer layers"
     )
-    warn(f"The kernel {kernel!r} is 0 on all training rows, and every prediction is the targets' mean: {why}.", 2)
+    warn_caller(
+        f"The kernel {kernel!r} is 0 on all training rows, and every prediction is the targets' mean: {why}.",
+        FitWarning,
+    )
 
 
 def warn_of_a_large_ridge(relative_ridge: float) -> None:
     if relative_ridge > FAR_ABOVE_THE_DIAGONAL:
-        warn(
+        warn_caller(
             f"ridge is {relative_ridge:.3g} times the mean diagonal of the kernel matrix, and predictions are drawn to "
             "the targets' mean: pass a smaller one (it is measured in that diagonal), or 'loo'.",
-            n_callers=2,
+            FitWarning,
         )
 
 
@@ -49,10 +46,10 @@ def warn_of_a_useless_fit(score: float, n_rows: int, ridge_is_chosen: bool) -> N
     """`score`: R2 on rows left out, which is negative where the mean is better. Of few rows it says little."""
     if score < 0 and n_rows >= FEW_ROWS:
         advice = "" if ridge_is_chosen else "ridge='loo', or "
-        warn(
+        warn_caller(
             f"The fit is worse than the targets' mean: R2 is {score:.3f} on rows left out of it. Pass {advice}another "
             "kernel, or columns that say more about the targets.",
-            n_callers=1,
+            FitWarning,
         )
 
 
@@ -62,8 +59,8 @@ def warn_of_labels(targets: NDArray[np.float64]) -> None:
         return
     n_values = len(np.unique(targets))
     if 1 < n_values <= MOST_LABELS and n_values * ROWS_PER_LABEL <= len(targets):
-        warn(
+        warn_caller(
             f"y holds {n_values} different whole numbers, and they are regressed as numbers: if they are labels, fit "
             "an NTKClassifier.",
-            n_callers=1,
+            FitWarning,
         )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from sklearn.exceptions import ConvergenceWarning
+
+from ntk_fast.caller import warn_caller
 
 Reals = NDArray[np.floating]
 
@@ -77,19 +78,17 @@ def maximise(
         if other[0] > value + ROUNDINGS * (1 + abs(value)):
             value, theta, problem = other
     if problem:
-        warnings.warn(
+        warn_caller(
             f"The variances of {what} were not fitted to the end: {problem}; start elsewhere, or leave out of "
             "`fitted` what the data do not determine.",
             ConvergenceWarning,
-            stacklevel=4,
         )
     at_bound = np.flatnonzero(np.abs(theta - bounds).min(axis=0) < AT_BOUND)
     if len(at_bound):
         variances = ", ".join(f"{names[int(k)]} = {np.exp(theta[k]):.2g}" for k in at_bound)
-        warnings.warn(
+        warn_caller(
             f"The likelihood is largest at a bound of what was fitted: {variances}. Start elsewhere, or leave out of "
             "`fitted` what the data do not determine.",
             ConvergenceWarning,
-            stacklevel=4,
         )
     return value, theta

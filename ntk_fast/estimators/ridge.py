@@ -29,6 +29,7 @@ from ntk_fast.solvers.cholesky import Cholesky
 from ntk_fast.solvers.conjugate_gradient import ConjugateGradient
 from ntk_fast.solvers.nystroem import Nystroem
 from ntk_fast.solvers.weighted import WeightedTargets
+from ntk_fast.threads import limited_blas
 from ntk_fast.validation import check_finite_number, check_flag, check_not_negative, check_whole_number
 
 SOLVERS = ("auto", "cholesky", "cg", "nystroem")
@@ -104,6 +105,17 @@ class KernelRidge(SavedEstimator, KernelParameters):
 
         Attributes are set at the end: an interrupted fit leaves none.
         """
+        with limited_blas(self.n_threads):
+            return self._solve_within_threads(rows, targets, weights, scale_targets, report)
+
+    def _solve_within_threads(
+        self,
+        rows: NDArray[np.floating],
+        targets: NDArray[np.float64],
+        weights: NDArray[np.float64] | None,
+        scale_targets: Callable[[NDArray[np.float64], NDArray[np.float64] | None, bool], TargetScaling],
+        report: Report,
+    ) -> NDArray[np.float64] | None:
         kernel = choose_kernel(self.kernel)
         is_chosen, relative_ridge = self._checked_ridge()
         is_centred = check_flag(self.fit_intercept, "fit_intercept")

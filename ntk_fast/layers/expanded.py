@@ -11,7 +11,6 @@ larger rows, in which only one factor is small: until the root of what is left i
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,6 +19,7 @@ import numpy as np
 from numpy.polynomial import chebyshev
 from numpy.typing import NDArray
 
+from ntk_fast.caller import warn_caller
 from ntk_fast.compensated import Reals
 from ntk_fast.layers.activation import reals
 from ntk_fast.layers.curved import LARGEST_VARIANCE, LEAST_VARIANCE
@@ -243,11 +243,10 @@ class _Rows:
                 total[0, norm == 0] = 1.0  # numbers so small that sigma(z) is sigma(0)
                 result[1 : 1 + n_terms, block] = total / np.where(norm == 0, 1.0, norm)
         if worst > 10 * tolerance:
-            warnings.warn(
+            warn_caller(
                 f"{self._activation!r} has kinks, or is steep where the variance is {self._largest:.1g}: "
                 f"{MOST_TERMS} terms of its Hermite expansion give the derivative's dual to {worst:.1g} only.",
                 AccuracyWarning,
-                stacklevel=2,
             )
         return result
 

@@ -13,8 +13,7 @@ at a time: a block of its rows stays in a core's cache while K_nm^T K_nm v takes
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -117,14 +116,13 @@ class CentreSystem:
     factor: Reals  # T, upper triangular, K_mm = T^T T
     n_threads: int | None
 
-    @cached_property
-    def matrix(self) -> StreamedMatrix:
-        centres = self.centres.astype(np.float64, copy=False)
-        return StreamedMatrix(self.kernel, self.rows, centres, self.n_threads, self.weights)
+    matrix: StreamedMatrix = field(init=False)
+    roots: NDArray[np.float64] = field(init=False)
 
-    @cached_property
-    def roots(self) -> NDArray[np.float64]:
-        return roots_of(self.weights, len(self.rows))
+    def __post_init__(self) -> None:
+        centres = self.centres.astype(np.float64, copy=False)
+        self.matrix = StreamedMatrix(self.kernel, self.rows, centres, self.n_threads, self.weights)
+        self.roots = roots_of(self.weights, len(self.rows))
 
     def features(self, block: Reals) -> Reals:
         """Return rows of Z^T = T^-T K_mn, (m, n_rows), for a block of rows of K_nm."""
