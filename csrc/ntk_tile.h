@@ -48,13 +48,14 @@ typedef struct {
     int n_sources;
     const int *sources, *shares; /* registers, planes */
     int bias;                    /* plane */
-    int adds_own, is_product;
+    int adds_own, is_product, promotes;
 } ntk_instruction;
 
 typedef struct {
     int n_instructions; /* 0: `profile` is the kernel */
     int n_maps, n_registers, n_parameters;
-    int has_tangent; /* an entry is scale scale' t of the last instruction, else scale scale' cosine */
+    int has_tangent;     /* an entry is scale scale' t of the last instruction, else scale scale' cosine */
+    int carries_tangent; /* registers hold t: it is the result, or becomes a cosine on the way */
     const ntk_instruction *instructions;
     const ntk_map *maps;
     ntk_table profile;

@@ -178,3 +178,15 @@ NEVER_INLINE void NAME(multiply_nodes)(const ntk_instruction *step, const pairs 
         NAME(put_pair)(to, g, product, 1);
     }
 }
+
+/* The tangent in the place of the covariance: cosine = r r' t with r = sqrt(q / T(x, x)), t = 0. */
+NEVER_INLINE void NAME(promote)(const ntk_instruction *step, parameters at, const pairs *from, pairs *to)
+{
+    const vreal zero = vreal_set(0), one = vreal_set(1), r_i = NAME(of_row)(at, step->shares[0]);
+    for (int g = 0; g < GROUP; g++) {
+        const vreal share = vreal_mul(r_i, NAME(of_columns)(at, step->shares[0], g));
+        const vreal cosine = vreal_mul(share, vreal_add(from->t[g], from->rest[g]));
+        const pair new = {vreal_max(vreal_sub(one, cosine), zero), vreal_max(vreal_add(one, cosine), zero), zero, zero};
+        NAME(put_pair)(to, g, new, 1);
+    }
+}

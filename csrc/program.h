@@ -46,15 +46,19 @@ static const pairs *NAME(execute)(const ntk_program *program, parameters at, pai
             NAME(multiply_nodes)(step, registers, to);
             continue;
         }
+        if (step->promotes) {
+            NAME(promote)(step, at, from, to);
+            continue;
+        }
         if (step->n_sources > 1) {
             NAME(mix_many)(step, at, registers, to);
             continue;
         }
         const int is_whole = step->shares[0] == ones && step->bias == zeros;
         if (step->map >= 0 && program->maps[step->map].kind == NTK_FOLD) {
-            if (program->has_tangent && is_whole)
+            if (program->carries_tangent && is_whole)
                 NAME(fold_ntk_whole)(program, step, at, from, to);
-            else if (program->has_tangent)
+            else if (program->carries_tangent)
                 NAME(fold_ntk)(program, step, at, from, to);
             else if (is_whole)
                 NAME(fold_nngp_whole)(program, step, at, from, to);
@@ -63,7 +67,7 @@ static const pairs *NAME(execute)(const ntk_program *program, parameters at, pai
             continue;
         }
         if (step->map >= 0) {
-            NAME(apply_map)(program->maps + step->map, at, from, to, program->has_tangent);
+            NAME(apply_map)(program->maps + step->map, at, from, to, program->carries_tangent);
             from = to;
         }
         if (from != to || !is_whole || step->adds_own)

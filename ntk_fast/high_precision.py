@@ -26,11 +26,13 @@ GUARD_DIGITS = 30
 
 
 class Pair(NamedTuple):
-    """S and T of a pair of rows, and S of each row with itself, at some layer."""
+    """S and T at some layer: of each row of a pair with itself, and of the two."""
 
     q: Any
     q_other: Any
     covariance: Any
+    t: Any
+    t_other: Any
     tangent: Any
 
 
@@ -69,7 +71,7 @@ def exact_value(kernel: Kernel, x: Iterable[Any], y: Iterable[Any], digits: int 
         raise ValueError(f"x and y must have the same number of features; got {len(x)} and {len(y)}.")
     with mpmath.workdps(digits + GUARD_DIGITS):
         squares = [_number(_dot(a, b)) for a, b in ((x, x), (y, y), (x, y))]
-        pair = _walk(kernel.network, Pair(squares[0], squares[1], squares[2], mpf(0)), [mpf(1)])
+        pair = _walk(kernel.network, Pair(*squares, *[mpf(0)] * 3), [mpf(1)])
         return pair.tangent if kernel.has_tangent else pair.covariance
 
 
@@ -113,13 +115,16 @@ def _walk(layer: layers.Layer, pair: Pair, gain: list[Any]) -> Pair:
     if isinstance(layer, layers.Dense):
         weight = 1 / before if layer.weight_variance == "he" else mpf(layer.weight_variance)
         bias = mpf(layer.bias_variance)
-        q, q_other, covariance = (weight * part + bias for part in pair[:3])
-        return Pair(q, q_other, covariance, weight * pair.tangent + (covariance if layer.trained else 0))
+        covariances = [weight * part + bias for part in pair[:3]]
+        added = covariances if layer.trained else [mpf(0)] * 3
+        return Pair(*covariances, *(weight * part + own for part, own in zip(pair[3:], added, strict=True)))
+    if isinstance(layer, layers.Tangent):
+        return Pair(*pair[3:], *[mpf(0)] * 3)
     if isinstance(layer, layers.LayerNorm):
         roots = [mpmath.sqrt(part) for part in (pair.q, pair.q_other)]
         inverse = [1 / root if root else mpf(0) for root in roots]
         x, y = inverse
-        factors = (x * x, y * y, x * y, x * y)
+        factors = (x * x, y * y, x * y) * 2
         return Pair(*(factor * part for factor, part in zip(factors, pair, strict=True)))
     if isinstance(layer, layers.Residual):
         return _added([pair, _walk(layers.Sequential(*layer.layers), pair, [before])])
@@ -132,19 +137,17 @@ def _walk(layer: layers.Layer, pair: Pair, gain: list[Any]) -> Pair:
     assert isinstance(layer, layers.Product)
     first, *others = branches
     for other in others:
-        first = Pair(
-            first.q * other.q,
-            first.q_other * other.q_other,
-            first.covariance * other.covariance,
-            first.tangent * other.covariance + other.tangent * first.covariance,
-        )
+        covariances = [a * b for a, b in zip(first[:3], other[:3], strict=True)]
+        tangents = [t * b + u * a for a, b, t, u in zip(first[:3], other[:3], first[3:], other[3:], strict=True)]
+        first = Pair(*covariances, *tangents)
     return first
 
 
 def _activated(layer: ActivationLayer, pair: Pair) -> Pair:
-    value, slope = _expectations(layer, pair.q, pair.q_other, pair.covariance)
-    q, q_other = (_expectations(layer, q, q, q)[0] for q in (pair.q, pair.q_other))
-    return Pair(q, q_other, value, slope * pair.tangent)
+    q, q_other, covariance = pair[:3]
+    expected = [_expectations(layer, *each) for each in ((q, q, q), (q_other,) * 3, (q, q_other, covariance))]
+    values, slopes = zip(*expected, strict=True)
+    return Pair(*values, *(slope * part for slope, part in zip(slopes, pair[3:], strict=True)))
 
 
 def _expectations(layer: ActivationLayer, q: Any, q_other: Any, covariance: Any) -> tuple[Any, Any]:

@@ -16,7 +16,7 @@ from ntk_fast.gram import gram
 from ntk_fast.layers.activation import ActivationLayer
 from ntk_fast.layers.arc_cosine import RectifiedMonomial, Step
 from ntk_fast.layers.dense import Dense, with_variances
-from ntk_fast.layers.kernel_algebra import NetworkKernel, constant, multiple, sum_of
+from ntk_fast.layers.kernel_algebra import NetworkKernel, constant, multiple, product_of, sum_of
 from ntk_fast.layers.layer import Layer
 from ntk_fast.layers.names import activation_named, name_of
 from ntk_fast.layers.relu import Relu
@@ -52,7 +52,7 @@ class Kernel:
 
     Kernels are immutable; they compare, hash and pickle by their parameters.
 
-    Kernels on the same rows add up, with each other and with numbers, and are multiplied by numbers >= 0: ``a + b``,
+    Kernels on the same rows are added and multiplied, with each other and with numbers >= 0: ``a + b``, ``a * b``,
     ``a + 0.1``, ``2.0 * a``. The result is the NTK of a network, or its NNGP if no NTK takes part, and as exact.
 
     Examples
@@ -208,7 +208,9 @@ class Kernel:
         return _kernel_of(sum_of([constant(value), self._pair]))
 
     def __mul__(self, other: Any) -> NNGP | NTK:
-        """Return the kernel multiplied by a number >= 0: see the class."""
+        """Return the product with a kernel or with a number >= 0: see the class."""
+        if isinstance(other, Kernel):
+            return _kernel_of(product_of([self._pair, other._pair]))
         return _kernel_of(multiple(_check_number(other, "a factor"), self._pair))
 
     __rmul__ = __mul__

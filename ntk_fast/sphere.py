@@ -37,7 +37,7 @@ from ntk_fast.layers.arc_cosine import RectifiedMonomial, Sign, Step
 from ntk_fast.layers.relu import PiecewiseLinear, sine_minus_angle_cosine
 from ntk_fast.lower.compile import RowParameters
 from ntk_fast.lower.instructions import Instructions
-from ntk_fast.lower.plan import Map, Mix, Multiply, Normalise, Plan
+from ntk_fast.lower.plan import Map, Mix, Multiply, Normalise, Plan, Promote
 from ntk_fast.lower.program import ABSENT, WHOLE
 from ntk_fast.lower.scaled import Scaled
 from ntk_fast.power_law import PowerLaw, fit_power_law
@@ -213,7 +213,7 @@ def _parity(plan: Plan) -> int:
                 parities.append(activation.parity if before == -1 else before)
             case Multiply(sources):
                 parities.append(math.prod(parities[source] for source in sources))
-            case Normalise(source):
+            case Normalise(source) | Promote(source):
                 parities.append(parities[source])
     return parities[-1]
 
@@ -380,6 +380,9 @@ def _continued(unit: _Unit, beyond: Complexes) -> tuple[Complexes, Complexes]:
         sources = [registers[k] for k in step.sources]
         if step.is_product:
             state = _product(sources)
+        elif step.promotes:
+            share = unit.share(step.shares[0])
+            state = _State(share * sources[0].theta - 1, share * sources[0].bent_theta, zero, zero)
         else:
             if step.map != ABSENT:
                 slot = unit.instructions.maps[step.map]

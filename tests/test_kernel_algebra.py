@@ -1,4 +1,4 @@
-"""Sums and multiples of kernels: the same of their matrices, wherever a kernel can go."""
+"""Sums, products and multiples of kernels: the same of their matrices, wherever a kernel can go."""
 
 from __future__ import annotations
 
@@ -29,6 +29,13 @@ COMBINED = {
     "small and large": (1e-9 * NTK + NNGP * 1e9, lambda value: mpmath.mpf(1e-9) * value(NTK) + 10**9 * value(NNGP)),
     "constants": (0.5 + (NTK + 0.25), lambda value: value(NTK) + 0.75),
     "sum()": (sum([NTK, STEPS]), lambda value: value(NTK) + value(STEPS)),
+    "product of covariances": (NNGP * STEPS * NNGP, lambda value: value(NNGP) ** 2 * value(STEPS)),
+    "product of NTKs": (NTK * SMOOTH, lambda value: value(NTK) * value(SMOOTH)),
+    "mixed product": (NNGP * NTK * STEPS, lambda value: value(NTK) * value(NNGP) * value(STEPS)),
+    "sums of products": (
+        (NTK + NNGP) * (0.5 * NTK + 1) + STEPS * NTK,
+        lambda value: (value(NTK) + value(NNGP)) * (value(NTK) / 2 + 1) + value(STEPS) * value(NTK),
+    ),
     "nothing of one": (0 * SMOOTH + NTK, lambda value: value(NTK)),
 }
 
@@ -99,7 +106,9 @@ def test_it_is_a_kernel_like_any_other(name, tmp_path):
     assert (same.predict(X) == model.predict(X)).all()
 
 
-@pytest.mark.parametrize("name", ["mixed sum", "sum of covariances", "multiples"])
+@pytest.mark.parametrize(
+    "name", ["mixed sum", "multiples", "product of covariances", "product of NTKs", "sums of products"]
+)
 def test_derivatives_are_those_of_the_parts(name):
     """By each variance: against differences of the matrices."""
     kernel, _ = COMBINED[name]

@@ -42,6 +42,7 @@ cdef extern from "ntk_tile.h" nogil:
         int bias
         int adds_own
         int is_product
+        int promotes
 
     ctypedef struct ntk_program:
         int n_instructions
@@ -49,6 +50,7 @@ cdef extern from "ntk_tile.h" nogil:
         int n_registers
         int n_parameters
         int has_tangent
+        int carries_tangent
         const ntk_instruction *instructions
         const ntk_map *maps
         ntk_table profile
@@ -170,6 +172,7 @@ cdef class CompiledProgram:
         self.program.n_registers = program.n_registers
         self.program.n_parameters = program.n_parameters
         self.program.has_tangent = program.has_tangent
+        self.program.carries_tangent = program.has_tangent or any(step.promotes for step in program.instructions)
         self.program.instructions = self.instructions
         self.program.maps = self.maps
         fill_table(&self.program.profile, program.profile)
@@ -204,6 +207,7 @@ cdef int *fill_instruction(ntk_instruction *result, instruction, int n_parameter
     result.bias = instruction.bias if instruction.bias >= 0 else n_parameters + 1  # the plane of zeros
     result.adds_own = instruction.adds_own
     result.is_product = instruction.is_product
+    result.promotes = instruction.promotes
     return numbers + 2 * n_sources
 
 

@@ -17,7 +17,7 @@ from ntk_fast.backends.base import FillTile, GramTask, MultiplyTile, ProductTask
 from ntk_fast.backends.blas_products import multiply_with_blas
 from ntk_fast.backends.numba_maps import KINDS, NEAR_FLOAT32
 from ntk_fast.backends.numba_tables import PIECES
-from ntk_fast.backends.numba_tile import fill
+from ntk_fast.backends.numba_tile import MIX, PRODUCT, PROMOTION, fill
 from ntk_fast.backends.numpy_backend import store
 from ntk_fast.compensated import square_norms
 from ntk_fast.lower.near_pairs import NEAR
@@ -46,7 +46,8 @@ class _Encoded:
             start = len(sources)
             sources += step.sources
             shares += step.shares or (0,) * len(step.sources)
-            rows.append((step.destination, step.map, step.bias, step.adds_own, start, len(sources), step.is_product))
+            kind = PRODUCT if step.is_product else PROMOTION if step.promotes else MIX
+            rows.append((step.destination, step.map, step.bias, step.adds_own, start, len(sources), kind))
         self.instructions = np.array(rows, dtype=np.int64).reshape(-1, 7)
         self.sources, self.shares = (np.array(part, dtype=np.int64) for part in (sources, shares))
         self.codes = np.zeros((len(program.maps), 6), dtype=np.int64)

@@ -20,6 +20,8 @@ RUN = 128
 #: Of the registers of a program: m, p, the tangent, and what rounding took from it.
 N_KEPT = 4
 REST = 3
+#: Kinds of instructions.
+MIX, PRODUCT, PROMOTION = 0, 1, 2
 
 exactly = njit(nogil=True, cache=True, error_model="numpy")  # no contraction: rounding errors are to be known
 
@@ -164,6 +166,17 @@ def multiply(destination: Any, sources: Any, registers: Any, n: Any) -> None:
 
 
 @compiled
+def promote(destination: Any, source: Any, plane: Any, x: Any, y: Any, registers: Any, n: Any) -> None:
+    """The tangent in the place of the covariance."""
+    kept, given = registers[destination], registers[source]
+    one = kept.dtype.type(1.0)
+    for j in range(n):
+        cosine = x[plane] * y[plane, j] * (given[TANGENT, j] + given[REST, j])
+        kept[M, j], kept[P, j] = max(one - cosine, one * 0), max(one + cosine, one * 0)
+        kept[TANGENT, j] = kept[REST, j] = one * 0
+
+
+@compiled
 def apply_map(code: Any, constants: Any, tables: Any, state: Any, opposite: Any, n: Any, x: Any, y: Any) -> Any:
     """Apply a map to the state; returns 1 if D, 2 if 1 - D is in the state. `code`: kind, first plane, parity, power,
     tables."""
@@ -253,8 +266,11 @@ def fill(
             for step in range(len(instructions)):
                 instruction = instructions[step]
                 used = sources[instruction[4] : instruction[5]]
-                if instruction[6]:
+                if instruction[6] == PRODUCT:
                     multiply(instruction[0], used, registers, n)
+                    continue
+                if instruction[6] == PROMOTION:
+                    promote(instruction[0], used[0], shares[instruction[4]], row, columns, registers, n)
                     continue
                 turned = 0
                 if instruction[1] >= 0:

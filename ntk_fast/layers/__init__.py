@@ -3,11 +3,11 @@
     layer, activation     what a layer is, and what an activation is
     dense, sequential     Dense; Sequential, Identity
     branches              Sum, Residual, Product, Concatenate
-    layer_norm            LayerNorm
+    layer_norm, tangent   LayerNorm; Tangent
     relu, erf, gelu, ...  activations, a family a file; `names`: those that kernels take by name
     curved, hermite_map,  what the maps of activations have in common that depend on variances: near and opposite pairs,
     expanded              Hermite series, and Hermite coefficients by quadrature where there is no closed form
-    kernel_algebra        the networks whose kernels are sums and multiples of kernels
+    kernel_algebra        the networks whose kernels are sums, products and multiples of kernels
     json_text             to_json, from_json
 
 One file says all of a layer: what it is, its rule for S and T (`lower`, in terms of the few steps of
@@ -32,6 +32,7 @@ from ntk_fast.layers.relu import Abs, LeakyRelu, Relu
 from ntk_fast.layers.sequential import Identity, Sequential
 from ntk_fast.layers.sine import Cos, Sin
 from ntk_fast.layers.smooth import Sigmoid, Silu, Softplus, Tanh
+from ntk_fast.layers.tangent import Tangent
 
 __all__ = [
     "Abs",
@@ -66,6 +67,7 @@ __all__ = [
     "Softplus",
     "Step",
     "Sum",
+    "Tangent",
     "Tanh",
     "from_json",
     "to_json",

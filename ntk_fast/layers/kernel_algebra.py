@@ -1,7 +1,9 @@
-"""Sums and multiples of kernels: networks whose S or T they are.
+"""Sums, products and multiples of kernels: networks whose S or T they are.
 
 T of a sum of independent branches is the sum of theirs, and a Dense that is not trained multiplies S and T by its
 variance. An S is the T of its network with nothing trained but one more Dense: a sum in which one term is a T is a T.
+S of a product is the product of its factors' S; a factor T comes in as the S of a network that ends in Tangent, and
+what is multiplied becomes a T by one more Dense.
 
 The last layer of what is returned is a Dense without bias, whose weight variance multiplies the whole.
 """
@@ -11,10 +13,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ntk_fast.layers.branches import Sum
+from ntk_fast.layers.branches import Product, Sum
 from ntk_fast.layers.dense import Dense, frozen
 from ntk_fast.layers.layer import Layer
 from ntk_fast.layers.sequential import Sequential
+from ntk_fast.layers.tangent import Tangent
 from ntk_fast.lower.plan import ROWS, Builder
 
 PASSES_ON = Dense(trained=False)
@@ -42,6 +45,22 @@ def sum_of(kernels: Sequence[NetworkKernel]) -> NetworkKernel:
     is_tangent = any(kernel.is_tangent for kernel in kernels)
     terms = [term for kernel in kernels for term in _terms(_as_tangent(kernel) if is_tangent else kernel)]
     return NetworkKernel(Sequential(Sum(*map(_centred, terms)), PASSES_ON), is_tangent)
+
+
+def product_of(kernels: Sequence[NetworkKernel]) -> NetworkKernel:
+    """Return the product of kernels; products of covariances among them are taken apart."""
+    is_tangent = any(kernel.is_tangent for kernel in kernels)
+    factors = [factor for kernel in kernels for factor in _factors(kernel)]
+    return NetworkKernel(Sequential(Product(*factors), Dense(trained=is_tangent)), is_tangent)
+
+
+def _factors(kernel: NetworkKernel) -> tuple[Layer, ...]:
+    match kernel.network:
+        case network if kernel.is_tangent:
+            return (_then(network, Tangent()),)
+        case Sequential((Product(branches), last)) if last == PASSES_ON:
+            return branches
+    return (frozen(kernel.network),)
 
 
 def _terms(kernel: NetworkKernel) -> tuple[Layer, ...]:

@@ -11,6 +11,7 @@ from ntk_fast.layers.branches import Concatenate, Product, Residual, Sum
 from ntk_fast.layers.dense import Dense
 from ntk_fast.layers.layer import Layer
 from ntk_fast.layers.layer_norm import LayerNorm
+from ntk_fast.layers.tangent import Tangent
 from ntk_fast.lower.compile import compile_program, norm_range, promised
 from ntk_fast.lower.instructions import instructions_of
 from ntk_fast.lower.plan import ROWS, Builder, Plan, plan_of
@@ -66,6 +67,8 @@ def _rules(layer: Layer) -> tuple[str, str]:
             return layer.formula, "T E[s'(u) s'(v)]"
         case LayerNorm():
             return "S / sqrt(q q')", "T / sqrt(q q')"
+        case Tangent():
+            return "T", "0"
         case Product():
             return "product of the branches' S", "sum of T_k times the others' S"
         case Concatenate():

@@ -53,6 +53,8 @@ def differentiate(
         sources = [registers[k] for k in instruction.sources]
         if instruction.is_product:
             state = _product(sources)
+        elif instruction.promotes:
+            state = _promoted(sources[0], instruction.shares[0], x, y)
         else:
             if instruction.map != ABSENT:
                 sources = [_mapped(maps[instruction.map], instruction.map, sources[0], x, y)]
@@ -138,6 +140,14 @@ def _mixed(instruction: Instruction, sources: list[_Moving], x: MovedRows, y: Mo
     if instruction.adds_own:
         tangent, tangent_dot = tangent + cosine_of(m, p), tangent_dot - m_dot
     return _Moving(m, p, tangent, -m_dot, tangent_dot)
+
+
+def _promoted(state: _Moving, plane: int, x: MovedRows, y: MovedRows) -> _Moving:
+    share = x.parameters[plane] * y.parameters[plane]
+    share_dot = x.shares_dot[:, plane] * y.parameters[plane] + x.parameters[plane] * y.shares_dot[:, plane]
+    cosine, zero = share * state.tangent, np.zeros_like(state.tangent)
+    cosine_dot = share_dot * state.tangent + share * state.tangent_dot
+    return _Moving(np.maximum(1 - cosine, 0), np.maximum(1 + cosine, 0), zero, cosine_dot, np.zeros_like(cosine_dot))
 
 
 def _product(sources: list[_Moving]) -> _Moving:

@@ -42,6 +42,8 @@ def evaluate(
         sources = [registers[k] for k in instruction.sources]
         if instruction.is_product:
             state = _product(sources)
+        elif instruction.promotes:
+            state = _promoted(sources[0], x[instruction.shares[0]] * y[instruction.shares[0]])
         else:
             if instruction.map != ABSENT:
                 sources = [_mapped(maps[instruction.map], sources[0], x, y)]
@@ -80,6 +82,13 @@ def _mixed(instruction: Instruction, sources: list[_State], x: Reals, y: Reals) 
     m, p = m + gap, p + gap
     tangent = tangent + (cosine_of(m, p) + rest) if instruction.adds_own else tangent + rest
     return _State(m, p, tangent, np.zeros_like(m))
+
+
+def _promoted(state: _State, share: Reals) -> _State:
+    """The tangent in the place of the covariance; share = sqrt(q q' / (T(x, x) T(x', x')))."""
+    cosine = share * (state.tangent + state.rest)
+    zero = np.zeros_like(cosine)
+    return _State(np.maximum(1 - cosine, 0), np.maximum(1 + cosine, 0), zero, zero)
 
 
 def _product(sources: list[_State]) -> _State:

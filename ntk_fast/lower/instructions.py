@@ -9,16 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from ntk_fast.lower.plan import Map, Mix, Multiply, Normalise, Plan
+from ntk_fast.lower.plan import Map, Mix, Multiply, Normalise, Plan, Promote
 from ntk_fast.lower.program import ABSENT, MOST_SOURCES, WHOLE, Instruction
 
 
 @dataclass(frozen=True)
 class SharePlanes:
-    """Planes of a mix's shares: those of its sources, then, if it has one, of its bias."""
+    """Planes of a mix's shares: those of its sources, then, if it has one, of its bias. Or of sqrt(q / T(x, x))."""
 
     node: int
-    step: Mix
+    step: Mix | Promote
     first: int
     count: int
 
@@ -125,6 +125,10 @@ def instructions_of(plan: Plan) -> Instructions:
                 planes.append(MeanPlanes(source, step, n_shares))
                 emit(node, (alias[source],), (n_shares,), bias=n_shares + 1, map=len(maps) - 1)
                 n_shares += 2
+            case Promote(source):
+                planes.append(SharePlanes(node, step, n_shares, 1))
+                emit(node, (alias[source],), (n_shares,), promotes=True)
+                n_shares += 1
             case Multiply(sources):
                 emit(node, tuple(alias[k] for k in sources), (), is_product=True)
             case Mix(sources, _, bias, adds_own):

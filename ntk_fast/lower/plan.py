@@ -7,6 +7,7 @@ Gaussian of covariance (q, q', S),
     Map         S = E[sigma(u) sigma(v)]          T = T E[sigma'(u) sigma'(v)]
     Normalise   S = S / sqrt(q q')                T = T / sqrt(q q')
     Multiply    S = prod_k S_k                    T = sum_k T_k prod_{j != k} S_j
+    Promote     S = T                             T = 0
 
 (Yang 2020; Eqs. 1 and 6 are Mix, Map, Mix with w = 1, b = 0). What a network may not be is refused here, by the place
 of the layer, before any work.
@@ -61,7 +62,14 @@ class Multiply:
     sources: tuple[int, ...]
 
 
-Step = Mix | Map | Normalise | Multiply
+@dataclass(frozen=True)
+class Promote:
+    """The tangent as a covariance: a factor of a product of kernels."""
+
+    source: int
+
+
+Step = Mix | Map | Normalise | Multiply | Promote
 
 
 @dataclass(frozen=True)
@@ -169,6 +177,10 @@ class Builder:
         """Add a normalisation of each row's variance to 1."""
         return Node(self._add(Normalise(node.index)), node.is_gaussian, node.is_centred, 1, node.origins)
 
+    def promote(self, node: Node) -> Node:
+        """Add a node whose S is another's T."""
+        return Node(self._add(Promote(node.index)), is_gaussian=False, is_centred=False, gain=1)
+
     def multiply(self, nodes: Sequence[Node]) -> Node:
         """Add a product of independent nodes."""
         self.refuse_dependent(nodes, "product")
@@ -224,6 +236,8 @@ def _renumbered(step: Step, number: dict[int, int]) -> Step:
             return Map(number[source], activation, place)
         case Normalise(source):
             return Normalise(number[source])
+        case Promote(source):
+            return Promote(number[source])
 
 
 def variances_of(network: Layer) -> list[tuple[Fraction, Fraction]]:

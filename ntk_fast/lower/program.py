@@ -82,7 +82,10 @@ class PairMap:
 
 @dataclass(frozen=True)
 class Instruction:
-    """See the module. A product multiplies its sources' cosines instead, and has no shares, bias or map."""
+    """See the module. A product multiplies its sources' cosines instead, and has no shares, bias or map.
+
+    Where it promotes, the cosine becomes r r' t, with r = sqrt(q / T(x, x)) as its share, and the tangent 0.
+    """
 
     destination: int
     sources: tuple[int, ...]
@@ -91,6 +94,7 @@ class Instruction:
     map: int = ABSENT  # index of a PairMap, applied first; only with one source
     adds_own: bool = False
     is_product: bool = False
+    promotes: bool = False
 
 
 @dataclass(frozen=True, eq=False)

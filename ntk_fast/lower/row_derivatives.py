@@ -2,7 +2,8 @@
 
 With L = d log q / d theta of a node's variance q, a mix has L = sum_k r_k^2 (L_k + d log w_k) + tau^2 d log b, and its
 shares d r_k = r_k (L_k + d log w_k - L) / 2: shares and logarithms only, so that nothing over- or underflows. What an
-activation does to a variance is differentiated along log q, by differences of the sixth order.
+activation does to a variance is differentiated along log q, by differences of the sixth order. T(x, x) is a sum, too:
+its logarithm moves by the mean of what its terms' do, weighted by their shares.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from ntk_fast.compensated import Reals
 from ntk_fast.layers.activation import ActivationLayer
 from ntk_fast.lower.compile import RowParameters
 from ntk_fast.lower.instructions import MeanPlanes
-from ntk_fast.lower.plan import Map, Mix, Multiply, Normalise, Plan
-from ntk_fast.lower.row_forms import RowValues
+from ntk_fast.lower.plan import Map, Mix, Multiply, Normalise, Plan, Promote, Step
+from ntk_fast.lower.row_forms import RowValues, scaled_fraction
+from ntk_fast.lower.scaled import Scaled
 
 #: A central difference: sum of WEIGHTS[k] f(k STEP) over STEP is f' to the sixth order, errors near 1e-13.
 STEP = 2.0**-6
@@ -85,8 +87,9 @@ def row_derivatives(plan: Plan, rows: RowParameters, directions: Sequence[LogWei
     values = rows.values
     n_rows = len(values.square_norm.high)
     shape = (len(directions), n_rows)
-    logs = [np.zeros(shape)]
+    logs: list[Reals] = [np.zeros(shape)]
     mixes: dict[int, tuple[Reals, Reals]] = {}
+    tangents = _TangentLogs(values, logs) if any(isinstance(step, Promote) for step in plan.steps) else None
     for node, step in enumerate(plan.steps, start=1):
         match step:
             case Mix(sources, _, bias):
@@ -101,11 +104,18 @@ def row_derivatives(plan: Plan, rows: RowParameters, directions: Sequence[LogWei
                 if activation.homogeneity is not None:
                     logs.append(activation.homogeneity * logs[source])
                 else:
-                    logs.append(logs[source] * _log_moment_slope(values.variance(source).plain(), activation))
+                    logs.append(logs[source] * _log_slope_of(values.variance(source).plain(), activation.second_moment))
             case Normalise():
                 logs.append(np.zeros(shape))
+            case Promote(source):
+                assert tangents is not None
+                logs.append(tangents.logs[source])
+                ratio = values.shares(node, step)
+                mixes[node] = (ratio, 0.5 * ratio * (logs[source] - logs[node])[:, None])
             case Multiply(sources):
                 logs.append(sum((logs[source] for source in sources), np.zeros(shape)))
+        if tangents is not None:
+            tangents.add(node, step, directions)
     planes: list[Reals] = [np.zeros((len(directions), 0, n_rows))]
     for part in rows.instructions.planes:
         if isinstance(part, MeanPlanes):
@@ -121,12 +131,54 @@ def row_derivatives(plan: Plan, rows: RowParameters, directions: Sequence[LogWei
     )
 
 
+class _TangentLogs:
+    """Derivatives of log T(x, x) at each node, (n_parameters, n); 0 where T is."""
+
+    def __init__(self, values: RowValues, logs: list[Reals]) -> None:
+        self._values = values
+        self._logs = logs  # those of log q
+        self.logs = [np.zeros_like(logs[0])]
+
+    def add(self, node: int, step: Step, directions: Sequence[LogWeights]) -> None:
+        """Add the next node, whose log q is known."""
+        terms: list[tuple[Scaled, Reals]] = []
+        match step:
+            case Mix(sources, weights, _, adds_own):
+                for k, (source, weight) in enumerate(zip(sources, weights, strict=True)):
+                    moved = np.array([direction.by_step[node][k] for direction in directions])
+                    share = scaled_fraction(weight) * self._values.tangent(source)
+                    terms.append((share, self.logs[source] + moved[:, None]))
+                if adds_own:
+                    terms.append((self._values.variance(node), self._logs[node]))
+            case Map(source, activation):
+                terms.append((self._values.tangent(node), self.logs[source] + self._log_slope(source, activation)))
+            case Normalise(source):
+                terms.append((self._values.tangent(node), self.logs[source] - self._logs[source]))
+            case Multiply(sources):
+                for position, k in enumerate(sources):
+                    share = self._values.tangent(k)
+                    for other in (*sources[:position], *sources[position + 1 :]):
+                        share = share * self._values.variance(other)
+                    terms.append((share, self.logs[k] - self._logs[k] + self._logs[node]))
+            case Promote():
+                pass
+        total = self._values.tangent(node)
+        weighted = [(share / total).plain() * moved for share, moved in terms]
+        self.logs.append(sum(weighted, np.zeros_like(self._logs[0])))
+
+    def _log_slope(self, source: int, activation: ActivationLayer) -> Reals:
+        """What E[sigma'(z)^2] adds."""
+        if activation.homogeneity is not None:
+            return max(0, activation.homogeneity - 1) * self._logs[source]
+        variance = self._values.variance(source).plain()
+        return self._logs[source] * _log_slope_of(variance, activation.derivative_second_moment)
+
+
 def _mean_share_slopes(variance: Reals, activation: ActivationLayer) -> Reals:
     return central_difference(lambda shift: RowValues.mean_shares_of(variance * np.exp(shift), activation))
 
 
-def _log_moment_slope(variance: Reals, activation: ActivationLayer) -> Reals:
-    moments = activation.second_moment
+def _log_slope_of(variance: Reals, moments: Callable[[Reals], Reals]) -> Reals:
     with np.errstate(divide="ignore", invalid="ignore"):
         slope = central_difference(lambda shift: np.log(moments(variance * np.exp(shift))))
     return np.where(np.isfinite(slope), slope, 0.0)

@@ -15,7 +15,7 @@ import numpy as np
 
 from ntk_fast.compensated import Reals
 from ntk_fast.layers.activation import ActivationLayer
-from ntk_fast.lower.plan import Map, Mix, Multiply, Normalise, Plan
+from ntk_fast.lower.plan import Map, Mix, Multiply, Normalise, Plan, Promote
 from ntk_fast.lower.scaled import Scaled
 
 #: A linear form: exact coefficients by base. Base 0 is 1, base 1 is |x|^2.
@@ -95,6 +95,8 @@ def row_forms(plan: Plan) -> RowForms:
                 q = variances[source]
                 variance = base(Ratio(q, q)) if q else {}
                 tangent = base(Ratio(tangents[source], q)) if q and tangents[source] else {}
+            case Promote(source):
+                variance, tangent = tangents[source], {}
             case Multiply(sources):
                 factors = tuple((variances[k], 1) for k in sources)
                 variance = base(ProductOf(factors)) if all(variances[k] for k in sources) else {}
@@ -187,9 +189,18 @@ class RowValues:
             self._variances[node] = self._evaluate(self._forms.variances[node])
         return self._variances[node]
 
-    def shares(self, node: int, step: Mix) -> Reals:
-        """Return the roots of what each source and then the bias, if there is one, contribute to q, a row each."""
+    def tangent(self, node: int) -> Scaled:
+        """Return T(x, x) of each row at a node."""
+        return self._evaluate(self._forms.tangents[node])
+
+    def shares(self, node: int, step: Mix | Promote) -> Reals:
+        """Return the roots of what each source and then the bias, if there is one, contribute to q, a row each.
+
+        Of a tangent in the place of a covariance: the root of the old q over the new one.
+        """
         q = self.variance(node)
+        if isinstance(step, Promote):
+            return (self.variance(step.source) / q).root().plain()[None]
         parts = [scaled_fraction(w) * self.variance(k) for k, w in zip(step.sources, step.weights, strict=True)]
         if step.bias:
             parts.append(scaled_fraction(step.bias) * self._bases[ONE])
