@@ -40,7 +40,7 @@ def test_tiles_of_odd_shapes_run_clean_under_the_sanitizers(compiler, tmp_path):
     probe = run(compiler, *SANITIZERS, "nothing.c", "-o", "nothing", cwd=tmp_path)
     if probe.returncode or run("./nothing", cwd=tmp_path).returncode:
         pytest.skip(f"{compiler} has no sanitizers here")
-    flags = [*STRICT, *SANITIZERS, "-O1", "-g", "-ffp-contract=off", f"-I{ROOT / 'csrc'}"]
+    flags = [*STRICT, *SANITIZERS, "-O0", "-g", "-ffp-contract=off", f"-I{ROOT / 'csrc'}"]
     objects = []
     builds = []
     for source in [*SOURCES, str(ROOT / "tests" / "sanitize.c")]:
