@@ -86,10 +86,10 @@ ALWAYS_INLINE parts NAME(sine_parts)(const ntk_map *map, parameters at, int g, v
     const ptrdiff_t first = map->first_parameter + NEAR_PARAMETERS;
     const vreal odd = vreal_set((real)map->constants[0]), even = vreal_set((real)map->constants[1]);
     const vreal half = vreal_set((real)0.5), zero = vreal_set(0), one = vreal_set(1), two = vreal_set(2);
-    const vreal u_i = NAME(of_row)(at, first), u_j = NAME(of_columns)(at, first, g);
-    const vreal scale_i = NAME(of_row)(at, first + 1), scale_j = NAME(of_columns)(at, first + 1, g);
-    const vreal step = vreal_sub(u_i, u_j), turn = vreal_mul(u_i, u_j);
-    const vreal exponent = vreal_fma(vreal_mul(half, step), step, vreal_mul(turn, m));
+    const vreal scale_i = NAME(of_row)(at, first + 2), scale_j = NAME(of_columns)(at, first + 2, g);
+    const two_parts u = NAME(step_and_product)(at, first, g);
+    const vreal turn = u.product;
+    const vreal exponent = vreal_fma(vreal_mul(half, u.step), u.step, vreal_mul(turn, m));
     const vreal kept = vreal_mul(half, NAME(exponential_of)(vreal_sub(zero, exponent)).power);
     const exponential decay = NAME(exponential_of)(vreal_sub(zero, vreal_mul(turn, cosine)));
     const vreal rise = vreal_sub(zero, decay.less_one), other = vreal_sub(two, rise), left = vreal_sub(one, rise);

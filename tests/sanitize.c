@@ -84,11 +84,9 @@ static int n_own_parameters(int kind)
 {
     switch (kind) {
     case NTK_EXPONENTIAL:
-        return 1;
     case NTK_GAUSSIAN:
         return 2;
     case NTK_SINE:
-        return 4;
     case NTK_ERF:
     case NTK_GELU:
         return 5;
@@ -106,6 +104,7 @@ static void put_parameters(reals planes, ptrdiff_t first, ptrdiff_t n, ptrdiff_t
     switch (kind) {
     case NTK_EXPONENTIAL:
         own[0] = 2 * uniform();
+        own[1] = 1e-8 * uniform();
         break;
     case NTK_GAUSSIAN:
         own[0] = share;
@@ -113,7 +112,8 @@ static void put_parameters(reals planes, ptrdiff_t first, ptrdiff_t n, ptrdiff_t
         break;
     case NTK_SINE:
         own[2] = sqrt(q);
-        own[3] = 1 / sqrt(0.5 * (EVEN_SHARE * pow(expm1(-q), 2) - ODD_SHARE * expm1(-2 * q)));
+        own[3] = 0;
+        own[4] = 1 / sqrt(0.5 * (EVEN_SHARE * pow(expm1(-q), 2) - ODD_SHARE * expm1(-2 * q)));
         break;
     case NTK_ERF:
     case NTK_GELU:

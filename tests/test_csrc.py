@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 import shutil
 import subprocess
 from pathlib import Path
@@ -32,6 +33,11 @@ def test_the_sources_compile_without_warnings(compiler, tmp_path):
         compiler, *STRICT, "-fsyntax-only", *SOURCES, str(ROOT / "tests/sanitize.c"), f"-I{ROOT / 'csrc'}", cwd=ROOT
     )
     assert compiled.returncode == 0, compiled.stderr
+
+
+def test_generated_coefficients_are_up_to_date():
+    generator = runpy.run_path(str(ROOT / "csrc" / "elementary_coefficients.py"))
+    assert (ROOT / "csrc" / "elementary_coefficients.h").read_text() == generator["header"]()
 
 
 @pytest.mark.parametrize("compiler", COMPILERS)

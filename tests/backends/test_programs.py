@@ -95,8 +95,17 @@ def product(activation: Layer) -> Layer:
     return layers.Sequential(branches, layers.Dense())
 
 
-@pytest.mark.parametrize("shape", [chain, followed_by_relu, residual, product], ids=lambda shape: shape.__name__)
-@pytest.mark.parametrize("name", ACTIVATIONS)
+SHAPES = [chain, residual, product]
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        pytest.param(name, shape, id=f"{name}-{shape.__name__}")
+        for k, name in enumerate(ACTIVATIONS)
+        for shape in (followed_by_relu, SHAPES[k % len(SHAPES)])
+    ],
+)
 def test_every_kind_agrees_with_its_reference(name, shape, dtype, engine):
     if engine.backend != "cython":
         pytest.skip("the compiled tiles are tested here")
@@ -217,7 +226,7 @@ def test_an_entry_does_not_depend_on_its_company(name, dtype, engine):
     if engine.backend != "cython":
         pytest.skip("the compiled tiles are tested here")
     rng = np.random.default_rng(len(name))
-    X = difficult_rows(rng, dtype)
+    X = difficult_rows(rng, dtype) / 8
     with engine.selected() as backend:
         x, _, program = prepare(ntk.NTK(network=residual(ACTIVATIONS[name])), X, None, choose_backend(backend))
         whole = fill(backend, program, x, x)
@@ -243,3 +252,17 @@ def test_programs_without_tables_or_rows_are_filled(dtype):
     )
     rows = rows_of(np.ones((1, 3), dtype), np.empty((0, 1), dtype))
     assert np.abs(fill("cython", program, rows, rows) - 1).max() <= np.finfo(dtype).eps
+
+
+def test_differences_of_large_row_parameters_keep_their_digits_in_float32(engine):
+    """RBF and sines of rows in large units: exp(-(u - u')^2 / 2) with u and u' about 1000."""
+    if engine.backend != "cython":
+        pytest.skip("the compiled tiles are tested here")
+    rng = np.random.default_rng(0)
+    X = np.float32(1000) * np.abs(rng.normal(size=(1, 5)))
+    X = (X / np.linalg.norm(X) * (1 + np.exp(rng.uniform(-12, -6, size=(40, 1))))).astype(np.float32)
+    for activation in (layers.Rbf(5e5), layers.Sin(frequency=1000.0), layers.Cos(frequency=1000.0)):
+        kernel = ntk.NNGP(network=layers.Sequential(layers.Dense(), activation, layers.Dense()))
+        with engine.selected() as backend:
+            K = kernel(X, backend=backend)
+        assert normalised_error(kernel, X, K) <= TOLERANCES[np.dtype(np.float32)], kernel
