@@ -215,7 +215,8 @@ static random_program new_program(int n_steps, int pieces, int is_float)
     program.n_registers = n_steps ? 3 : (int)pick(2);
     for (int kind = 0; kind < n_maps; kind++) {
         ntk_map map = {.kind = kind, .parity = (int)pick(3) - 1, .power = (int)pick(4),
-                       .constants = {ODD_SHARE, EVEN_SHARE}};
+                       .constants = {ODD_SHARE, EVEN_SHARE},
+                       .near_shortfall = 0.01, .near_bending = 0.003};
         map.first_parameter = program.n_parameters;
         map.n_parameters = n_own_parameters(kind);
         map.value = new_table(pieces, map.parity == 0, (double)pick(3), 0.1, 0.01, is_float);
