@@ -55,6 +55,7 @@ def shortest(
         degree += 1
 
 
+@mpmath.workdps(40)
 def header() -> str:
     """The text of elementary_coefficients.h."""
     half_log = mpmath.log(2) / 2
@@ -74,5 +75,4 @@ def header() -> str:
 
 
 if __name__ == "__main__":
-    mpmath.mp.dps = 40
     print(header(), end="")

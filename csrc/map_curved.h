@@ -10,14 +10,6 @@
 
 #define NEAR_PARAMETERS 2
 
-#if REAL_IS_FLOAT
-#define NEAR_SHORTFALL 1e-2f /* below it 1 - cosine is not taken by subtraction ... */
-#define NEAR_BENDING 3e-3f   /* ... unless L^3 bend is larger than this: the series' next term is (L^3 bend)^2 / 720 */
-#else
-#define NEAR_SHORTFALL 1e-5
-#define NEAR_BENDING 3e-7
-#endif
-
 typedef struct {
     vreal odd, even, odd_slope, even_slope;
 } parts;
@@ -86,10 +78,10 @@ ALWAYS_INLINE parts NAME(sine_parts)(const ntk_map *map, parameters at, int g, v
     const ptrdiff_t first = map->first_parameter + NEAR_PARAMETERS;
     const vreal odd = vreal_set((real)map->constants[0]), even = vreal_set((real)map->constants[1]);
     const vreal half = vreal_set((real)0.5), zero = vreal_set(0), one = vreal_set(1), two = vreal_set(2);
-    const vreal u_i = NAME(of_row)(at, first), u_j = NAME(of_columns)(at, first, g);
-    const vreal scale_i = NAME(of_row)(at, first + 1), scale_j = NAME(of_columns)(at, first + 1, g);
-    const vreal step = vreal_sub(u_i, u_j), turn = vreal_mul(u_i, u_j);
-    const vreal exponent = vreal_fma(vreal_mul(half, step), step, vreal_mul(turn, m));
+    const vreal scale_i = NAME(of_row)(at, first + 2), scale_j = NAME(of_columns)(at, first + 2, g);
+    const two_parts u = NAME(step_and_product)(at, first, g);
+    const vreal turn = u.product;
+    const vreal exponent = vreal_fma(vreal_mul(half, u.step), u.step, vreal_mul(turn, m));
     const vreal kept = vreal_mul(half, NAME(exponential_of)(vreal_sub(zero, exponent)).power);
     const exponential decay = NAME(exponential_of)(vreal_sub(zero, vreal_mul(turn, cosine)));
     const vreal rise = vreal_sub(zero, decay.less_one), other = vreal_sub(two, rise), left = vreal_sub(one, rise);
@@ -232,8 +224,8 @@ ALWAYS_INLINE vreal NAME(near_shortfall)(const ntk_map *map, parameters at, int 
         lost = vreal_fma(weight, vreal_add(slopes.odd_slope, slopes.even_slope), lost);
     }
     const vreal near = vreal_fma(m, lost, vreal_mul(vreal_mul(half, square), series));
-    const vreal chosen = vreal_select(vreal_less(bending, vreal_set(NEAR_BENDING)), near, shortfall);
-    return vreal_select(vreal_less(shortfall, vreal_set(NEAR_SHORTFALL)), chosen, shortfall);
+    const vreal chosen = vreal_select(vreal_less(bending, vreal_set((real)map->near_bending)), near, shortfall);
+    return vreal_select(vreal_less(shortfall, vreal_set((real)map->near_shortfall)), chosen, shortfall);
 }
 
 ALWAYS_INLINE void NAME(apply_curved)(const ntk_map *map, parameters at, const pairs *from, pairs *to, const int kind,
@@ -256,9 +248,9 @@ ALWAYS_INLINE void NAME(apply_curved)(const ntk_map *map, parameters at, const p
             nearest = vreal_min(nearest, shortfall[k]);
         }
     }
-    if (__builtin_expect(vmask_any(vreal_less(nearest, vreal_set(NEAR_SHORTFALL))), 0))
+    if (__builtin_expect(vmask_any(vreal_less(nearest, vreal_set((real)map->near_shortfall))), 0))
         for (int g = 0; g < GROUP; g++)
-            if (vmask_any(vreal_less(shortfall[g], vreal_set(NEAR_SHORTFALL))))
+            if (vmask_any(vreal_less(shortfall[g], vreal_set((real)map->near_shortfall))))
                 shortfall[g] = near(map, at, g, m[g], shortfall[g]);
 #pragma GCC unroll 2
     for (int g = 0; g < GROUP; g++) {

@@ -228,7 +228,7 @@ static inline vreal vreal_power(vreal shifted)
     memcpy(&power, &bits, sizeof power);
     return power;
 }
-static inline vreal vreal_lookup(const real *table, vindex i) { return table[i]; }
+static inline vreal vreal_lookup(const real *table, vindex i) { return table[i & (PIECES - 1)]; } /* as permutes do */
 static inline vreal vreal_scale_product(double a, const double *b) { return (real)(a * *b); }
 #endif
 

@@ -2,7 +2,7 @@
  * csrc/ under the address and undefined-behaviour sanitizers, and run by test_csrc.py.
  *
  * The table of a profile is 1 everywhere, so an entry is the product of its two rows' scales, which are small whole
- * numbers: every result is known exactly. A layered entry's values must be finite, and the same in both halves.
+ * numbers: every result is known exactly. A program's values must be finite, and the same in both halves.
  */
 #include <math.h>
 #include <stdint.h>
@@ -14,6 +14,10 @@
 
 #define RUNS 400
 #define LARGEST_TERMS 5
+#define LARGEST_STEPS 6
+#define LARGEST_DEGREE 7
+#define ODD_SHARE 0.3 /* of a sine, or the linear share of a fold */
+#define EVEN_SHARE 0.7
 
 static uint64_t state = 88172645463325252u;
 
@@ -67,20 +71,85 @@ static double get(reals a, ptrdiff_t i)
     return a.is_float ? (double)((float *)a.memory)[i] : ((double *)a.memory)[i];
 }
 
+/* A program of a few random steps, in memory that is exactly as large as its parts. Of each kind of map there is one; its
+ * parameters come after the planes of shares, of which every step has three: two sources' and a bias's. */
+typedef struct {
+    ntk_program program;
+    ntk_instruction *instructions;
+    ntk_map *maps;
+    int *numbers;
+} random_program;
+
+static int n_own_parameters(int kind)
+{
+    switch (kind) {
+    case NTK_EXPONENTIAL:
+    case NTK_GAUSSIAN:
+        return 2;
+    case NTK_SINE:
+    case NTK_ERF:
+    case NTK_GELU:
+        return 5;
+    case NTK_POLYNOMIAL:
+        return 3 + LARGEST_DEGREE;
+    }
+    return 0;
+}
+
+/* Parameters of one row, at stride n from plane `first` on. */
+static void put_parameters(reals planes, ptrdiff_t first, ptrdiff_t n, ptrdiff_t i, int kind, int parity)
+{
+    const double q = exp(6 * uniform() - 3), share = q / (1 + q);
+    double own[3 + LARGEST_DEGREE] = {uniform(), uniform()}, sum = 0;
+    switch (kind) {
+    case NTK_EXPONENTIAL:
+        own[0] = 2 * uniform();
+        own[1] = 1e-8 * uniform();
+        break;
+    case NTK_GAUSSIAN:
+        own[0] = share;
+        own[1] = sqrt(1 - share * share);
+        break;
+    case NTK_SINE:
+        own[2] = sqrt(q);
+        own[3] = 0;
+        own[4] = 1 / sqrt(0.5 * (EVEN_SHARE * pow(expm1(-q), 2) - ODD_SHARE * expm1(-2 * q)));
+        break;
+    case NTK_ERF:
+    case NTK_GELU:
+        own[2] = sqrt(share);
+        own[3] = sqrt(1 - share);
+        own[4] = 1 / sqrt(asin(share));
+        if (kind == NTK_GELU)
+            own[4] = 1 / sqrt(0.25 + (asin(share) + 2 * share * sqrt(1 - share) / sqrt(1 + share)) / (2 * acos(-1)));
+        break;
+    case NTK_POLYNOMIAL:
+        own[2] = (double)(1 + pick(LARGEST_DEGREE));
+        for (int k = 1; k <= LARGEST_DEGREE; k++)
+            own[2 + k] = parity && (k % 2 == 0) != (parity > 0) ? 0 : uniform() - 0.5;
+        for (int k = 1; k <= LARGEST_DEGREE; k++)
+            sum += own[2 + k] * own[2 + k];
+        for (int k = 1; k <= LARGEST_DEGREE; k++)
+            own[2 + k] /= sqrt(sum);
+        break;
+    }
+    for (ptrdiff_t k = 0; k < n_own_parameters(kind); k++)
+        put(planes, (first + k) * n + i, own[k]);
+}
+
 typedef struct {
     ntk_rows rows;
-    reals values, inverse_norm, rho, tau;
+    reals values, inverse_norm, parameters;
     double *scale;
 } row_set;
 
-static row_set new_rows(ptrdiff_t n, ptrdiff_t p, int n_layers, int is_float)
+static row_set new_rows(const ntk_program *program, ptrdiff_t n, ptrdiff_t p, int is_float)
 {
-    const ptrdiff_t stride = p + pick(3), layers = n_layers ? n_layers + 1 : 0;
+    const ptrdiff_t stride = p + pick(3);
     row_set set;
     set.values = new_reals(n ? (n - 1) * stride + p : 0, is_float);
     set.inverse_norm = new_reals(n, is_float);
-    set.rho = new_reals(layers * n, is_float);
-    set.tau = new_reals(layers * n, is_float);
+    set.parameters = new_reals(program->n_parameters * n, is_float);
     set.scale = allocate((size_t)n * sizeof(double));
     for (ptrdiff_t i = 0; i < n; i++) {
         const int kind = (int)pick(4); /* ordinary, a copy of the first row, its negative, zeros */
@@ -94,14 +163,18 @@ static row_set new_rows(ptrdiff_t n, ptrdiff_t p, int n_layers, int is_float)
         }
         put(set.inverse_norm, i, square > 0 ? 1 / sqrt(square) : 0);
         set.scale[i] = (double)pick(8);
-        for (ptrdiff_t layer = 0; layer < layers; layer++) {
-            const double share = uniform();
-            put(set.rho, layer * n + i, sqrt(share));
-            put(set.tau, layer * n + i, sqrt(1 - share));
+        for (int step = 0; step < program->n_instructions; step++) {
+            const ntk_instruction *instruction = program->instructions + step;
+            const double first = uniform(), second = (instruction->n_sources > 1) * (1 - first) * uniform();
+            put(set.parameters, 3 * step * n + i, sqrt(first));
+            put(set.parameters, (3 * step + 1) * n + i, sqrt(second));
+            put(set.parameters, (3 * step + 2) * n + i, sqrt(1 - first - second));
         }
+        for (int k = 0; k < program->n_maps; k++)
+            put_parameters(set.parameters, program->maps[k].first_parameter, n, i, program->maps[k].kind,
+                           program->maps[k].parity);
     }
-    set.rows = (ntk_rows){set.values.memory, set.inverse_norm.memory, set.scale, set.rho.memory,
-                          set.tau.memory,    stride,                  n};
+    set.rows = (ntk_rows){set.values.memory, set.inverse_norm.memory, set.scale, set.parameters.memory, stride, n};
     return set;
 }
 
@@ -109,21 +182,87 @@ static void free_rows(row_set set)
 {
     free(set.values.memory);
     free(set.inverse_norm.memory);
-    free(set.rho.memory);
-    free(set.tau.memory);
+    free(set.parameters.memory);
     free(set.scale);
 }
 
-/* A table in 64-byte aligned memory of exactly its size; `first` everywhere, and higher powers that vanish or are small. */
-static ntk_table new_table(int pieces, int n_terms, double first, double higher, int is_float)
+/* A table in 64-byte aligned memory of exactly its size; `first` everywhere, and higher powers that vanish or are small. The
+ * largest chord is in its last piece. */
+static ntk_table new_table(int pieces, int two_sided, double stretch, double first, double higher, int is_float)
 {
+    const int n_terms = 1 + (int)pick(LARGEST_TERMS);
     const size_t bytes = (size_t)n_terms * (size_t)pieces * (is_float ? sizeof(float) : sizeof(double));
     reals a = {aligned_alloc(64, (bytes + 63) / 64 * 64), is_float};
     if (!a.memory)
         abort();
     for (ptrdiff_t i = 0; i < (ptrdiff_t)n_terms * pieces; i++)
         put(a, i, i < pieces ? first : higher * uniform());
-    return (ntk_table){a.memory, n_terms};
+    const double scale = pieces / (two_sided ? 2 : 1) * (1 + stretch * 0.7071) / 0.70711;
+    return (ntk_table){a.memory, n_terms, stretch, scale};
+}
+
+static random_program new_program(int n_steps, int pieces, int is_float)
+{
+    random_program made;
+    const int n_maps = n_steps ? NTK_POLYNOMIAL + 1 : 0;
+    made.instructions = allocate((size_t)n_steps * sizeof(ntk_instruction));
+    made.maps = allocate((size_t)n_maps * sizeof(ntk_map));
+    made.numbers = allocate((size_t)n_steps * 4 * sizeof(int));
+    ntk_program program = {.n_instructions = n_steps, .n_maps = n_maps, .has_tangent = (int)pick(2)};
+    program.instructions = made.instructions;
+    program.maps = made.maps;
+    program.n_parameters = 3 * n_steps;
+    program.n_registers = n_steps ? 3 : (int)pick(2);
+    for (int kind = 0; kind < n_maps; kind++) {
+        ntk_map map = {.kind = kind, .parity = (int)pick(3) - 1, .power = (int)pick(4),
+                       .constants = {ODD_SHARE, EVEN_SHARE},
+                       .near_shortfall = 0.01, .near_bending = 0.003};
+        map.first_parameter = program.n_parameters;
+        map.n_parameters = n_own_parameters(kind);
+        map.value = new_table(pieces, map.parity == 0, (double)pick(3), 0.1, 0.01, is_float);
+        map.derivative = new_table(pieces, map.parity == 0, (double)pick(3), 0.5, 0.01, is_float);
+        program.n_parameters += map.n_parameters;
+        made.maps[kind] = map;
+    }
+    for (int k = 0; k < n_steps; k++) {
+        ntk_instruction *step = made.instructions + k;
+        int *sources = made.numbers + 4 * k, *step_shares = sources + 2;
+        *step = (ntk_instruction){.destination = (int)pick(3), .map = -1, .n_sources = 1 + (int)pick(2), .bias = 3 * k + 2};
+        step->sources = sources;
+        step->shares = step_shares;
+        step->adds_own = (int)pick(2);
+        step->is_product = pick(5) == 0;
+        for (int source = 0; source < 2; source++) {
+            sources[source] = k ? (int)pick(3) : 0;
+            step_shares[source] = 3 * k + source;
+        }
+        if (step->n_sources == 1) {
+            step->map = (int)pick(n_maps + 1) - 1;
+            if (pick(3) == 0) { /* shares that are 1, and no bias */
+                step_shares[0] = program.n_parameters;
+                step->bias = program.n_parameters + 1;
+            }
+        }
+    }
+    program.profile = new_table(pieces, 1, (double)pick(3), 1, 0, is_float);
+    program.fold_value = new_table(pieces, 0, 0, 1.7, 0.01, is_float);
+    program.fold_angle = new_table(pieces, 0, 0, 2, 0.01, is_float);
+    made.program = program;
+    return made;
+}
+
+static void free_program(random_program made)
+{
+    for (int kind = 0; kind < made.program.n_maps; kind++) {
+        free((void *)made.maps[kind].value.coefficients);
+        free((void *)made.maps[kind].derivative.coefficients);
+    }
+    free((void *)made.program.profile.coefficients);
+    free((void *)made.program.fold_value.coefficients);
+    free((void *)made.program.fold_angle.coefficients);
+    free(made.instructions);
+    free(made.maps);
+    free(made.numbers);
 }
 
 static int failures = 0;
@@ -145,7 +284,7 @@ static int is_wanted(const ntk_block *b, ptrdiff_t i, ptrdiff_t j)
     return inside && (!b->diagonal || i <= j);
 }
 
-static void check_matrix(const ntk_functions *f, const ntk_entry *entry, const row_set *x, const row_set *y,
+static void check_matrix(const ntk_functions *f, const ntk_program *program, const row_set *x, const row_set *y,
                          ntk_block block, void *scratch, ptrdiff_t n, ptrdiff_t m)
 {
     /* row-major with a gap, column-major, every second number, or backwards: `first` is where entry (0, 0) lies */
@@ -159,7 +298,7 @@ static void check_matrix(const ntk_functions *f, const ntk_entry *entry, const r
     block.out = out.memory + (first + shift) * (f->is_float ? (ptrdiff_t)sizeof(float) : (ptrdiff_t)sizeof(double));
     block.out_row_stride = di;
     block.out_column_stride = dj;
-    f->tile(entry, &x->rows, &y->rows, &block, scratch);
+    f->tile(program, &x->rows, &y->rows, &block, scratch);
 
     ptrdiff_t written = 0, wanted = 0;
     for (ptrdiff_t i = 0; i <= last + shift; i++)
@@ -173,7 +312,7 @@ static void check_matrix(const ntk_functions *f, const ntk_entry *entry, const r
             double expected = x->scale[i] * y->scale[j];
             if (block.diagonal && i == j)
                 expected = block.diagonal[i];
-            else if (entry->n_layers) {
+            else if (program->n_instructions) {
                 expected = block.diagonal ? get(out, first + shift + j * di + i * dj) : value;
                 expect(isfinite(value), "not finite", f, &block);
             }
@@ -183,7 +322,7 @@ static void check_matrix(const ntk_functions *f, const ntk_entry *entry, const r
     free(out.memory);
 }
 
-static void check_product(const ntk_functions *f, const ntk_entry *entry, const row_set *x, const row_set *y,
+static void check_product(const ntk_functions *f, const ntk_program *program, const row_set *x, const row_set *y,
                           ntk_block block, void *scratch, ptrdiff_t m)
 {
     const ptrdiff_t n_vectors = 1 + pick(19), n_tile_rows = block.row_stop - block.row_start;
@@ -204,8 +343,8 @@ static void check_product(const ntk_functions *f, const ntk_entry *entry, const 
                                  column_sums.memory, n_vectors,                            vector_stride,
                                  sum_stride};
     block.vectors = &vectors;
-    f->tile(entry, &x->rows, &y->rows, &block, scratch);
-    for (ptrdiff_t v = 0; !entry->n_layers && v < n_vectors; v++) {
+    f->tile(program, &x->rows, &y->rows, &block, scratch);
+    for (ptrdiff_t v = 0; !program->n_instructions && v < n_vectors; v++) {
         for (ptrdiff_t i = block.row_start; i < block.row_stop; i++) {
             double sum = 0;
             for (ptrdiff_t j = block.column_start; j < block.column_stop; j++)
@@ -223,39 +362,6 @@ static void check_product(const ntk_functions *f, const ntk_entry *entry, const 
     free(right.memory);
     free(row_sums.memory);
     free(column_sums.memory);
-}
-
-static void check_adjoint(const ntk_functions *f, const ntk_entry *entry, const row_set *x, const row_set *y,
-                          ntk_block block, void *scratch, ptrdiff_t n, ptrdiff_t m)
-{
-    const ptrdiff_t n_sums = entry->n_layers + 2, weight_stride = m + pick(3);
-    const ptrdiff_t n_row_sums = n_sums * (block.row_stop - block.row_start);
-    const ptrdiff_t n_column_sums = n_sums * (block.column_stop - block.column_start);
-    double *weights = allocate((size_t)((n - 1) * weight_stride + m) * sizeof(double));
-    double *row_sums = allocate((size_t)n_row_sums * sizeof(double));
-    double *column_sums = allocate((size_t)n_column_sums * sizeof(double));
-    for (ptrdiff_t i = 0; i < (n - 1) * weight_stride + m; i++)
-        weights[i] = (double)pick(5);
-    for (ptrdiff_t i = 0; i < n_row_sums; i++)
-        row_sums[i] = NAN;
-    for (ptrdiff_t i = 0; i < n_column_sums; i++)
-        column_sums[i] = NAN;
-    const ntk_adjoint adjoint = {weights, row_sums, column_sums, weight_stride};
-    block.adjoint = &adjoint;
-    f->tile(entry, &x->rows, &y->rows, &block, scratch);
-    double rows = 0, columns = 0; /* the logarithm of the scale is one of the row and one of the column */
-    for (ptrdiff_t i = 0; i < n_row_sums; i++) {
-        expect(isfinite(row_sums[i]), "not finite", f, &block);
-        rows += i >= n_row_sums - n_row_sums / n_sums ? row_sums[i] : 0;
-    }
-    for (ptrdiff_t i = 0; i < n_column_sums; i++) {
-        expect(isfinite(column_sums[i]), "not finite", f, &block);
-        columns += i >= n_column_sums - n_column_sums / n_sums ? column_sums[i] : 0;
-    }
-    expect(fabs(rows - columns) <= 1e-9 * (1 + fabs(rows)), "rows and columns differ", f, &block);
-    free(weights);
-    free(row_sums);
-    free(column_sums);
 }
 
 static void check_square_norms(const ntk_functions *f, const row_set *x, ptrdiff_t n, ptrdiff_t p)
@@ -277,27 +383,19 @@ static void run(const ntk_functions *f)
 {
     static const double nears[][2] = {{0, 0}, {0.1, 0}, {0.5, 0.1}, {1, 1}};
     const int pieces = f->pieces(), is_float = f->is_float;
-    const int symmetric = (int)pick(2), n_layers = (int)pick(2) * (1 + (int)pick(3));
+    const int symmetric = (int)pick(2), n_steps = (int)pick(2) * (1 + (int)pick(LARGEST_STEPS));
     const ptrdiff_t n = pick_size(), m = symmetric ? n : pick_size(), p = pick_size();
     const double *near = nears[pick(4)];
-    row_set x = new_rows(n, p, n_layers, is_float), y = symmetric ? x : new_rows(m, p, n_layers, is_float);
+    random_program made = new_program(n_steps, pieces, is_float);
+    made.program.near = near[0];
+    made.program.near_exact = near[1];
+    row_set x = new_rows(&made.program, n, p, is_float), y = symmetric ? x : new_rows(&made.program, m, p, is_float);
     double *diagonal = allocate((size_t)n * sizeof(double));
     for (ptrdiff_t i = 0; i < n; i++)
         diagonal[i] = (double)pick(100);
 
-    ntk_entry entry = {.n_layers = n_layers, .has_tangent = (int)pick(2), .near = near[0], .near_exact = near[1]};
-    static const int powers[] = {1, 3, 4};
-    entry.value_power = powers[pick(3)];
-    entry.value_leads[0] = n_layers ? 2 : 0;
-    entry.value_leads[1] = n_layers ? -1 : 0;
-    entry.value_offset = entry.slope_offset = n_layers ? 1 : 0;
-    entry.stretch = n_layers ? 0 : (double)pick(3);
-    entry.scale = pieces / 2 * (1 + entry.stretch * 0.7071) / 0.70711; /* the largest chord is in the last piece */
-    entry.value = new_table(pieces, 1 + (int)pick(LARGEST_TERMS), n_layers ? 0.1 : 1, n_layers ? 0.01 : 0, is_float);
-    entry.slope = new_table(pieces, 1 + (int)pick(LARGEST_TERMS), 0.5, 0.01, is_float);
-
     ntk_block block = {.n_features = p, .diagonal = symmetric ? diagonal : NULL, .streaming = (int)pick(2)};
-    const ptrdiff_t most_columns = f->block_columns(p);
+    const ptrdiff_t most_columns = f->block_columns(p, made.program.n_parameters);
     block.row_start = pick(3) ? 0 : pick(n);
     block.row_stop = pick(3) ? n : block.row_start + 1 + pick(n - block.row_start);
     block.column_start = pick(3) ? 0 : pick(m);
@@ -307,18 +405,15 @@ static void run(const ntk_functions *f)
     if (symmetric && block.column_stop <= block.row_start) /* such a tile holds nothing: the schedule leaves it out */
         block.column_stop = m < block.column_start + most_columns ? m : block.column_start + most_columns;
     if (!symmetric || block.column_stop > block.row_start) {
-        void *scratch = allocate(f->scratch_bytes(p, block.column_stop - block.column_start, n_layers));
-        if (n_layers && !is_float && !pick(3))
-            check_adjoint(f, &entry, &x, &y, block, scratch, n, m);
-        else if (pick(3))
-            check_matrix(f, &entry, &x, &y, block, scratch, n, m);
+        void *scratch = allocate(f->scratch_bytes(&made.program, p, block.column_stop - block.column_start));
+        if (pick(3))
+            check_matrix(f, &made.program, &x, &y, block, scratch, n, m);
         else
-            check_product(f, &entry, &x, &y, block, scratch, m);
+            check_product(f, &made.program, &x, &y, block, scratch, m);
         free(scratch);
     }
     check_square_norms(f, &x, n, p);
-    free((void *)entry.value.coefficients);
-    free((void *)entry.slope.coefficients);
+    free_program(made);
     free(diagonal);
     free_rows(x);
     if (!symmetric)

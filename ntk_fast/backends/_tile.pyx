@@ -29,6 +29,8 @@ cdef extern from "ntk_tile.h" nogil:
         int first_parameter
         int n_parameters
         double constants[4]
+        double near_shortfall
+        double near_bending
         int power
         ntk_table value
         ntk_table derivative
@@ -152,7 +154,7 @@ cdef class CompiledProgram:
     cdef int *numbers
     cdef object kept
 
-    def __cinit__(self, program):
+    def __cinit__(self, program, double near_shortfall, double near_bending):
         cdef int k
         cdef int *free_numbers
         self.kept = program
@@ -167,6 +169,8 @@ cdef class CompiledProgram:
             free_numbers = fill_instruction(&self.instructions[k], instruction, program.n_parameters, free_numbers)
         for k, pair_map in enumerate(program.maps):
             fill_map(&self.maps[k], pair_map)
+            self.maps[k].near_shortfall = near_shortfall
+            self.maps[k].near_bending = near_bending
         self.program.n_instructions = len(program.instructions)
         self.program.n_maps = len(program.maps)
         self.program.n_registers = program.n_registers

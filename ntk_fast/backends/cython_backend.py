@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ntk_fast.backends._tile import CompiledProgram, Functions, TileFiller, TileMultiplier
 from ntk_fast.backends.base import FillTile, GramTask, MultiplyTile, ProductTask, TileTask
+from ntk_fast.lower.near_pairs import near_pair_thresholds
 from ntk_fast.lower.program import Program
 
 ISA_VARIABLE = "NTK_FAST_ISA"
@@ -49,8 +50,8 @@ def _functions(instruction_set: str, dtype: np.dtype) -> Functions:
 
 
 @lru_cache(maxsize=256)
-def _compiled(program: Program) -> CompiledProgram:
-    return CompiledProgram(program)
+def _compiled(program: Program, dtype: np.dtype) -> CompiledProgram:
+    return CompiledProgram(program, *near_pair_thresholds(dtype))
 
 
 class CythonBackend:
@@ -84,7 +85,7 @@ class CythonBackend:
     def _prepare(self, task: TileTask) -> tuple[Functions, CompiledProgram, NDArray[np.uint8]]:
         functions = self._functions(task.dtype)
         program = task.program
-        compiled = _compiled(program)
+        compiled = _compiled(program, task.dtype)
         n_features = task.x.values.shape[1]
         columns = min(functions.block_columns(n_features, program.n_parameters), task.shape[1])
         scratch = np.empty(compiled.scratch_bytes(functions, n_features, columns), dtype=np.uint8)

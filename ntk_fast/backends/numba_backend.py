@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from ntk_fast.backends.base import FillTile, GramTask, MultiplyTile, ProductTask, Tile
 from ntk_fast.backends.blas_products import multiply_with_blas
-from ntk_fast.backends.numba_maps import KINDS, NEAR_FLOAT32
+from ntk_fast.backends.numba_maps import KINDS
 from ntk_fast.backends.numba_tables import PIECES
 from ntk_fast.backends.numba_tile import MIX, PRODUCT, PROMOTION, fill
 from ntk_fast.backends.numpy_backend import store
 from ntk_fast.compensated import square_norms
-from ntk_fast.lower.near_pairs import NEAR
+from ntk_fast.lower.near_pairs import near_pair_thresholds
 from ntk_fast.lower.program import PairMap, Program, Table
 
 
@@ -63,7 +63,7 @@ class _Encoded:
         code, constants = self.codes[index], self.constants[index]
         code[:3] = KINDS.index(part.kind), max(0, part.first_parameter), part.parity
         constants[: len(part.constants)] = part.constants
-        constants[6] = NEAR if self._dtype == np.float64 else NEAR_FLOAT32
+        constants[6], _ = near_pair_thresholds(self._dtype)
         if part.kind == "fold":
             code[4:] = [number for number, _ in fold]
             constants[2:4] = [scale for _, scale in fold]

@@ -16,9 +16,6 @@ from ntk_fast.lower.near_pairs import BENDING, GAUSS_NODES, GAUSS_WEIGHTS
 M, P, TANGENT, SLOPE, SCRATCH, CHORD, ODD, EVEN, ODD_SLOPE, EVEN_SLOPE = range(10)
 N_STATES = 10
 
-#: Outputs nearer than this are not taken by subtraction: in float32 the roundings of a cosine show sooner.
-NEAR_FLOAT32 = 1e-2
-
 KINDS = ("fold", "table", "exponential", "gaussian", "erf", "gelu", "sine", "polynomial")
 FOLD, TABLE, EXPONENTIAL, GAUSSIAN, ERF, GELU, SINE, POLYNOMIAL = range(8)
 
@@ -77,8 +74,8 @@ def univariate(
 def exponential(state: Any, n: Any, x: Any, y: Any) -> None:
     """See `layers.exponential`."""
     for j in range(n):
-        rates = x[0] * y[0, j]
-        exponent = 0.5 * (x[0] - y[0, j]) ** 2 + rates * state[M, j]
+        step, rates = (x[0] - y[0, j]) + (x[1] - y[1, j]), (x[0] + x[1]) * (y[0, j] + y[1, j])
+        exponent = 0.5 * step * step + rates * state[M, j]
         shortfall = -np.expm1(-exponent)
         state[M, j] = shortfall
         state[P, j] = 2 - shortfall
@@ -110,14 +107,14 @@ def parts(kind: Any, m: Any, x: Any, y: Any, j: Any, odd_share: Any, even_share:
     """The odd and the even part of the output's cosine at cosine 1 - m >= 0, and their derivatives by it."""
     cosine = 1 - m
     if kind == SINE:
-        turn = x[2] * y[2, j]
-        half = 0.5 * np.exp(-0.5 * (x[2] - y[2, j]) ** 2 - turn * m)
+        step, turn = (x[2] - y[2, j]) + (x[3] - y[3, j]), (x[2] + x[3]) * (y[2, j] + y[3, j])
+        half = 0.5 * np.exp(-0.5 * step * step - turn * m)
         rise = -np.expm1(-turn * cosine)
-        scaled, slope = half * (rise * x[3]), half * (turn * x[3])
-        odd = odd_share * (scaled * ((2 - rise) * y[3, j]))
-        even = even_share * (scaled * (rise * y[3, j]))
-        odd_slope = odd_share * (slope * ((1 + (1 - rise) * (1 - rise)) * y[3, j]))
-        even_slope = even_share * (slope * (rise * (2 - rise) * y[3, j]))
+        scaled, slope = half * (rise * x[4]), half * (turn * x[4])
+        odd = odd_share * (scaled * ((2 - rise) * y[4, j]))
+        even = even_share * (scaled * (rise * y[4, j]))
+        odd_slope = odd_share * (slope * ((1 + (1 - rise) * (1 - rise)) * y[4, j]))
+        even_slope = even_share * (slope * (rise * (2 - rise) * y[4, j]))
         return odd, even, odd_slope, even_slope
     kept, normalisation = x[2] * y[2, j], x[4] * y[4, j]
     noise_m = noise_shortfall(x, y, j)

@@ -26,7 +26,7 @@ def poisson(rate: float, n_terms: int) -> Reals:
 
 @dataclass(frozen=True, repr=False)
 class Exponential(ActivationLayer, abstract=True):
-    """See the module. The one row parameter is u."""
+    """See the module. The row parameters are u, in two parts: see `in_two_parts`."""
 
     map_kind: ClassVar[str] = "exponential"
 
@@ -36,14 +36,14 @@ class Exponential(ActivationLayer, abstract=True):
         raise NotImplementedError
 
     def row_parameters(self, variance: Reals, tolerance: float, most: int | None = None) -> Reals:
-        return np.sqrt(self.squared_rate * variance)[None]
+        return in_two_parts(np.sqrt(self.squared_rate * variance))
 
     def cosine_series(self, variance: float, n_terms: int) -> Reals:
         return poisson(self.squared_rate * variance, n_terms)
 
     def map_pairs(self, m: Reals, p: Reals, x: Reals, y: Reals) -> tuple[Reals, Reals, Reals]:
-        rates = x[0] * y[0]
-        exponent = 0.5 * (x[0] - y[0]) ** 2 + rates * m
+        step, rates = step_and_product(x, y)
+        exponent = 0.5 * step**2 + rates * m
         shortfall = -np.expm1(-exponent)
         return shortfall, 2 - shortfall, rates * np.exp(-exponent)
 
@@ -136,3 +136,15 @@ def check_nonzero(value: object, name: str) -> float:
     if number == 0:
         raise ValueError(f"{name} must not be 0: the activation would be constant.")
     return number
+
+
+def in_two_parts(number: Reals) -> Reals:
+    """Return what float32 holds of numbers, and the rest: large numbers lose no digits of their differences."""
+    most = float(np.finfo(np.float32).max)
+    high = np.clip(number, -most, most).astype(np.float32).astype(np.float64)
+    return np.stack([high, number - high])
+
+
+def step_and_product(x: Reals, y: Reals) -> tuple[Reals, Reals]:
+    """Return u - u' and u u' of numbers in two parts, the first row parameters."""
+    return (x[0] - y[0]) + (x[1] - y[1]), (x[0] + x[1]) * (y[0] + y[1])

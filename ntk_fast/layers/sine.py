@@ -7,7 +7,8 @@ with u = |b| sqrt(q), y = u u' |cosine|, h = 1 - exp(-y) and G = exp(-(u - u')^2
     dS/dy = amplitude^2 G / 2 [o^2 (1 + (1 - h)^2) +- e^2 h (2 - h)]
 
 for positive and negative cosines: an odd and an even part. Over amplitude^2, the variance is
-1/g^2 = [o^2 (1 - exp(-2v)) + e^2 (1 - exp(-v))^2] / 2. The row parameters after `ell` and `bend` are u and g.
+1/g^2 = [o^2 (1 - exp(-2v)) + e^2 (1 - exp(-v))^2] / 2. The row parameters after `ell` and `bend` are u, in two parts,
+and g.
 
 The curve of such an activation has coordinates sqrt(w_k), with probabilities w_k proportional to v^k / k! times o^2 or
 e^2: an exponential family in ln v. So |b'|^2 = Var(k) / 4, and `bend` is the kurtosis less the squared skewness.
@@ -24,7 +25,7 @@ import numpy as np
 from ntk_fast.compensated import Reals
 from ntk_fast.layers.activation import reals, special
 from ntk_fast.layers.curved import CurvedActivation, Parts
-from ntk_fast.layers.exponential import check_nonzero, poisson
+from ntk_fast.layers.exponential import check_nonzero, in_two_parts, poisson, step_and_product
 from ntk_fast.lower.row_curve import RowCurve
 from ntk_fast.validation import check_finite_number
 
@@ -107,7 +108,7 @@ class Sinusoid(CurvedActivation, abstract=True):
 
     def own_parameters(self, variance: Reals, tolerance: float, most: int | None) -> Reals:
         turn = self._turn(variance)
-        return np.stack([np.sqrt(turn), 1 / np.sqrt(self._spread(turn))])
+        return np.concatenate([in_two_parts(np.sqrt(turn)), 1 / np.sqrt(self._spread(turn))[None]])
 
     def cosine_series(self, variance: float, n_terms: int) -> Reals:
         odd, even = self.shares
@@ -120,16 +121,16 @@ class Sinusoid(CurvedActivation, abstract=True):
 
     def parts(self, m: Reals, x: Reals, y: Reals) -> Parts:
         odd, even = self.shares
-        turn = x[0] * y[0]
-        half = 0.5 * np.exp(-0.5 * (x[0] - y[0]) ** 2 - turn * m)
+        step, turn = step_and_product(x, y)
+        half = 0.5 * np.exp(-0.5 * step**2 - turn * m)
         rise = -np.expm1(-turn * (1 - m))
         # in this order nothing overflows in float32: the normalisations g of tiny rows are up to 1e34
-        scaled, slope = half * (rise * x[1]), half * (turn * x[1])
+        scaled, slope = half * (rise * x[2]), half * (turn * x[2])
         return Parts(
-            odd**2 * (scaled * ((2 - rise) * y[1])),
-            even**2 * (scaled * (rise * y[1])),
-            odd**2 * (slope * ((1 + (1 - rise) ** 2) * y[1])) if odd else np.zeros_like(half),
-            even**2 * (slope * (rise * (2 - rise) * y[1])),
+            odd**2 * (scaled * ((2 - rise) * y[2])),
+            even**2 * (scaled * (rise * y[2])),
+            odd**2 * (slope * ((1 + (1 - rise) ** 2) * y[2])) if odd else np.zeros_like(half),
+            even**2 * (slope * (rise * (2 - rise) * y[2])),
         )
 
     def curve(self) -> RowCurve:

@@ -23,9 +23,16 @@ from ntk_fast.compensated import Reals
 NEAR = 1e-5
 #: The L^3 bend up to which the series above is better than a subtraction: its next term is about (L^3 bend)^2 / 720.
 BENDING = 3e-7
+#: The same where tiles compute in float32.
+NEAR_FLOAT32, BENDING_FLOAT32 = 1e-2, 3e-3
 
 GAUSS_NODES = 0.5 + np.array([-0.5, 0.0, 0.5]) * np.sqrt(0.6)
 GAUSS_WEIGHTS = np.array([5, 8, 5]) / 18
+
+
+def near_pair_thresholds(dtype: np.dtype) -> tuple[float, float]:
+    """Return NEAR and BENDING for tiles that compute in this dtype."""
+    return (NEAR_FLOAT32, BENDING_FLOAT32) if dtype == np.float32 else (NEAR, BENDING)
 
 
 def near_complement(
