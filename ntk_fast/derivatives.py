@@ -14,22 +14,26 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ntk_fast.backends.base import FillTile, Tile
+from ntk_fast.adjoint import row_adjoints
+from ntk_fast.backends import choose_backend
+from ntk_fast.backends.base import Differentiator, FillTile, Tile
 from ntk_fast.backends.numpy_backend import NumpyBackend
 from ntk_fast.backends.numpy_chords import tile_chords
 from ntk_fast.compensated import Reals
 from ntk_fast.gram import check_both, prepare
 from ntk_fast.kernels import NNGP, NTK, Kernel
 from ntk_fast.layers.dense import with_variances
-from ntk_fast.lower.compile import RowParameters, row_tolerance
+from ntk_fast.lower.compile import RowParameters, compile_program, norm_range, row_tolerance
 from ntk_fast.lower.differentiate import MovedRows, differentiate
 from ntk_fast.lower.pair_state import pair_of_chord
 from ntk_fast.lower.plan import Mix, plan_of, variances_of
+from ntk_fast.lower.reversible import reversible
 from ntk_fast.lower.row_derivatives import STEP, WEIGHTS, LogWeights, row_derivatives
 from ntk_fast.lower.scaled import Scaled
-from ntk_fast.rows import Rows, measure
+from ntk_fast.rows import Rows, measure, prepare_rows
 from ntk_fast.threads import choose_n_threads, single_threaded_blas
 from ntk_fast.tiling import Progress, make_tiles, run_tiles
+from ntk_fast.validation import refuse_overflow
 
 VARIANCES = ("weight_variance", "bias_variance")
 #: Rows and columns of a tile: some twenty such arrays stay in a 2 MB cache.
@@ -253,6 +257,10 @@ def contracted_derivatives(
     if parameters.powers is not None:
         total = np.vdot(weights, kernel(X, Y, dtype=np.float64, n_threads=n_threads, progress=progress))
         return parameters.powers * total
+    x, y = check_both(X, Y, np.float64)
+    in_reverse = _in_reverse(parameters, x, y, weights, n_threads, progress)
+    if in_reverse is not None:
+        return in_reverse
     sums: dict[Tile, Reals] = {}
 
     def add(tile: Tile, values: Reals, symmetric: bool) -> None:
@@ -261,9 +269,40 @@ def contracted_derivatives(
             part = part * (1.0 + np.sign(_offsets(tile)))
         sums[tile] = np.einsum("pij,ij->p", values, part)
 
-    x, y = check_both(X, Y, np.float64)
     tiles = _run(parameters, x, y, add, n_threads, progress)
     return sum((sums[tile] for tile in tiles), np.zeros(len(parameters.groups)))
+
+
+def _in_reverse(
+    parameters: VarianceParameters,
+    x_values: Reals,
+    y_values: Reals | None,
+    weights: Reals,
+    n_threads: int | None,
+    progress: Progress | None,
+) -> Reals | None:
+    """Return the same in one pass, whatever the number of parameters; None where that is not compiled."""
+    kernel, backend, dtype = parameters.kernel, choose_backend(), np.dtype(np.float64)
+    if not isinstance(backend, Differentiator):
+        return None
+    given = [(x_values, "X"), *([] if y_values is None else [(y_values, "Y")])]
+    measured = [measure(values, name, backend) for values, name in given]
+    norms = norm_range(*(part.square_norm for part in measured))
+    arguments = kernel.plan, kernel.has_tangent, dtype, backend.pieces(dtype), norms
+    program = reversible(compile_program(*arguments, as_profile=False))
+    if program is None:
+        return None
+    own = [RowParameters(kernel.plan, part.square_norm) for part in measured]
+    rows = [prepare_rows(part, kernel.plan, program, dtype, known) for part, known in zip(measured, own, strict=True)]
+    largest = [float(part.root_diagonal.max(initial=0.0)) for part in rows]
+    refuse_overflow(largest[0], largest[-1], dtype)
+    y = None if y_values is None else rows[-1]
+    sums = row_adjoints(program, rows[0], y, weights, backend, choose_n_threads(n_threads), progress)
+    result = np.zeros(len(parameters.groups))
+    for known, of_rows in zip(own, [sums[0] + sums[1]] if y is None else sums, strict=True):
+        derivatives = row_derivatives(kernel.plan, known, parameters.directions)
+        result += np.tensordot(derivatives.shares, of_rows[:-1], axes=2) + derivatives.log_scale @ of_rows[-1]
+    return result
 
 
 def contracted_diagonal_derivatives(parameters: VarianceParameters, X: ArrayLike, weights: Reals) -> Reals:

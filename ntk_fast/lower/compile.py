@@ -195,14 +195,17 @@ def near_thresholds(profiles: list[Callable[[Reals, Truths], Reals]], dtype: np.
     return near, min(near, max(near_exact, floor))
 
 
-def compile_program(plan: Plan, has_tangent: bool, dtype: np.dtype, pieces: int, norms: Scaled) -> Program:
+def compile_program(
+    plan: Plan, has_tangent: bool, dtype: np.dtype, pieces: int, norms: Scaled, *, as_profile: bool = True
+) -> Program:
     """Compile a plan for rows whose squared norms lie in a range (`norm_range`); `pieces` 0: without tables.
 
+    `as_profile`: as one table, where the rows allow it. What differentiates needs instructions.
     Programs are kept, and tables by what they depend on: instructions and constants, not the variances behind them.
     """
     if not len(norms.high) or _is_norm_free(plan):
         norms = Scaled.of(np.ones(1))
-    return _compiled_program(plan, has_tangent, dtype, pieces, _Norms(norms))
+    return _compiled_program(plan, has_tangent, dtype, pieces, _Norms(norms), as_profile)
 
 
 @lru_cache(maxsize=256)
@@ -239,7 +242,9 @@ class _Norms:
 
 
 @lru_cache(maxsize=256)
-def _compiled_program(plan: Plan, has_tangent: bool, dtype: np.dtype, pieces: int, key: _Norms) -> Program:
+def _compiled_program(
+    plan: Plan, has_tangent: bool, dtype: np.dtype, pieces: int, key: _Norms, as_profile: bool
+) -> Program:
     norms = key.norms
     rows = RowParameters(plan, norms)
     instructions = rows.instructions
@@ -250,9 +255,13 @@ def _compiled_program(plan: Plan, has_tangent: bool, dtype: np.dtype, pieces: in
         if slot.step.activation.homogeneity is None and _is_constant(rows.variance(index)[None], same)
     )
     placed = rows.placed(dtype)
-    is_profile = _is_constant(rows.shares(), same) and all(
-        index in constant_maps or slot.step.activation.homogeneity is not None
-        for index, slot in enumerate(instructions.maps)
+    is_profile = (
+        as_profile
+        and _is_constant(rows.shares(), same)
+        and all(
+            index in constant_maps or slot.step.activation.homogeneity is not None
+            for index, slot in enumerate(instructions.maps)
+        )
     )
     near = _near_of(plan, has_tangent, dtype, key.rounded())
     if is_profile:
