@@ -100,7 +100,10 @@ class VarianceParameters:
 
     def at(self, theta: ArrayLike) -> VarianceParameters:
         """Return the same parameters of the kernel with these logarithms."""
-        return replace(self, kernel=self.kernel_at(theta))
+        moved = replace(self, kernel=self.kernel_at(theta))
+        if self._directions_are_constant:
+            vars(moved)["directions"] = self.directions
+        return moved
 
     def kernel_at(self, theta: ArrayLike) -> Kernel:
         """Return the kernel with these logarithms."""
@@ -126,9 +129,20 @@ class VarianceParameters:
         return result
 
     @property
+    def _n_merged(self) -> int:
+        """How many Dense layers may be merged into others: those that are not trained."""
+        trained = sum(isinstance(step, Mix) and step.adds_own for step in self.kernel.plan.steps)
+        return len(self._variances["weight_variance"]) - trained
+
+    @cached_property
+    def _directions_are_constant(self) -> bool:
+        """Whether every weight and bias of the plan is a power of a variance: logarithms of these are linear."""
+        return bool(self.groups) and not self._n_merged
+
+    @property
     def _exponents(self) -> tuple[int, ...]:
         """Powers of two, as many as the degree of a plan's weights in a variance: merged layers multiply theirs."""
-        merged = len(self._variances["weight_variance"]) - sum(isinstance(s, Mix) for s in self.kernel.plan.steps)
+        merged = self._n_merged
         return (-1, 1) if merged <= 1 else tuple(k for k in range(-merged - 1, merged + 2) if k)
 
     @cached_property
@@ -289,7 +303,8 @@ def _in_reverse(
     measured = [measure(values, name, backend) for values, name in given]
     norms = norm_range(*(part.square_norm for part in measured))
     arguments = kernel.plan, kernel.has_tangent, dtype, backend.pieces(dtype), norms
-    program = reversible(compile_program(*arguments, as_profile=False))
+    compiled = compile_program(*arguments)  # known already where the matrix has just been computed
+    program = reversible(compiled if compiled.profile is None else compile_program(*arguments, as_profile=False))
     if program is None:
         return None
     own = [RowParameters(kernel.plan, part.square_norm) for part in measured]

@@ -345,7 +345,7 @@ class _Unit:
     def of(cls, kernel: Kernel) -> _Unit:
         rows = RowParameters(kernel.plan, UNIT)
         variances = [float(rows.variance(index)[0]) for index in range(len(rows.instructions.maps))]
-        return cls(rows.instructions, rows.shares()[:, 0] ** 2, variances, kernel.has_tangent)
+        return cls(rows.instructions, rows.shares[:, 0] ** 2, variances, kernel.has_tangent)
 
     def share(self, plane: int) -> float:
         return 1.0 if plane == WHOLE else float(self.shares[plane])

@@ -37,6 +37,11 @@ class Mix:
     bias: Fraction
     adds_own: bool
 
+    @property
+    def has_shares(self) -> bool:
+        """Whether there is more than one thing to mix, in shares that each row has of its own."""
+        return len(self.sources) > 1 or self.bias != 0
+
 
 @dataclass(frozen=True)
 class Map:

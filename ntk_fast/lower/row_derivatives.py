@@ -17,7 +17,7 @@ import numpy as np
 from ntk_fast.compensated import Reals
 from ntk_fast.layers.activation import ActivationLayer
 from ntk_fast.lower.compile import RowParameters
-from ntk_fast.lower.instructions import MeanPlanes
+from ntk_fast.lower.instructions import MeanPlanes, SharePlanes
 from ntk_fast.lower.plan import Map, Mix, Multiply, Normalise, Plan
 from ntk_fast.lower.row_forms import RowValues
 
@@ -86,16 +86,24 @@ def row_derivatives(plan: Plan, rows: RowParameters, directions: Sequence[LogWei
     n_rows = len(values.square_norm.high)
     shape = (len(directions), n_rows)
     logs = [np.zeros(shape)]
-    mixes: dict[int, tuple[Reals, Reals]] = {}
+    planes = {
+        part.node: slice(part.first, part.first + part.count)
+        for part in rows.instructions.planes
+        if isinstance(part, SharePlanes)
+    }
+    moved_shares = np.zeros((len(directions), rows.instructions.n_shares, n_rows))
     for node, step in enumerate(plan.steps, start=1):
         match step:
             case Mix(sources, _, bias):
-                shares = values.shares(node, step)
                 weights = np.stack([direction.by_step[node] for direction in directions]) if directions else np.empty(0)
                 inner = [logs[source] for source in sources] + ([np.zeros(shape)] if bias else [])
                 moved = np.stack([log + weights[:, k, None] for k, log in enumerate(inner)], axis=1)
+                if not step.has_shares:
+                    logs.append(moved[:, 0])
+                    continue
+                shares = rows.shares[planes[node]]
                 total = (shares**2 * moved).sum(axis=1)
-                mixes[node] = (shares, 0.5 * shares * (moved - total[:, None]))
+                moved_shares[:, planes[node]] = 0.5 * shares * (moved - total[:, None])
                 logs.append(total)
             case Map(source, activation):
                 if activation.homogeneity is not None:
@@ -106,16 +114,13 @@ def row_derivatives(plan: Plan, rows: RowParameters, directions: Sequence[LogWei
                 logs.append(np.zeros(shape))
             case Multiply(sources):
                 logs.append(sum((logs[source] for source in sources), np.zeros(shape)))
-    planes: list[Reals] = [np.zeros((len(directions), 0, n_rows))]
     for part in rows.instructions.planes:
         if isinstance(part, MeanPlanes):
             slopes = _mean_share_slopes(values.variance(part.node).plain(), part.step.activation)
-            planes.append(logs[part.node][:, None] * slopes)
-        else:
-            planes.append(mixes[part.node][1])
+            moved_shares[:, part.first : part.first + part.count] = logs[part.node][:, None] * slopes
     maps = [logs[slot.node] for slot in rows.instructions.maps]
     return RowDerivatives(
-        np.concatenate(planes, axis=1),
+        moved_shares,
         np.stack(maps, axis=1) if maps else np.zeros((len(directions), 0, n_rows)),
         0.5 * logs[-1],
     )
