@@ -28,7 +28,7 @@ from ntk_fast.lower.differentiate import MovedRows, differentiate
 from ntk_fast.lower.pair_state import pair_of_chord
 from ntk_fast.lower.plan import Mix, plan_of, variances_of
 from ntk_fast.lower.reversible import reversible
-from ntk_fast.lower.row_derivatives import STEP, WEIGHTS, LogWeights, row_derivatives
+from ntk_fast.lower.row_derivatives import WEIGHTS, LogWeights, row_derivatives, step_for
 from ntk_fast.lower.scaled import Scaled
 from ntk_fast.rows import Rows, measure, prepare_rows
 from ntk_fast.threads import choose_n_threads, single_threaded_blas
@@ -163,19 +163,22 @@ def _moved(parameters: VarianceParameters, rows: Rows, values: Reals, name: str)
     derivatives = row_derivatives(plan, own, parameters.directions)
     tolerance = row_tolerance(np.dtype(np.float64))
     shifted: list[dict[int, Reals] | None] = []
+    steps: list[Reals | None] = []
     placed = own.placed(np.dtype(np.float64))
     for index, slot in enumerate(own.instructions.maps):
         activation = slot.step.activation
         if activation.homogeneity is not None:
             shifted.append(None)
+            steps.append(None)
             continue
         variance, count = own.variance(index), placed.maps[index].count
-        several = {}
+        step, several = step_for(variance), {}
         for k in WEIGHTS:
-            moved = activation.row_parameters(variance * np.exp(k * STEP), tolerance)[:count]
+            moved = activation.row_parameters(variance * np.exp(k * step), tolerance)[:count]
             several[k] = np.concatenate([moved, np.zeros((count - len(moved), len(variance)))])
         shifted.append(several)
-    moved_rows = MovedRows(rows.parameters, derivatives.shares, derivatives.log_variance, shifted)
+        steps.append(step)
+    moved_rows = MovedRows(rows.parameters, derivatives.shares, derivatives.log_variance, shifted, steps)
     return moved_rows, derivatives.log_scale
 
 
@@ -191,6 +194,7 @@ def _cut(moved: MovedRows, part: slice, axis: int) -> MovedRows:
         moved.shares_dot[(slice(None), slice(None), *where)],
         moved.log_variance_dot[(slice(None), slice(None), *where)],
         shifted,
+        [None if step is None else step[where] for step in moved.steps],
     )
 
 

@@ -26,6 +26,14 @@ STEP = 2.0**-6
 WEIGHTS = {-3: -1 / 60, -2: 9 / 60, -1: -45 / 60, 1: 45 / 60, 2: -9 / 60, 3: 1 / 60}
 
 
+def step_for(variance: Reals) -> Reals:
+    """Return the step, of an angle or of log q, that suits activations which bend over lengths of 1.
+
+    Their maps do so over angles, and over ratios of the roots of two rows' variances, of 1 / sqrt(q).
+    """
+    return STEP / np.sqrt(1 + variance)
+
+
 def central_difference(function: Callable[[float], Reals]) -> Reals:
     """Return the derivative of a function of a shift, at 0."""
     return sum(weight * function(k * STEP) for k, weight in WEIGHTS.items()) / STEP  # type: ignore[return-value]
