@@ -1,8 +1,9 @@
 """Derivatives of Gram matrices with respect to a network's variances: what fitting these to data needs.
 
-A program is differentiated in forward mode, tile by tile, in NumPy (`lower.differentiate`); its rows know how what it
-takes of them moves (`lower.row_derivatives`). Kernels without bias whose activations are homogeneous are proportional
-to each weight variance, and need none of this.
+A likelihood's gradient is one number's derivatives: where it is compiled, one pass back through the program gives them
+(`adjoint`). Elsewhere, and for whole matrices of derivatives, the program is differentiated in forward mode, tile by
+tile, in NumPy (`lower.differentiate`). Either way rows know how what is taken of them moves (`lower.row_derivatives`).
+Kernels without bias whose activations are homogeneous are proportional to each weight variance, and need none of this.
 """
 
 from __future__ import annotations
