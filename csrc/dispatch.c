@@ -3,8 +3,8 @@
 #include "dispatch.h"
 
 #define ENTRY(set, is_float, suffix) \
-    {set, is_float, ntk_pieces_##suffix, ntk_block_columns_##suffix, ntk_scratch_bytes_##suffix, ntk_tile_##suffix, \
-     ntk_square_norms_##suffix}
+    {set, is_float, ntk_pieces_##suffix, ntk_block_columns_##suffix, ntk_scratch_bytes_##suffix, \
+     ntk_adjoint_bytes_##suffix, ntk_tile_##suffix, ntk_square_norms_##suffix}
 
 static const ntk_functions functions[] = {
 #if defined(__x86_64__)

@@ -10,6 +10,7 @@ typedef struct {
     int (*pieces)(void);
     ptrdiff_t (*block_columns)(ptrdiff_t n_features, ptrdiff_t n_parameters);
     size_t (*scratch_bytes)(const ntk_program *, ptrdiff_t n_features, ptrdiff_t block_columns);
+    size_t (*adjoint_bytes)(const ntk_program *, ptrdiff_t block_columns);
     void (*tile)(const ntk_program *, const ntk_rows *, const ntk_rows *, const ntk_block *, void *);
     void (*square_norms)(const void *, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, double *, double *);
 } ntk_functions;

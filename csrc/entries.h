@@ -78,11 +78,11 @@ ALWAYS_INLINE void NAME(profile_entries)(const ntk_program *program, const ntk_r
     }
 }
 
-/* The program of row i and the group of columns that starts at j. */
-static void NAME(group_entries)(const ntk_program *program, const ntk_rows *x, ptrdiff_t i, const NAME(workspace) *w,
-                                ptrdiff_t n_features, ptrdiff_t j, parameters at, real *values)
+/* The state of row i and the group of columns that starts at j, into register 0. */
+ALWAYS_INLINE void NAME(put_rows)(const ntk_program *program, const ntk_rows *x, ptrdiff_t i, const NAME(workspace) *w,
+                                  ptrdiff_t n_features, ptrdiff_t j, const real *values)
 {
-    const vreal zero = vreal_set(0), one = vreal_set(1), two = vreal_set(2);
+    const vreal zero = vreal_set(0), two = vreal_set(2);
     const chords c = NAME(chords_of)(program, x, i, w, n_features, j, values);
 #pragma GCC unroll 4
     for (int g = 0; g < GROUP; g++) {
@@ -91,11 +91,18 @@ static void NAME(group_entries)(const ntk_program *program, const ntk_rows *x, p
         w->registers->p[g] = vreal_select(c.opposite[g], nearer, farther);
         w->registers->t[g] = w->registers->rest[g] = zero;
     }
+}
+
+/* The program of row i and the group of columns that starts at j. */
+static void NAME(group_entries)(const ntk_program *program, const ntk_rows *x, ptrdiff_t i, const NAME(workspace) *w,
+                                ptrdiff_t n_features, ptrdiff_t j, parameters at, real *values)
+{
+    NAME(put_rows)(program, x, i, w, n_features, j, values);
     const pairs *result = NAME(execute)(program, at, w->registers);
     vreal kappa[GROUP];
 #pragma GCC unroll 4
     for (int g = 0; g < GROUP; g++)
-        kappa[g] = program->has_tangent ? vreal_add(result->t[g], result->rest[g]) : vreal_sub(one, result->m[g]);
+        kappa[g] = program->has_tangent ? vreal_add(result->t[g], result->rest[g]) : vreal_sub(vreal_set(1), result->m[g]);
     NAME(scale_and_store)(x, i, w, j, kappa, values);
 }
 

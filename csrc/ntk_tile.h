@@ -90,6 +90,23 @@ typedef struct {
 
 #define NTK_PADDING 16 /* the most lanes of any instruction set */
 
+/* Derivatives of sum_ij weights[i][j] K_ij with respect to the parameters of its rows, plane by plane, and, last, to the
+ * logarithms of their scales: added to the sums, of which the columns' are writeable NTK_SUM_PADDING reals beyond their ends.
+ * In a symmetric matrix an entry above the diagonal counts twice: `weights` is symmetric as well.
+ *
+ * Float64 only, and programs whose maps are all NTK_FOLD, stand in instructions of their own (one source, no other share or
+ * bias than the planes of ones and zeros) and in which no instruction writes to a register that another has written to.
+ */
+typedef struct {
+    const double *weights; /* (n, m), rows contiguous */
+    double *row_sums;      /* (n_parameters + 1, rows of the tile) */
+    double *column_sums;   /* (n_parameters + 1, columns of the tile) */
+    ptrdiff_t weight_stride, row_stride, column_stride;
+    void *scratch; /* of ntk_adjoint_bytes */
+} ntk_adjoint;
+
+#define NTK_SUM_PADDING 32 /* columns that are computed at once */
+
 typedef struct {
     ptrdiff_t n_features;
     ptrdiff_t row_start, row_stop, column_start, column_stop;
@@ -97,6 +114,7 @@ typedef struct {
     void *out;                /* the whole matrix */
     ptrdiff_t out_row_stride, out_column_stride; /* in reals */
     const ntk_vectors *vectors; /* NULL: store */
+    const ntk_adjoint *adjoint; /* not NULL: neither store nor multiply, but differentiate */
     int streaming;            /* store past the caches: right when the matrix does not fit in them */
 } ntk_block;
 
@@ -104,6 +122,7 @@ typedef struct {
     int ntk_pieces_##suffix(void); \
     ptrdiff_t ntk_block_columns_##suffix(ptrdiff_t n_features, ptrdiff_t n_parameters); \
     size_t ntk_scratch_bytes_##suffix(const ntk_program *program, ptrdiff_t n_features, ptrdiff_t block_columns); \
+    size_t ntk_adjoint_bytes_##suffix(const ntk_program *program, ptrdiff_t block_columns); \
     void ntk_tile_##suffix(const ntk_program *program, const ntk_rows *x, const ntk_rows *y, const ntk_block *block, \
                            void *scratch); \
     void ntk_square_norms_##suffix(const void *values, ptrdiff_t row_stride, ptrdiff_t n_features, \

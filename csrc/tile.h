@@ -2,7 +2,8 @@
  *
  * Columns are packed once. Then, BAND rows at a time: dot products of a strip of rows (product.h), kernel entries in
  * place (entries.h), the rows stored; and, in a symmetric matrix, the band stored again transposed. The matrix is written
- * once and never read. Or the band is multiplied with vectors (multiply.h), and there is no matrix.
+ * once and never read. Or the band is multiplied with vectors (multiply.h), or differentiated (adjoint.h), and there is no
+ * matrix.
  */
 
 #include "instruction_set.h"
@@ -35,6 +36,7 @@
 #include "workspace.h"
 #include "entries.h"
 #include "multiply.h"
+#include "adjoint.h"
 
 int NAME(ntk_pieces)(void) { return PIECES; }
 
@@ -124,6 +126,12 @@ void NAME(ntk_tile)(const ntk_program *program, const ntk_rows *x, const ntk_row
                                         w.columns);
                 if (k_stop < p)
                     continue;
+#if !REAL_IS_FLOAT
+                if (block->adjoint) {
+                    NAME(differentiate)(program, x, i, n_rows, &w, block, first, n_columns, strip);
+                    continue;
+                }
+#endif
                 NAME(entries)(program, x, i, n_rows, &w, p, first, n_columns, strip);
                 for (ptrdiff_t r = 0; r < n_rows; r++) {
                     const ptrdiff_t row = i + r;
@@ -146,6 +154,8 @@ void NAME(ntk_tile)(const ntk_program *program, const ntk_rows *x, const ntk_row
                 }
             }
         }
+        if (block->adjoint)
+            continue;
         if (block->vectors)
             NAME(multiply_band)(block, w.band, w.columns, band_start, band_stop, first);
         else if (block->diagonal)

@@ -1,8 +1,9 @@
 """Derivatives of Gram matrices with respect to a network's variances: what fitting these to data needs.
 
-A program is differentiated in forward mode, tile by tile, in NumPy (`lower.differentiate`); its rows know how what it
-takes of them moves (`lower.row_derivatives`). Kernels without bias whose activations are homogeneous are proportional
-to each weight variance, and need none of this.
+A likelihood's gradient is one number's derivatives: where it is compiled, one pass back through the program gives them
+(`adjoint`). Elsewhere, and for whole matrices of derivatives, the program is differentiated in forward mode, tile by
+tile, in NumPy (`lower.differentiate`). Either way rows know how what is taken of them moves (`lower.row_derivatives`).
+Kernels without bias whose activations are homogeneous are proportional to each weight variance, and need none of this.
 """
 
 from __future__ import annotations
@@ -14,22 +15,26 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ntk_fast.backends.base import FillTile, Tile
+from ntk_fast.adjoint import row_adjoints
+from ntk_fast.backends import choose_backend
+from ntk_fast.backends.base import Differentiator, FillTile, Tile
 from ntk_fast.backends.numpy_backend import NumpyBackend
 from ntk_fast.backends.numpy_chords import tile_chords
 from ntk_fast.compensated import Reals
 from ntk_fast.gram import check_both, prepare
 from ntk_fast.kernels import NNGP, NTK, Kernel
 from ntk_fast.layers.dense import with_variances
-from ntk_fast.lower.compile import RowParameters, row_tolerance
+from ntk_fast.lower.compile import RowParameters, compile_program, norm_range, row_tolerance
 from ntk_fast.lower.differentiate import MovedRows, differentiate
 from ntk_fast.lower.pair_state import pair_of_chord
 from ntk_fast.lower.plan import Mix, plan_of, variances_of
-from ntk_fast.lower.row_derivatives import STEP, WEIGHTS, LogWeights, row_derivatives
+from ntk_fast.lower.reversible import reversible
+from ntk_fast.lower.row_derivatives import WEIGHTS, LogWeights, row_derivatives, step_for
 from ntk_fast.lower.scaled import Scaled
-from ntk_fast.rows import Rows, measure
+from ntk_fast.rows import Rows, measure, prepare_rows
 from ntk_fast.threads import choose_n_threads, single_threaded_blas
 from ntk_fast.tiling import Progress, make_tiles, run_tiles
+from ntk_fast.validation import refuse_overflow
 
 VARIANCES = ("weight_variance", "bias_variance")
 #: Rows and columns of a tile: some twenty such arrays stay in a 2 MB cache.
@@ -96,7 +101,10 @@ class VarianceParameters:
 
     def at(self, theta: ArrayLike) -> VarianceParameters:
         """Return the same parameters of the kernel with these logarithms."""
-        return replace(self, kernel=self.kernel_at(theta))
+        moved = replace(self, kernel=self.kernel_at(theta))
+        if self._directions_are_constant:
+            vars(moved)["directions"] = self.directions
+        return moved
 
     def kernel_at(self, theta: ArrayLike) -> Kernel:
         """Return the kernel with these logarithms."""
@@ -122,9 +130,20 @@ class VarianceParameters:
         return result
 
     @property
+    def _n_merged(self) -> int:
+        """How many Dense layers may be merged into others: those that are not trained."""
+        trained = sum(isinstance(step, Mix) and step.adds_own for step in self.kernel.plan.steps)
+        return len(self._variances["weight_variance"]) - trained
+
+    @cached_property
+    def _directions_are_constant(self) -> bool:
+        """Whether every weight and bias of the plan is a power of a variance: logarithms of these are linear."""
+        return bool(self.groups) and not self._n_merged
+
+    @property
     def _exponents(self) -> tuple[int, ...]:
         """Powers of two, as many as the degree of a plan's weights in a variance: merged layers multiply theirs."""
-        merged = len(self._variances["weight_variance"]) - sum(isinstance(s, Mix) for s in self.kernel.plan.steps)
+        merged = self._n_merged
         return (-1, 1) if merged <= 1 else tuple(k for k in range(-merged - 1, merged + 2) if k)
 
     @cached_property
@@ -145,19 +164,22 @@ def _moved(parameters: VarianceParameters, rows: Rows, values: Reals, name: str)
     derivatives = row_derivatives(plan, own, parameters.directions)
     tolerance = row_tolerance(np.dtype(np.float64))
     shifted: list[dict[int, Reals] | None] = []
+    steps: list[Reals | None] = []
     placed = own.placed(np.dtype(np.float64))
     for index, slot in enumerate(own.instructions.maps):
         activation = slot.step.activation
         if activation.homogeneity is not None:
             shifted.append(None)
+            steps.append(None)
             continue
         variance, count = own.variance(index), placed.maps[index].count
-        several = {}
+        step, several = step_for(variance), {}
         for k in WEIGHTS:
-            moved = activation.row_parameters(variance * np.exp(k * STEP), tolerance)[:count]
+            moved = activation.row_parameters(variance * np.exp(k * step), tolerance)[:count]
             several[k] = np.concatenate([moved, np.zeros((count - len(moved), len(variance)))])
         shifted.append(several)
-    moved_rows = MovedRows(rows.parameters, derivatives.shares, derivatives.log_variance, shifted)
+        steps.append(step)
+    moved_rows = MovedRows(rows.parameters, derivatives.shares, derivatives.log_variance, shifted, steps)
     return moved_rows, derivatives.log_scale
 
 
@@ -173,6 +195,7 @@ def _cut(moved: MovedRows, part: slice, axis: int) -> MovedRows:
         moved.shares_dot[(slice(None), slice(None), *where)],
         moved.log_variance_dot[(slice(None), slice(None), *where)],
         shifted,
+        [None if step is None else step[where] for step in moved.steps],
     )
 
 
@@ -253,6 +276,10 @@ def contracted_derivatives(
     if parameters.powers is not None:
         total = np.vdot(weights, kernel(X, Y, dtype=np.float64, n_threads=n_threads, progress=progress))
         return parameters.powers * total
+    x, y = check_both(X, Y, np.float64)
+    in_reverse = _in_reverse(parameters, x, y, weights, n_threads, progress)
+    if in_reverse is not None:
+        return in_reverse
     sums: dict[Tile, Reals] = {}
 
     def add(tile: Tile, values: Reals, symmetric: bool) -> None:
@@ -261,9 +288,41 @@ def contracted_derivatives(
             part = part * (1.0 + np.sign(_offsets(tile)))
         sums[tile] = np.einsum("pij,ij->p", values, part)
 
-    x, y = check_both(X, Y, np.float64)
     tiles = _run(parameters, x, y, add, n_threads, progress)
     return sum((sums[tile] for tile in tiles), np.zeros(len(parameters.groups)))
+
+
+def _in_reverse(
+    parameters: VarianceParameters,
+    x_values: Reals,
+    y_values: Reals | None,
+    weights: Reals,
+    n_threads: int | None,
+    progress: Progress | None,
+) -> Reals | None:
+    """Return the same in one pass, whatever the number of parameters; None where that is not compiled."""
+    kernel, backend, dtype = parameters.kernel, choose_backend(), np.dtype(np.float64)
+    if not isinstance(backend, Differentiator):
+        return None
+    given = [(x_values, "X"), *([] if y_values is None else [(y_values, "Y")])]
+    measured = [measure(values, name, backend) for values, name in given]
+    norms = norm_range(*(part.square_norm for part in measured))
+    arguments = kernel.plan, kernel.has_tangent, dtype, backend.pieces(dtype), norms
+    compiled = compile_program(*arguments)  # known already where the matrix has just been computed
+    program = reversible(compiled if compiled.profile is None else compile_program(*arguments, as_profile=False))
+    if program is None:
+        return None
+    own = [RowParameters(kernel.plan, part.square_norm) for part in measured]
+    rows = [prepare_rows(part, kernel.plan, program, dtype, known) for part, known in zip(measured, own, strict=True)]
+    largest = [float(part.root_diagonal.max(initial=0.0)) for part in rows]
+    refuse_overflow(largest[0], largest[-1], dtype)
+    y = None if y_values is None else rows[-1]
+    sums = row_adjoints(program, rows[0], y, weights, backend, choose_n_threads(n_threads), progress)
+    result = np.zeros(len(parameters.groups))
+    for known, of_rows in zip(own, [sums[0] + sums[1]] if y is None else sums, strict=True):
+        derivatives = row_derivatives(kernel.plan, known, parameters.directions)
+        result += np.tensordot(derivatives.shares, of_rows[:-1], axes=2) + derivatives.log_scale @ of_rows[-1]
+    return result
 
 
 def contracted_diagonal_derivatives(parameters: VarianceParameters, X: ArrayLike, weights: Reals) -> Reals:

@@ -82,9 +82,14 @@ def row_values(plan: Plan, rows: MeasuredRows) -> RowValues:
     return RowValues(plan, rows.square_norm)
 
 
-def prepare_rows(rows: MeasuredRows, plan: Plan, program: Program, dtype: np.dtype) -> Rows:
-    """Compute what tiles of a program need of rows; `dtype`: of the parameters, as the backend takes them."""
-    parameters = RowParameters(plan, rows.square_norm)
+def prepare_rows(
+    rows: MeasuredRows, plan: Plan, program: Program, dtype: np.dtype, parameters: RowParameters | None = None
+) -> Rows:
+    """Compute what tiles of a program need of rows; `dtype`: of the parameters, as the backend takes them.
+
+    `parameters`: the plan's of these rows, where they are known already.
+    """
+    parameters = parameters or RowParameters(plan, rows.square_norm)
     values = parameters.values
     diagonal = values.diagonal(program.has_tangent)
     root_diagonal = diagonal.root().plain()

@@ -360,7 +360,7 @@ class _Unit:
     def of(cls, kernel: Kernel) -> _Unit:
         rows = RowParameters(kernel.plan, UNIT)
         variances = [float(rows.variance(index)[0]) for index in range(len(rows.instructions.maps))]
-        return cls(rows.instructions, rows.shares()[:, 0] ** 2, variances, kernel.has_tangent)
+        return cls(rows.instructions, rows.shares[:, 0] ** 2, variances, kernel.has_tangent)
 
     def share(self, plane: int) -> float:
         return 1.0 if plane == WHOLE else float(self.shares[plane])
@@ -378,7 +378,10 @@ def _continued(unit: _Unit, beyond: Complexes) -> tuple[Complexes, Complexes]:
     registers = {0: state}
     for step in unit.instructions.instructions:
         sources = [registers[k] for k in step.sources]
-        if step.is_product:
+        if step.promotes:
+            share = unit.share(step.shares[0])
+            state = _State(share * sources[0].theta - 1, share * sources[0].bent_theta, zero, zero)
+        elif step.is_product:
             state = _product(sources)
         elif step.promotes:
             share = unit.share(step.shares[0])

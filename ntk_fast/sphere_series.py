@@ -56,14 +56,16 @@ def _moments(n_terms: int, p: int, max_degree: int) -> Reals:
 def _kernel_series(kernel: Kernel, n_terms: int) -> Reals | None:
     """Return S or T over q, at unit rows, by powers of their cosine."""
     rows = RowParameters(kernel.plan, Scaled.of(np.ones(1)))
-    shares = rows.shares()[:, 0] ** 2
+    shares = rows.shares[:, 0] ** 2
     start = np.zeros(n_terms)
     start[1] = 1.0
     registers: dict[int, tuple[Reals, Reals]] = {0: (start, np.zeros(n_terms))}
     covariance, tangent = registers[0]
     for step in rows.instructions.instructions:
         sources = [registers[k] for k in step.sources]
-        if step.is_product:
+        if step.promotes:
+            covariance, tangent = float(shares[step.shares[0]]) * sources[0][1], np.zeros(n_terms)
+        elif step.is_product:
             covariance, tangent = sources[0]
             for other, other_tangent in sources[1:]:
                 tangent = _times(tangent, other) + _times(covariance, other_tangent)

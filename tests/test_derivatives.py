@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import ntk_fast as ntk
+from ntk_fast import layers
 from ntk_fast.derivatives import (
     VarianceParameters,
     contracted_derivatives,
@@ -19,6 +20,41 @@ BIASED = {
     "ntk-3": ntk.NTK(3, bias_variance=0.1),
     "ntk-leaky-5": ntk.NTK(5, ntk.leaky_relu(0.2), bias_variance=(0.5, *(0.01,) * 5)),
     "nngp-abs-2": ntk.NNGP(2, "abs", weight_variance=(1.0, 2.0, 2.0), bias_variance=(0.3, 0.0, 0.1)),
+}
+
+RELU, GELU, NORM = layers.Relu(), layers.Gelu(), layers.LayerNorm()
+
+
+def dense(weight=1.5, bias=0.0, trained=True):
+    return layers.Dense(weight, bias, trained)
+
+
+NETWORKS = {
+    "residual": (dense(bias=0.2), layers.Residual(RELU, dense(bias=0.1), RELU, dense()), RELU, dense()),
+    "normalised": (dense(bias=0.3), NORM, RELU, dense(bias=0.1), NORM, RELU, dense(0.7)),
+    "product": (
+        dense(),
+        layers.Product(
+            layers.Sequential(RELU, dense(bias=0.2)), layers.Sequential(layers.Abs(), dense(0.5, 0.1)), NORM
+        ),
+        dense(bias=0.1),
+    ),
+    "concatenated": (
+        layers.Concatenate(
+            layers.Sequential(dense(bias=0.2), RELU), layers.Sequential(dense(0.5), layers.Abs()), shares=(0.25, 0.75)
+        ),
+        dense(2.0, 0.1),
+        RELU,
+        dense(),
+    ),
+    "frozen": (dense(bias=0.2), RELU, dense(0.9, 0.3, False), dense(0.8, 0.1, False), dense(1.2, 0.2), RELU, dense()),
+    "gelu": (dense(bias=0.2), GELU, dense(bias=0.1), layers.Residual(NORM, GELU, dense()), dense()),
+    "monomials": (dense(bias=0.2), layers.RectifiedMonomial(2), dense(0.5, 0.1), layers.Erf(), dense()),
+}
+NETWORK_PRIORS = {
+    **{f"ntk-{name}": ntk.NTK(network=layers.Sequential(*parts)) for name, parts in NETWORKS.items()},
+    "nngp-residual": ntk.NNGP(network=layers.Sequential(*NETWORKS["residual"])),
+    "nngp-product": ntk.NNGP(network=layers.Sequential(*NETWORKS["product"])),
 }
 
 
@@ -49,6 +85,29 @@ def test_against_finite_differences(prior, per_layer, rows):
     exact = gram_derivatives(parameters, rows)
     error = np.abs(exact - finite_differences(parameters, rows)).max(axis=(1, 2))
     assert (error <= 1e-10 * np.abs(exact).max()).all(), (prior, error)
+
+
+@pytest.mark.parametrize("prior", NETWORK_PRIORS.values(), ids=NETWORK_PRIORS.keys())
+def test_networks_against_finite_differences(prior, rows):
+    """Sums, products, concatenations, layers that stay as they were drawn, activations known by differences only."""
+    parameters = VarianceParameters(prior, per_layer=True)
+    exact = gram_derivatives(parameters, rows)
+    error = np.abs(exact - finite_differences(parameters, rows, step=4e-3)).max(axis=(1, 2))
+    assert (error <= 1e-10 * np.abs(exact).max()).all(), (prior, error)
+    shared = gram_derivatives(VarianceParameters(prior, per_layer=False), rows)
+    parts = np.array([name.startswith("weight") for name in parameters.names])
+    for k, part in enumerate((parts, ~parts)):
+        np.testing.assert_allclose(shared[k], exact[part].sum(axis=0), rtol=1e-12, atol=1e-13 * np.abs(exact).max())
+
+
+@pytest.mark.parametrize("activation", [layers.Erf(), GELU, layers.Sin()], ids=repr)
+def test_activations_of_large_variances_bend_over_small_angles(activation, rows):
+    network = layers.Sequential(dense(bias=0.2), activation, dense(0.5, 0.1), activation, dense())
+    parameters = VarianceParameters(ntk.NTK(network=network), per_layer=False)
+    for size in (10, 100):
+        exact = gram_derivatives(parameters, size * rows)
+        error = np.abs(exact - finite_differences(parameters, size * rows, step=4e-3)).max()
+        assert error <= 1e-12 * size * np.abs(exact).max(), (size, error)
 
 
 @pytest.mark.parametrize("prior", BIASED.values(), ids=BIASED.keys())
@@ -82,6 +141,26 @@ def test_symmetric_rectangular_and_contracted_agree(rows):
     assert (sums[0] == sums[2]).all()
 
 
+def check_contracted(parameters, X, generator):
+    """All sums of derivatives against the derivatives themselves, which NumPy computes."""
+    derivatives = gram_derivatives(parameters, X)
+    weights = generator.standard_normal((len(X), len(X)))
+    weights += weights.T
+    kernel = parameters.kernel
+    # scale and angle move against each other: what is left is right to a rounding error of the matrix itself
+    allowed = 1e-14 * np.abs(weights * derivatives).sum(axis=(1, 2)) + 1e-15 * np.abs(weights * kernel(X)).sum()
+    error = contracted_derivatives(parameters, X, weights) - (weights * derivatives).sum(axis=(1, 2))
+    assert (np.abs(error) <= allowed).all(), (kernel, len(X), error / allowed)
+    some = slice(0, len(X) // 2)
+    error = contracted_derivatives(parameters, X, weights[:, some], X[some])
+    error -= (weights * derivatives)[:, :, some].sum(axis=(1, 2))
+    assert (np.abs(error) <= allowed).all(), (kernel, len(X), error / allowed)
+    diagonals = np.diagonal(derivatives, axis1=1, axis2=2)
+    error = contracted_diagonal_derivatives(parameters, X, weights[0]) - diagonals @ weights[0]
+    allowed = 1e-14 * np.abs(diagonals) @ np.abs(weights[0]) + 1e-15 * kernel.diag(X) @ np.abs(weights[0])
+    assert (np.abs(error) <= allowed).all(), (kernel, len(X), error / allowed)
+
+
 @pytest.mark.parametrize("engine", available_engines(), ids=str)
 @pytest.mark.parametrize("prior", BIASED.values(), ids=BIASED.keys())
 def test_every_engine_sums_the_same_derivatives(prior, engine, rows, monkeypatch):
@@ -90,22 +169,26 @@ def test_every_engine_sums_the_same_derivatives(prior, engine, rows, monkeypatch
     generator = np.random.default_rng(3)
     for n in np.geomspace(1, 300, 5).astype(int):
         X = np.vstack([rows[:n], 10.0 ** generator.uniform(-6, 6, (n, 1)) * generator.standard_normal((n, 4))])
-        parameters = VarianceParameters(prior, per_layer=True)
-        derivatives = gram_derivatives(parameters, X)
-        weights = generator.standard_normal((len(X), len(X)))
-        weights += weights.T
-        # scale and angle move against each other: what is left is right to a rounding error of the matrix itself
-        allowed = 1e-14 * np.abs(weights * derivatives).sum(axis=(1, 2)) + 1e-15 * np.abs(weights * prior(X)).sum()
-        error = contracted_derivatives(parameters, X, weights) - (weights * derivatives).sum(axis=(1, 2))
-        assert (np.abs(error) <= allowed).all(), (n, error / allowed)
-        some = slice(0, len(X) // 2)
-        error = contracted_derivatives(parameters, X, weights[:, some], X[some])
-        error -= (weights * derivatives)[:, :, some].sum(axis=(1, 2))
-        assert (np.abs(error) <= allowed).all(), (n, error / allowed)
-        diagonals = np.diagonal(derivatives, axis1=1, axis2=2)
-        error = contracted_diagonal_derivatives(parameters, X, weights[0]) - diagonals @ weights[0]
-        allowed = 1e-14 * np.abs(diagonals) @ np.abs(weights[0]) + 1e-15 * prior.diag(X) @ np.abs(weights[0])
-        assert (np.abs(error) <= allowed).all(), (n, error / allowed)
+        check_contracted(VarianceParameters(prior, per_layer=True), X, generator)
+
+
+@pytest.mark.parametrize("engine", available_engines(), ids=str)
+@pytest.mark.parametrize(
+    "name", ["ntk-residual", "ntk-product", "nngp-product", "ntk-normalised", "ntk-frozen", "ntk-gelu"]
+)
+def test_every_engine_sums_the_derivatives_of_networks(name, engine, rows, monkeypatch):
+    monkeypatch.setenv("NTK_FAST_BACKEND", engine.backend)
+    monkeypatch.setenv("NTK_FAST_ISA", engine.instruction_set or "")
+    generator = np.random.default_rng(4)
+    X = np.vstack([rows, 10.0 ** generator.uniform(-2, 1, (40, 1)) * generator.standard_normal((40, 4))])
+    check_contracted(VarianceParameters(NETWORK_PRIORS[name], per_layer=True), X, generator)
+
+
+def test_rows_of_one_norm_have_derivatives(rows):
+    """The matrix is one table then, and its derivatives are not."""
+    X = rows[[0, 1, 2, 7]] / np.linalg.norm(rows[[0, 1, 2, 7]], axis=1)[:, None]
+    for prior in (BIASED["ntk-3"], NETWORK_PRIORS["ntk-residual"]):
+        check_contracted(VarianceParameters(prior, per_layer=True), X, np.random.default_rng(5))
 
 
 def test_parameters_and_kernels_correspond():

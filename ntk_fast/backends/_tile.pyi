@@ -3,7 +3,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ntk_fast.backends.base import GramTask, ProductTask, Tile
+from ntk_fast.backends.base import AdjointTask, GramTask, ProductTask, Tile
 from ntk_fast.lower.program import Program
 
 class Functions:
@@ -22,6 +22,7 @@ class Functions:
 class CompiledProgram:
     def __init__(self, program: Program, near_shortfall: float, near_bending: float) -> None: ...
     def scratch_bytes(self, functions: Functions, n_features: int, block_columns: int) -> int: ...
+    def adjoint_bytes(self, functions: Functions, block_columns: int) -> int: ...
 
 class TileFiller:
     def __init__(
@@ -41,3 +42,14 @@ class TileMultiplier:
     def __call__(
         self, tile: Tile, row_sums: NDArray[np.floating[Any]], column_sums: NDArray[np.floating[Any]]
     ) -> None: ...
+
+class TileDifferentiator:
+    def __init__(
+        self,
+        functions: Functions,
+        program: CompiledProgram,
+        task: AdjointTask,
+        scratch: NDArray[np.uint8],
+        adjoint_scratch: NDArray[np.uint8],
+    ) -> None: ...
+    def __call__(self, tile: Tile, row_sums: NDArray[np.float64], column_sums: NDArray[np.float64]) -> None: ...

@@ -78,6 +78,15 @@ cdef extern from "ntk_tile.h" nogil:
         ptrdiff_t vector_stride
         ptrdiff_t sum_stride
 
+    ctypedef struct ntk_adjoint:
+        const double *weights
+        double *row_sums
+        double *column_sums
+        ptrdiff_t weight_stride
+        ptrdiff_t row_stride
+        ptrdiff_t column_stride
+        void *scratch
+
     ctypedef struct ntk_block:
         ptrdiff_t n_features
         ptrdiff_t row_start
@@ -89,6 +98,7 @@ cdef extern from "ntk_tile.h" nogil:
         ptrdiff_t out_row_stride
         ptrdiff_t out_column_stride
         const ntk_vectors *vectors
+        const ntk_adjoint *adjoint
         int streaming
 
 
@@ -97,6 +107,7 @@ cdef extern from "dispatch.h" nogil:
         int (*pieces)() noexcept nogil
         ptrdiff_t (*block_columns)(ptrdiff_t, ptrdiff_t) noexcept nogil
         size_t (*scratch_bytes)(const ntk_program *, ptrdiff_t, ptrdiff_t) noexcept nogil
+        size_t (*adjoint_bytes)(const ntk_program *, ptrdiff_t) noexcept nogil
         void (*tile)(const ntk_program *, const ntk_rows *, const ntk_rows *, const ntk_block *, void *) noexcept nogil
         void (*square_norms)(const void *, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, double *,
                              double *) noexcept nogil
@@ -192,6 +203,9 @@ cdef class CompiledProgram:
 
     def scratch_bytes(self, Functions functions, ptrdiff_t n_features, ptrdiff_t block_columns):
         return functions.functions.scratch_bytes(&self.program, n_features, block_columns)
+
+    def adjoint_bytes(self, Functions functions, ptrdiff_t block_columns):
+        return functions.functions.adjoint_bytes(&self.program, block_columns)
 
 
 cdef int *fill_instruction(ntk_instruction *result, instruction, int n_parameters, int *numbers) except NULL:
@@ -303,6 +317,28 @@ cdef class TileMultiplier(TileRunner):
         self.vectors.row_sums = <void *>address(row_sums)
         self.vectors.column_sums = <void *>address(column_sums)
         self.vectors.sum_stride = row_sums.strides[0] // row_sums.itemsize
+        self.run(tile)
+
+
+cdef class TileDifferentiator(TileRunner):
+    """Sums derivatives of weighted tiles: see ntk_adjoint."""
+
+    cdef ntk_adjoint adjoint
+    cdef object adjoint_scratch
+
+    def __init__(self, Functions functions, CompiledProgram program, task, scratch, adjoint_scratch):
+        super().__init__(functions, program, task, scratch)
+        self.adjoint_scratch = adjoint_scratch
+        self.adjoint.weights = <const double *>address(task.weights)
+        self.adjoint.weight_stride = task.weights.strides[0] // task.weights.itemsize
+        self.adjoint.scratch = <void *>address(adjoint_scratch)
+        self.block.adjoint = &self.adjoint
+
+    def __call__(self, tile, row_sums, column_sums):
+        self.adjoint.row_sums = <double *>address(row_sums)
+        self.adjoint.row_stride = row_sums.strides[0] // row_sums.itemsize
+        self.adjoint.column_sums = <double *>address(column_sums)
+        self.adjoint.column_stride = column_sums.strides[0] // column_sums.itemsize
         self.run(tile)
 
 

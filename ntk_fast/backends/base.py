@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,6 +70,21 @@ class ProductTask(TileTask):
     vectors: NDArray[np.floating]  # (n_vectors, n_columns + PADDING or more): contiguous rows that end in zeros
 
 
+@dataclass(frozen=True, eq=False)
+class AdjointTask(TileTask):
+    """Derivatives of ``sum(weights * K)`` with respect to row parameters and scales; `program` is `reversible`."""
+
+    weights: NDArray[np.float64]  # (n, m), rows contiguous; symmetric if `y` is None
+
+
+#: Adds one tile's derivatives to sums by its rows, (n_parameters + 1, rows), and by its columns, writeable
+#: `SUM_PADDING` numbers beyond their ends: by each parameter, and last by the logarithm of the scale.
+DifferentiateTile = Callable[[Tile, NDArray[np.float64], NDArray[np.float64]], None]
+
+#: NTK_SUM_PADDING in csrc/ntk_tile.h.
+SUM_PADDING = 32
+
+
 class Backend(Protocol):
     """One way to compute; instances never change, and are shared between threads."""
 
@@ -104,3 +119,11 @@ class Backend(Protocol):
 
     def multiply_tile(self, task: ProductTask) -> MultiplyTile:
         """Return a function that multiplies tiles of a task, with scratch memory of its own."""
+
+
+@runtime_checkable
+class Differentiator(Protocol):
+    """What a backend is besides where it has a reverse mode."""
+
+    def differentiate_tile(self, task: AdjointTask) -> DifferentiateTile:
+        """Return a function that differentiates tiles of a task, with scratch memory of its own."""

@@ -8,8 +8,16 @@ from functools import cache, lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from ntk_fast.backends._tile import CompiledProgram, Functions, TileFiller, TileMultiplier
-from ntk_fast.backends.base import FillTile, GramTask, MultiplyTile, ProductTask, TileTask
+from ntk_fast.backends._tile import CompiledProgram, Functions, TileDifferentiator, TileFiller, TileMultiplier
+from ntk_fast.backends.base import (
+    AdjointTask,
+    DifferentiateTile,
+    FillTile,
+    GramTask,
+    MultiplyTile,
+    ProductTask,
+    TileTask,
+)
 from ntk_fast.lower.near_pairs import near_pair_thresholds
 from ntk_fast.lower.program import Program
 
@@ -98,3 +106,9 @@ class CythonBackend:
     def multiply_tile(self, task: ProductTask) -> MultiplyTile:
         functions, program, scratch = self._prepare(task)
         return TileMultiplier(functions, program, task, scratch)
+
+    def differentiate_tile(self, task: AdjointTask) -> DifferentiateTile:
+        functions, program, scratch = self._prepare(task)
+        columns = min(functions.block_columns(task.x.values.shape[1], task.program.n_parameters), task.shape[1])
+        own = np.empty(program.adjoint_bytes(functions, columns), dtype=np.uint8)
+        return TileDifferentiator(functions, program, task, scratch, own)

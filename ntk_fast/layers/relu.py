@@ -15,6 +15,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
@@ -38,6 +39,18 @@ def sine_minus_angle_cosine(angle: Reals) -> Reals:
     series = _power_series(angle, 1, lambda k: (-1) ** (k + 1) * 2 * k / math.factorial(2 * k + 1))
     direct = np.sin(angle) - angle * np.cos(angle)
     return np.where(np.abs(angle) < 1, series, direct) / np.pi
+
+
+@lru_cache(maxsize=256)
+def _gain(slope: float) -> Fraction:
+    """Return E[sigma(z)^2], exactly."""
+    return (1 + Fraction(slope) ** 2) / 2
+
+
+@lru_cache(maxsize=256)
+def _share(slope: float) -> float:
+    """Return the share of the identity; that of the absolute value is its share at the opposite slope."""
+    return float((1 + Fraction(slope)) ** 2 / (4 * _gain(slope)))
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -68,7 +81,7 @@ class PiecewiseLinear(ActivationLayer, abstract=True):
 
     @property
     def gain(self) -> Fraction:
-        return (1 + Fraction(self.negative_slope) ** 2) / 2
+        return _gain(self.negative_slope)
 
     @property
     def derivative_gain(self) -> Fraction:
@@ -77,12 +90,12 @@ class PiecewiseLinear(ActivationLayer, abstract=True):
     @property
     def fold(self) -> float:
         """The share beta^2 / (alpha^2 + beta^2) of the absolute value, 0 to 1."""
-        return float((1 - Fraction(self.negative_slope)) ** 2 / (4 * self.gain))
+        return _share(-self.negative_slope)
 
     @property
     def linear(self) -> float:
         """The share alpha^2 / (alpha^2 + beta^2) of the identity: 1 - fold, with its own digits."""
-        return float((1 + Fraction(self.negative_slope)) ** 2 / (4 * self.gain))
+        return _share(self.negative_slope)
 
     @property
     def map_constants(self) -> tuple[float, ...]:

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 
 from ntk_fast.compensated import Reals
 from ntk_fast.layers.relu import sine_minus_angle_cosine
 from ntk_fast.lower.evaluate import evaluate
-from ntk_fast.lower.instructions import Instructions, MapSlot, MeanPlanes, instructions_of
+from ntk_fast.lower.instructions import Instructions, MapSlot, MeanPlanes, SharePlanes, instructions_of
 from ntk_fast.lower.pair_state import pair_of_chord
 from ntk_fast.lower.plan import Plan
 from ntk_fast.lower.program import PairMap, PlacedMap, Program, Table, UnivariateMap
@@ -85,20 +85,29 @@ class RowParameters:
         self.values = RowValues(plan, square_norm)
         self._plan = plan
 
+    @cached_property
     def shares(self) -> Reals:
-        """Return all shares, (n_shares, n). Where a variance is 0 they do not matter, and are those of unit rows."""
-        result: list[Reals] = [np.empty((0, len(self.values.square_norm.high)))]
-        unit = RowValues(self._plan, Scaled.of(np.ones(1))) if self.values.square_norm.is_zero.any() else None
-        for planes in self.instructions.planes:
-            if isinstance(planes, MeanPlanes):
-                result.append(self.values.mean_shares(planes.node, planes.step.activation))
-                continue
-            shares = self.values.shares(planes.node, planes.step)
-            if unit is not None:
-                zero = self.values.variance(planes.node).is_zero
-                shares = np.where(zero, unit.shares(planes.node, planes.step), shares)
-            result.append(shares)
-        return np.concatenate(result)
+        """All shares, (n_shares, n). Where a variance is 0 they do not matter, and are those of unit rows."""
+        planes = self.instructions.planes
+        shares = self.values.shares()
+        if self.values.square_norm.is_zero.any():
+            unit, first = RowValues(self._plan, Scaled.of(np.ones(1))).shares(), 0
+            for part in planes:
+                if isinstance(part, SharePlanes):
+                    own = slice(first, first + part.count)
+                    shares[own] = np.where(shares[own].any(axis=0), shares[own], unit[own])
+                    first += part.count
+        if len(shares) == self.instructions.n_shares:
+            return shares
+        result, first = np.empty((self.instructions.n_shares, shares.shape[1])), 0
+        for part in planes:
+            own = slice(part.first, part.first + part.count)
+            if isinstance(part, MeanPlanes):
+                result[own] = self.values.mean_shares(part.node, part.step.activation)
+            else:
+                result[own] = shares[first : first + part.count]
+                first += part.count
+        return result
 
     def variance(self, index: int) -> Reals:
         """Return the variances before a map."""
@@ -111,7 +120,7 @@ class RowParameters:
 
         `counts`: how many each map has, where they must agree with others'; `tabulated`: maps that need none.
         """
-        shares = self.shares()
+        shares = self.shares
         parts, maps, first = [shares], [], len(shares)
         for index, slot in enumerate(self.instructions.maps):
             activation = slot.step.activation
@@ -177,32 +186,43 @@ def profile_of(
     return profile
 
 
-def near_thresholds(profiles: list[Callable[[Reals, Truths], Reals]], dtype: np.dtype) -> tuple[float, float]:
-    """Squared chords below which the cosine's, and the plain chord's, own rounding errors would show in an entry."""
+def near_thresholds(
+    instructions: Instructions, placed: Placed, has_tangent: bool, dtype: np.dtype
+) -> tuple[float, float]:
+    """Squared chords below which the cosine's, and the plain chord's, own rounding errors would show in an entry.
+
+    Of pairs of rows that are alike, for each of those placed.
+    """
     accuracy = ACCURACY[dtype]
-    chord = np.geomspace(1e-9, LARGEST_CHORD, 300)
-    near = near_exact = 0.0
+    grid = np.geomspace(1e-9, LARGEST_CHORD, 300)
+    parameters = placed.parameters[:, :, None]
+    shape = parameters.shape[1], 2 * len(grid) + 1
+    chord = np.broadcast_to(np.concatenate([[0.0], grid, grid]), shape)
+    m, p = pair_of_chord(chord, np.arange(shape[1]) > len(grid))
+    values = evaluate(instructions.instructions, placed.maps, m, p, parameters, parameters, has_tangent)
+    at_one = np.abs(values[:, :1])
+    sides = values[:, 1:].reshape(-1, 2, len(grid)) / np.where(at_one, at_one, 1.0)[:, None]
+    steepness = np.abs(np.gradient(sides, grid, axis=-1)).max(axis=(0, 1))
+    from_cosine = grid[steepness / (4 * grid) * accuracy.cosine > accuracy.near]  # cosine = 1 - 2 chord^2
+    from_chord = grid[steepness * accuracy.chord > accuracy.near]
+    near = float(from_cosine[-1]) ** 2 if len(from_cosine) else 0.0
+    near_exact = float(from_chord[-1]) ** 2 if len(from_chord) else 0.0
     # scaled copies of a row: their plain chord is nothing but rounding error
     floor = (16 * accuracy.chord) ** 2
-    for profile in profiles:
-        at_one = abs(float(profile(np.zeros(1), np.zeros(1, dtype=bool))[0])) or 1.0
-        for opposite in (False, True):
-            steepness = np.abs(np.gradient(profile(chord, np.full(chord.shape, opposite)) / at_one, chord))
-            from_cosine = chord[steepness / (4 * chord) * accuracy.cosine > accuracy.near]  # cosine = 1 - 2 chord^2
-            from_chord = chord[steepness * accuracy.chord > accuracy.near]
-            near = max(near, *(from_cosine[-1:] ** 2), 0.0)
-            near_exact = max(near_exact, *(from_chord[-1:] ** 2), 0.0)
     return near, min(near, max(near_exact, floor))
 
 
-def compile_program(plan: Plan, has_tangent: bool, dtype: np.dtype, pieces: int, norms: Scaled) -> Program:
+def compile_program(
+    plan: Plan, has_tangent: bool, dtype: np.dtype, pieces: int, norms: Scaled, *, as_profile: bool = True
+) -> Program:
     """Compile a plan for rows whose squared norms lie in a range (`norm_range`); `pieces` 0: without tables.
 
+    `as_profile`: as one table, where the rows allow it. What differentiates needs instructions.
     Programs are kept, and tables by what they depend on: instructions and constants, not the variances behind them.
     """
     if not len(norms.high) or _is_norm_free(plan):
         norms = Scaled.of(np.ones(1))
-    return _compiled_program(plan, has_tangent, dtype, pieces, _Norms(norms))
+    return _compiled_program(plan, has_tangent, dtype, pieces, _Norms(norms), as_profile)
 
 
 @lru_cache(maxsize=256)
@@ -239,7 +259,9 @@ class _Norms:
 
 
 @lru_cache(maxsize=256)
-def _compiled_program(plan: Plan, has_tangent: bool, dtype: np.dtype, pieces: int, key: _Norms) -> Program:
+def _compiled_program(
+    plan: Plan, has_tangent: bool, dtype: np.dtype, pieces: int, key: _Norms, as_profile: bool
+) -> Program:
     norms = key.norms
     rows = RowParameters(plan, norms)
     instructions = rows.instructions
@@ -250,9 +272,13 @@ def _compiled_program(plan: Plan, has_tangent: bool, dtype: np.dtype, pieces: in
         if slot.step.activation.homogeneity is None and _is_constant(rows.variance(index)[None], same)
     )
     placed = rows.placed(dtype)
-    is_profile = _is_constant(rows.shares(), same) and all(
-        index in constant_maps or slot.step.activation.homogeneity is not None
-        for index, slot in enumerate(instructions.maps)
+    is_profile = (
+        as_profile
+        and _is_constant(rows.shares, same)
+        and all(
+            index in constant_maps or slot.step.activation.homogeneity is not None
+            for index, slot in enumerate(instructions.maps)
+        )
     )
     near = _near_of(plan, has_tangent, dtype, key.rounded())
     if is_profile:
@@ -334,8 +360,7 @@ def _near_of(plan: Plan, has_tangent: bool, dtype: np.dtype, key: _Norms) -> tup
         placed = rows.placed(dtype)
     except ValueError:
         return 0.5, ACCURACY[dtype].near
-    profiles = [profile_of(rows.instructions, placed, row, has_tangent) for row in range(len(key.norms.high))]
-    return near_thresholds(profiles, dtype)
+    return near_thresholds(rows.instructions, placed, has_tangent, dtype)
 
 
 @lru_cache(maxsize=256)

@@ -14,7 +14,7 @@ import numpy as np
 from ntk_fast.compensated import Reals
 from ntk_fast.lower.pair_state import cosine_of
 from ntk_fast.lower.program import ABSENT, WHOLE, Instruction, PlacedMap
-from ntk_fast.lower.row_derivatives import STEP, WEIGHTS
+from ntk_fast.lower.row_derivatives import WEIGHTS
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +24,8 @@ class MovedRows:
     parameters: Reals
     shares_dot: Reals  # (n_parameters, n_shares, ...)
     log_variance_dot: Reals  # (n_parameters, n_maps, ...)
-    shifted: Sequence[dict[int, Reals] | None]  # per map: k to the parameters at log q + k STEP; None: has none
+    shifted: Sequence[dict[int, Reals] | None]  # per map: k to the parameters at log q + k step; None: has none
+    steps: Sequence[Reals | None]  # per map: these steps
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,17 +72,17 @@ def _mapped(placed: PlacedMap, index: int, state: _Moving, x: MovedRows, y: Move
     mapped = activation.map_pairs
     m, p, derivative = mapped(state.m, state.p, x.parameters[own], y.parameters[own])
     cosine_dot = derivative * state.cosine_dot
-    derivative_dot = _bend(activation, state, x.parameters[own], y.parameters[own]) * state.cosine_dot
+    derivative_dot = _bend(placed, state, x, y, x.steps[index], y.steps[index]) * state.cosine_dot
     for side, other, is_row in ((x, y, True), (y, x, False)):
-        shifted = side.shifted[index]
-        if shifted is None:
+        shifted, step = side.shifted[index], side.steps[index]
+        if shifted is None or step is None:
             continue
         cosines, derivatives = np.zeros_like(m), np.zeros_like(m)
         for k, weight in WEIGHTS.items():
             rows, columns = shifted[k], other.parameters[own]
             m_k, p_k, derivative_k = mapped(state.m, state.p, *((rows, columns) if is_row else (columns, rows)))
-            cosines += weight / STEP * cosine_of(m_k, p_k)
-            derivatives += weight / STEP * derivative_k
+            cosines += weight / step * cosine_of(m_k, p_k)
+            derivatives += weight / step * derivative_k
         moved = side.log_variance_dot[:, index]
         cosine_dot = cosine_dot + cosines * moved
         derivative_dot = derivative_dot + derivatives * moved
@@ -89,18 +90,24 @@ def _mapped(placed: PlacedMap, index: int, state: _Moving, x: MovedRows, y: Move
     return _Moving(m, p, derivative * state.tangent, cosine_dot, tangent_dot)
 
 
-def _bend(activation, state: _Moving, x: Reals, y: Reals) -> Reals:  # type: ignore[no-untyped-def]
+def _bend(
+    placed: PlacedMap, state: _Moving, x: MovedRows, y: MovedRows, x_step: Reals | None, y_step: Reals | None
+) -> Reals:
     """Return dD / d cosine: by a formula of the activation, or by differences along the angle, in which D is smooth."""
+    activation, own = placed.activation, slice(placed.first, placed.first + placed.count)
     known: Callable[[Reals, Reals], Reals] | None = activation.second_derivative
     if known is not None:
         return known(state.m, state.p)
+    assert x_step is not None
+    assert y_step is not None
+    step = np.minimum(x_step, y_step)
     nearer, opposite = np.minimum(state.m, state.p), state.p < state.m
     half = np.arcsin(np.sqrt(0.5 * nearer))
     total = np.zeros_like(nearer)
     for k, weight in WEIGHTS.items():
-        moved = 2 * np.sin(half + 0.5 * k * STEP) ** 2
+        moved = 2 * np.sin(half + 0.5 * k * step) ** 2
         m, p = np.where(opposite, 2 - moved, moved), np.where(opposite, moved, 2 - moved)
-        total += weight / STEP * activation.map_pairs(m, p, x, y)[2]
+        total += weight / step * activation.map_pairs(m, p, x.parameters[own], y.parameters[own])[2]
     sine = np.sin(2 * half)
     safe = np.where(sine > 1e-7, sine, 1.0)
     return np.where(sine > 1e-7, np.where(opposite, total, -total) / safe, 0.0)

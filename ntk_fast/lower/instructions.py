@@ -136,7 +136,7 @@ def instructions_of(plan: Plan) -> Instructions:
                     raise ValueError(f"network: a sum or concatenation must have at most {MOST_SOURCES} branches.")
                 tau, map_index = ABSENT, ABSENT
                 shares: tuple[int, ...] = (WHOLE,)
-                if len(sources) > 1 or bias:
+                if step.has_shares:
                     count = len(sources) + (bias != 0)
                     planes.append(SharePlanes(node, step, n_shares, count))
                     shares = tuple(range(n_shares, n_shares + len(sources)))

@@ -38,6 +38,11 @@ class Mix:
     bias: Fraction
     adds_own: bool
 
+    @property
+    def has_shares(self) -> bool:
+        """Whether there is more than one thing to mix, in shares that each row has of its own."""
+        return len(self.sources) > 1 or self.bias != 0
+
 
 @dataclass(frozen=True)
 class Map:
@@ -179,7 +184,7 @@ class Builder:
 
     def promote(self, node: Node) -> Node:
         """Add a node whose S is another's T."""
-        return Node(self._add(Promote(node.index)), is_gaussian=False, is_centred=False, gain=1)
+        return Node(self._add(Promote(node.index)), False, False, 1, node.origins)
 
     def multiply(self, nodes: Sequence[Node]) -> Node:
         """Add a product of independent nodes."""

@@ -18,7 +18,7 @@ import numpy as np
 from ntk_fast.compensated import Reals
 from ntk_fast.layers.activation import ActivationLayer
 from ntk_fast.lower.compile import RowParameters
-from ntk_fast.lower.instructions import MeanPlanes
+from ntk_fast.lower.instructions import MeanPlanes, SharePlanes
 from ntk_fast.lower.plan import Map, Mix, Multiply, Normalise, Plan, Promote, Step
 from ntk_fast.lower.row_forms import RowValues, scaled_fraction
 from ntk_fast.lower.scaled import Scaled
@@ -26,6 +26,14 @@ from ntk_fast.lower.scaled import Scaled
 #: A central difference: sum of WEIGHTS[k] f(k STEP) over STEP is f' to the sixth order, errors near 1e-13.
 STEP = 2.0**-6
 WEIGHTS = {-3: -1 / 60, -2: 9 / 60, -1: -45 / 60, 1: 45 / 60, 2: -9 / 60, 3: 1 / 60}
+
+
+def step_for(variance: Reals) -> Reals:
+    """Return the step, of an angle or of log q, that suits activations which bend over lengths of 1.
+
+    Their maps do so over angles, and over ratios of the roots of two rows' variances, of 1 / sqrt(q).
+    """
+    return STEP / np.sqrt(1 + variance)
 
 
 def central_difference(function: Callable[[float], Reals]) -> Reals:
@@ -88,17 +96,24 @@ def row_derivatives(plan: Plan, rows: RowParameters, directions: Sequence[LogWei
     n_rows = len(values.square_norm.high)
     shape = (len(directions), n_rows)
     logs: list[Reals] = [np.zeros(shape)]
-    mixes: dict[int, tuple[Reals, Reals]] = {}
+    planes = {
+        part.node: slice(part.first, part.first + part.count)
+        for part in rows.instructions.planes
+        if isinstance(part, SharePlanes)
+    }
+    moved_shares = np.zeros((len(directions), rows.instructions.n_shares, n_rows))
     tangents = _TangentLogs(values, logs) if any(isinstance(step, Promote) for step in plan.steps) else None
     for node, step in enumerate(plan.steps, start=1):
         match step:
             case Mix(sources, _, bias):
-                shares = values.shares(node, step)
                 weights = np.stack([direction.by_step[node] for direction in directions]) if directions else np.empty(0)
                 inner = [logs[source] for source in sources] + ([np.zeros(shape)] if bias else [])
                 moved = np.stack([log + weights[:, k, None] for k, log in enumerate(inner)], axis=1)
-                total = (shares**2 * moved).sum(axis=1)
-                mixes[node] = (shares, 0.5 * shares * (moved - total[:, None]))
+                total = moved[:, 0]
+                if step.has_shares:
+                    shares = rows.shares[planes[node]]
+                    total = (shares**2 * moved).sum(axis=1)
+                    moved_shares[:, planes[node]] = 0.5 * shares * (moved - total[:, None])
                 logs.append(total)
             case Map(source, activation):
                 if activation.homogeneity is not None:
@@ -110,22 +125,19 @@ def row_derivatives(plan: Plan, rows: RowParameters, directions: Sequence[LogWei
             case Promote(source):
                 assert tangents is not None
                 logs.append(tangents.logs[source])
-                ratio = values.shares(node, step)
-                mixes[node] = (ratio, 0.5 * ratio * (logs[source] - logs[node])[:, None])
+                ratio = rows.shares[planes[node]]
+                moved_shares[:, planes[node]] = 0.5 * ratio * (logs[source] - logs[node])[:, None]
             case Multiply(sources):
                 logs.append(sum((logs[source] for source in sources), np.zeros(shape)))
         if tangents is not None:
             tangents.add(node, step, directions)
-    planes: list[Reals] = [np.zeros((len(directions), 0, n_rows))]
     for part in rows.instructions.planes:
         if isinstance(part, MeanPlanes):
             slopes = _mean_share_slopes(values.variance(part.node).plain(), part.step.activation)
-            planes.append(logs[part.node][:, None] * slopes)
-        else:
-            planes.append(mixes[part.node][1])
+            moved_shares[:, part.first : part.first + part.count] = logs[part.node][:, None] * slopes
     maps = [logs[slot.node] for slot in rows.instructions.maps]
     return RowDerivatives(
-        np.concatenate(planes, axis=1),
+        moved_shares,
         np.stack(maps, axis=1) if maps else np.zeros((len(directions), 0, n_rows)),
         0.5 * logs[-1],
     )

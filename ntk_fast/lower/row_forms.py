@@ -7,7 +7,9 @@ GELU, a LayerNorm's quotient, a product). The forms depend on the plan alone; `R
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import fields as dataclass_fields
 from fractions import Fraction
 from functools import lru_cache
 
@@ -129,6 +131,51 @@ def _mapped(q: Form, tangent: Form, activation: ActivationLayer, place: str, bas
     return _combined([(base(ProductOf(((q, degree),))), gain)]), _combined([(powers, derivative_gain)])
 
 
+@dataclass(frozen=True, eq=False)
+class StackedForms:
+    """Many forms, as a column of coefficients for each base."""
+
+    n_forms: int
+    coefficients: dict[int, Scaled]  # each (n_forms, 1)
+
+    @staticmethod
+    def of(forms: Sequence[Form]) -> StackedForms:
+        columns = {}
+        for base in sorted({base for form in forms for base in form}):
+            parts = [Scaled.of_fraction(form.get(base, Fraction(0))) for form in forms]
+            fields = ([getattr(part, field.name) for part in parts] for field in dataclass_fields(Scaled))
+            columns[base] = Scaled(*(np.array(values)[:, None] for values in fields))
+        return StackedForms(len(forms), columns)
+
+    def evaluate(self, bases: Sequence[Scaled], some: slice) -> Scaled:
+        """Return some of them, (n_some, n)."""
+        n_some = len(range(*some.indices(self.n_forms)))
+        total = Scaled.of(np.zeros((n_some, len(bases[ONE].high))))
+        for base, column in self.coefficients.items():
+            total = total + Scaled(column.high[some], column.low[some], column.exponent[some]) * bases[base]
+        return total
+
+
+@lru_cache(maxsize=256)
+def share_forms(plan: Plan) -> tuple[StackedForms, StackedForms]:
+    """Return what each source and each bias of the mixes that have shares contributes to q, and those q."""
+    variances = row_forms(plan).variances
+    parts: list[Form] = []
+    wholes: list[Form] = []
+    for node, step in enumerate(plan.steps, start=1):
+        if isinstance(step, Mix) and step.has_shares:
+            for source, weight in zip(step.sources, step.weights, strict=True):
+                parts.append(_combined([(variances[source], weight)]))
+            if step.bias:
+                parts.append({ONE: step.bias})
+        elif isinstance(step, Promote):  # a tangent in the place of a covariance: the old q over the new one
+            parts.append(variances[step.source])
+        wholes += [variances[node]] * (len(parts) - len(wholes))
+    return StackedForms.of(parts), StackedForms.of(wholes)
+
+
+#: Of the shares that are computed at once, which stay in a second-level cache.
+NUMBERS_AT_A_TIME = 1 << 14
 #: Exact coefficients as numbers: the same ones come again in every block of rows.
 scaled_fraction = lru_cache(maxsize=1 << 14)(Scaled.of_fraction)
 
@@ -138,6 +185,7 @@ class RowValues:
 
     def __init__(self, plan: Plan, square_norm: Scaled) -> None:
         self.square_norm = square_norm
+        self._plan = plan
         self._forms = row_forms(plan)
         one = Scaled.of(np.ones_like(square_norm.high))
         self._bases = [one, square_norm]
@@ -193,18 +241,20 @@ class RowValues:
         """Return T(x, x) of each row at a node."""
         return self._evaluate(self._forms.tangents[node])
 
-    def shares(self, node: int, step: Mix | Promote) -> Reals:
-        """Return the roots of what each source and then the bias, if there is one, contribute to q, a row each.
+    def shares(self) -> Reals:
+        """Return the roots of what sources and bias of each mix that has shares contribute to q: (n_shares, n).
 
-        Of a tangent in the place of a covariance: the root of the old q over the new one.
+        Mix by mix, and zeros where q is. They are computed many at a time: of few rows it is the calls that cost.
         """
-        q = self.variance(node)
-        if isinstance(step, Promote):
-            return (self.variance(step.source) / q).root().plain()[None]
-        parts = [scaled_fraction(w) * self.variance(k) for k, w in zip(step.sources, step.weights, strict=True)]
-        if step.bias:
-            parts.append(scaled_fraction(step.bias) * self._bases[ONE])
-        return np.stack([(part / q).root().plain() for part in parts])
+        parts, wholes = share_forms(self._plan)
+        n_rows = len(self.square_norm.high)
+        result = np.empty((parts.n_forms, n_rows))
+        at_a_time = max(1, NUMBERS_AT_A_TIME // max(1, n_rows))
+        for first in range(0, len(result), at_a_time):
+            some = slice(first, first + at_a_time)
+            quotient = parts.evaluate(self._bases, some) / wholes.evaluate(self._bases, some)
+            result[some] = quotient.root().plain()
+        return result
 
     def mean_shares(self, node: int, activation: ActivationLayer) -> Reals:
         """Return the roots of what an activation's spread, and its mean, contribute to its second moment: (2, n)."""

@@ -37,9 +37,10 @@ class Scaled:
     @staticmethod
     def of_fraction(number: Fraction) -> Scaled:
         exponent = number.numerator.bit_length() - number.denominator.bit_length()
-        mantissa = number / Fraction(2) ** exponent
-        high = float(mantissa)
-        return Scaled.of(high, float(mantissa - Fraction(high)), exponent)
+        numerator, denominator = number.numerator << max(0, -exponent), number.denominator << max(0, exponent)
+        high = numerator / denominator  # of whole numbers: rounded once
+        above, below = high.as_integer_ratio()
+        return Scaled.of(high, (numerator * below - above * denominator) / (denominator * below), exponent)
 
     @property
     def is_zero(self) -> NDArray[np.bool_]:

@@ -40,7 +40,7 @@ def test_shares_of_weights_and_bias_are_those_of_the_variance(kernel):
     """r^2 = v gain q_{l-1} / q_l and tau^2 = b / q_l, to the last bits and so adding up to 1."""
     squares = NORMS**2
     rows = RowParameters(kernel.plan, Scaled.of(squares))
-    planes = {part.node: rows.shares()[part.first : part.first + part.count] for part in rows.instructions.planes}
+    planes = {part.node: rows.shares[part.first : part.first + part.count] for part in rows.instructions.planes}
     mixes = [node for node, step in enumerate(kernel.plan.steps, start=1) if hasattr(step, "bias")]
     for column, square in enumerate(map(Fraction, squares)):
         for layer, (node, q) in enumerate(zip(mixes, exact_variances(kernel, square), strict=True)):
