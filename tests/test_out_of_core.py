@@ -982,3 +982,10 @@ def test_a_checkpoint_comes_by_size_or_by_time(tmp_path, monkeypatch):
         ntk.write_gram(KERNEL, rows(200), tmp_path / "K.npy", n_threads=1, overwrite=True)
         assert max(saved) <= most
         assert len(saved) == (1 if most == 1000 else sum(saved))
+
+
+def test_a_file_of_nothing_but_underflow_is_said_to_be_one(tmp_path):
+    rows = np.array([[3.0, 4.0], [0.0, 1.0], [0.0, 0.0]])
+    with pytest.warns(RuntimeWarning, match=r"All values of NTK\(depth=1100\) underflow to 0 in float64"):
+        ntk.write_gram(ntk.NTK(1100), rows, path=tmp_path / "K.npy")
+    assert not np.load(tmp_path / "K.npy").any()

@@ -6,22 +6,20 @@ import argparse
 import re
 from pathlib import Path
 
-from ntk_fast.kernels import HE, NNGP, NTK, ArcCosine, Kernel
+from ntk_fast.kernels import HE, LARGEST_DEPTH, NNGP, NTK, ArcCosine, Kernel
 from ntk_fast.layers.json_text import from_json
 from ntk_fast.layers.layer import Layer
 from ntk_fast.layers.names import ACTIVATIONS
 from ntk_fast.layers.relu import LeakyRelu
 
 NETWORKS = {"ntk": NTK, "nngp": NNGP}
-#: Layers that are put together in seconds.
-MOST_LAYERS = 10_000
 
 
 def add_kernel_arguments(parser: argparse.ArgumentParser, default: str = "ntk of depth 1") -> None:
     """Add the options; `default` says what is taken if none of them is given."""
     group = parser.add_argument_group("kernel", f"default: {default}")
     group.add_argument("--kernel", choices=[*NETWORKS, "arccos"], help="default: ntk")
-    group.add_argument("--depth", type=_depth, metavar="N", help=f"number of hidden layers, 1 to {MOST_LAYERS}")
+    group.add_argument("--depth", type=_depth, metavar="N", help=f"number of hidden layers, 1 to {LARGEST_DEPTH}")
     group.add_argument(
         "--network",
         metavar="FILE",
@@ -81,8 +79,8 @@ def _network(path: str) -> Layer:
 
 def _depth(text: str) -> int:
     number = int(text) if re.fullmatch(r"\+?\d{1,9}", text) else 0
-    if not 1 <= number <= MOST_LAYERS:
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {MOST_LAYERS}; got {text!r}")
+    if not 1 <= number <= LARGEST_DEPTH:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {LARGEST_DEPTH}; got {text!r}")
     return number
 
 

@@ -11,7 +11,7 @@ from ntk_fast.backends.base import Backend, GramTask, Tile
 from ntk_fast.gram import check_kernel, compile_for, fill_gram
 from ntk_fast.out_of_core.row_blocks import RowBlocks
 from ntk_fast.rows import Rows
-from ntk_fast.validation import refuse_overflow
+from ntk_fast.validation import refuse_overflow, warn_of_underflow
 
 if TYPE_CHECKING:
     from ntk_fast.kernels import Kernel
@@ -30,7 +30,10 @@ class BlockMatrix:
         self._program = compile_for(kernel, dtype, backend, *(rows.square_norms for rows in both))
         for rows in both:
             rows.compile(self._program)
-        refuse_overflow(self._x.largest_root, (self._x if self._y is None else self._y).largest_root, dtype)
+        roots = both[0].largest_root, both[-1].largest_root
+        refuse_overflow(*roots, dtype)
+        if not kernel.is_zero and not any(rows.square_norms.is_zero.all() for rows in both):
+            warn_of_underflow(kernel, *roots, dtype)
 
     @property
     def fingerprints(self) -> list[str]:
