@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from sklearn.base import clone
@@ -20,7 +18,7 @@ def test_parameters_reach_into_kernels(estimator):
     assert model.get_params()["kernel__depth"] == DEFAULT_KERNEL.depth
     assert model.get_params(deep=False)["kernel"] is None
     model.set_params(kernel__depth=2, kernel__bias_variance=0.5, ridge=0.3)
-    assert model.kernel == replace(DEFAULT_KERNEL, depth=2, bias_variance=0.5)
+    assert model.kernel == DEFAULT_KERNEL.with_parameters(depth=2, bias_variance=0.5)
     assert model.ridge == 0.3
     assert clone(model).kernel is model.kernel
     model.set_params(kernel=ntk.ArcCosine(), kernel__order=2)

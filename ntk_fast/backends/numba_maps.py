@@ -35,17 +35,19 @@ def fold(state: Any, opposite: Any, n: Any, linear: Any, share: Any, value: Any,
     look_up(value, scale[0], scale[0] * 0, False, state[CHORD], opposite, state[SCRATCH], n)
     look_up(angle, scale[1], scale[1] * 0, False, state[CHORD], opposite, state[SLOPE], n)
     turn = share * (2 / np.pi)
+    lesser, is_linear = min(linear, share), linear >= share
     for j in range(n):
-        chord = state[CHORD, j]
-        square = chord * chord
-        bent = chord * square * state[SCRATCH, j]
-        folded = 2 * square - bent  # 1 - kappa of |z|
+        m, p = state[M, j], state[P, j]
+        chord, nearer = state[CHORD, j], min(m, p)  # nearer: 2 chord^2, without the roundings of a root
+        bent = chord * (0.5 * nearer) * state[SCRATCH, j]
+        folded = nearer - bent  # 1 - kappa of |z|
         turned = turn * chord * state[SLOPE, j]
-        m_far = linear * state[M, j] + share * folded
-        m_near = 2 * square - share * bent
-        p = linear * state[P, j] + share * (2 - folded)
+        # negative cosines: between those of z and of |z|, from the nearer ones on, or a weight's rounding would show
+        m_far = m + lesser * (folded - m) if is_linear else folded + lesser * (m - folded)
+        p_far = p + lesser * (2 - folded - p) if is_linear else 2 - folded + lesser * (p - (2 - folded))
+        m_near = m - share * bent
         state[M, j] = m_far if opposite[j] else m_near
-        state[P, j] = p
+        state[P, j] = p_far if opposite[j] else 2 - m_near
         state[SLOPE, j] = 2 * share - turned if opposite[j] else turned
 
 
