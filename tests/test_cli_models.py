@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +77,7 @@ class TestFit:
     )
     def test_every_form_gives_the_library_s_model(self, folder: Path, training: str) -> None:
         assert run(f"fit {training} --model value.ntk --depth 2 --ridge 0.1") == 0
-        kernel = replace(DEFAULT_KERNEL, depth=2)
+        kernel = DEFAULT_KERNEL.with_parameters(depth=2)
         expected = ntk.NTKRegressor(kernel, ridge=0.1, random_state=0).fit(X, Y)
         assert np.array_equal(ntk.load_model("value.ntk").predict(X), expected.predict(X))
 

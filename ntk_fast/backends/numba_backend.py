@@ -27,15 +27,14 @@ from ntk_fast.lower.program import PairMap, Program, Table
 class _Encoded:
     """A program as the arrays that compiled loops take."""
 
-    def __init__(self, program: Program, dtype: np.dtype) -> None:
+    def __init__(self, program: Program) -> None:
         self.tables = List()
-        self._dtype = dtype
-        self.profile = np.zeros(2, dtype=dtype)
+        self.profile = np.zeros(2)
         if program.profile is not None:
             self._add(program.profile)
             self.profile[:] = program.profile.scale, program.profile.stretch
         else:
-            self.tables.append(np.zeros((1, PIECES), dtype=dtype))
+            self.tables.append(np.zeros((1, PIECES)))
         fold = [
             (self._add(table), table.scale) for table in (program.fold_value, program.fold_angle) if table is not None
         ]
@@ -51,19 +50,19 @@ class _Encoded:
         self.instructions = np.array(rows, dtype=np.int64).reshape(-1, 7)
         self.sources, self.shares = (np.array(part, dtype=np.int64) for part in (sources, shares))
         self.codes = np.zeros((len(program.maps), 6), dtype=np.int64)
-        self.constants = np.zeros((len(program.maps), 7), dtype=dtype)
+        self.constants = np.zeros((len(program.maps), 7))
         for index, part in enumerate(program.maps):
             self._encode_map(index, part, fold)
 
     def _add(self, table: Table) -> int:
-        self.tables.append(np.ascontiguousarray(table.coefficients))
+        self.tables.append(np.ascontiguousarray(table.coefficients, dtype=np.float64))
         return len(self.tables) - 1
 
     def _encode_map(self, index: int, part: PairMap, fold: list[tuple[int, float]]) -> None:
         code, constants = self.codes[index], self.constants[index]
         code[:3] = KINDS.index(part.kind), max(0, part.first_parameter), part.parity
         constants[: len(part.constants)] = part.constants
-        constants[6], _ = near_pair_thresholds(self._dtype)
+        constants[6], _ = near_pair_thresholds(np.dtype(np.float64))
         if part.kind == "fold":
             code[4:] = [number for number, _ in fold]
             constants[2:4] = [scale for _, scale in fold]
@@ -75,12 +74,12 @@ class _Encoded:
 
 
 @lru_cache(maxsize=64)
-def _encoded(program: Program, dtype: np.dtype) -> _Encoded:
-    return _Encoded(program, dtype)
+def _encoded(program: Program) -> _Encoded:
+    return _Encoded(program)
 
 
 class NumbaBackend:
-    """See the module."""
+    """See the module. Computes in float64 whatever the dtype of the result: one compilation serves both."""
 
     name = "numba"
     instruction_set = None
@@ -96,22 +95,24 @@ class NumbaBackend:
         return PIECES
 
     def parameter_dtype(self, dtype: np.dtype) -> np.dtype:
-        return dtype
+        return np.dtype(np.float64)
 
     def block_shape(self, n_features: int, dtype: np.dtype, n_parameters: int) -> tuple[int, int]:
-        _compile(dtype)  # here, in the calling thread, where an interrupt stops it, and not in the workers
+        _compile()  # here, in the calling thread, where an interrupt stops it, and not in the workers
         return 256, 512
 
     def fill_tile(self, task: GramTask) -> FillTile:
         program, x, y = task.program, task.x, task.x if task.y is None else task.y
-        encoded = _encoded(program, task.dtype)
+        encoded = _encoded(program)
         x_parameters = np.ascontiguousarray(x.parameters.T)
 
         def fill_one(tile: Tile) -> None:
             rows, columns = slice(tile.row_start, tile.row_stop), slice(tile.column_start, tile.column_stop)
-            dots = x.values[rows] @ y.values[columns].T
+            # copies: loops are compiled for one kind of array, and rows are of any
+            left, right = (np.array(part, np.float64, order="C") for part in (x.values[rows], y.values[columns]))
+            dots = left @ right.T
             values = np.empty_like(dots)
-            _fill(program, encoded, dots, x, y, rows, columns, x_parameters, values)
+            _fill(program, encoded, dots, left, right, x, y, rows, columns, x_parameters, values)
             store(task, tile, values)
 
         return fill_one
@@ -124,6 +125,8 @@ def _fill(
     program: Program,
     encoded: _Encoded,
     dots: Any,
+    left: Any,
+    right: Any,
     x: Any,
     y: Any,
     rows: slice,
@@ -133,8 +136,8 @@ def _fill(
 ) -> None:
     fill(
         dots,
-        np.array(x.values[rows], order="C"),  # copies: loops are compiled for one kind of array, and rows are of any
-        np.array(y.values[columns], order="C"),
+        left,
+        right,
         x.inverse_norm[rows],
         y.inverse_norm[columns],
         x.scale[rows],
@@ -155,14 +158,14 @@ def _fill(
     )
 
 
-@lru_cache(maxsize=4)
-def _compile(dtype: np.dtype) -> None:
-    """Compile the tile loop for a dtype: some seconds, or some milliseconds from Numba's cache."""
+@lru_cache(maxsize=1)
+def _compile() -> None:
+    """Compile the tile loop: some seconds, or some milliseconds from Numba's cache."""
     from ntk_fast.rows import Rows
 
     program = Program((), (), 1, 0, True, None, None, None, 0.0, 0.0, cost=0, counts=(), tabulated=frozenset())
     one = np.ones(1)
-    rows = Rows(np.ones((1, 1), dtype), one.astype(dtype), one, one, one, np.zeros((0, 1), dtype))
-    dots = np.ones((1, 1), dtype)
+    dots = np.ones((1, 1))
+    rows = Rows(dots, one, one, one, one, np.zeros((0, 1)))
     whole = slice(0, 1)
-    _fill(program, _Encoded(program, dtype), dots, rows, rows, whole, whole, np.zeros((1, 0), dtype), dots.copy())
+    _fill(program, _Encoded(program), dots, dots, dots, rows, rows, whole, whole, np.zeros((1, 0)), dots.copy())
