@@ -106,22 +106,22 @@ static void NAME(group_entries)(const ntk_program *program, const ntk_rows *x, p
     NAME(scale_and_store)(x, i, w, j, kappa, values);
 }
 
-/* Rows [i, i + n_rows), of which `strip` holds the dot products with columns [first, stop) of the block. */
-static void NAME(entries)(const ntk_program *program, const ntk_rows *x, ptrdiff_t i, ptrdiff_t n_rows,
-                          NAME(workspace) *w, ptrdiff_t n_features, ptrdiff_t first, ptrdiff_t stop, real *strip)
+/* Rows [start, stop) of the strip that begins at row i, of which `strip` holds the dot products with columns [first, last) of
+ * the block. */
+static void NAME(entries)(const ntk_program *program, const ntk_rows *x, ptrdiff_t i, ptrdiff_t start, ptrdiff_t stop,
+                          const NAME(workspace) *w, ptrdiff_t n_features, ptrdiff_t first, ptrdiff_t last, real *strip)
 {
     if (!program->n_instructions) { /* one loop for each kind of position: no branch on it inside */
-        for (ptrdiff_t r = 0; r < n_rows; r++)
+        for (ptrdiff_t r = start; r < stop; r++)
             if (program->profile.stretch == 0)
-                NAME(profile_entries)(program, x, i + r, w, n_features, first, stop, strip + r * w->columns, 0);
+                NAME(profile_entries)(program, x, i + r, w, n_features, first, last, strip + r * w->columns, 0);
             else
-                NAME(profile_entries)(program, x, i + r, w, n_features, first, stop, strip + r * w->columns,
+                NAME(profile_entries)(program, x, i + r, w, n_features, first, last, strip + r * w->columns,
                                       (real)program->profile.stretch);
         return;
     }
-    NAME(pack_row_parameters)(program, x, i, n_rows, w);
-    for (ptrdiff_t j = first; j < stop; j += GROUP_REALS)
-        for (ptrdiff_t r = 0; r < n_rows; r++) { /* a group's parameters, which may be many, serve all rows of the strip */
+    for (ptrdiff_t j = first; j < last; j += GROUP_REALS)
+        for (ptrdiff_t r = start; r < stop; r++) {
             const parameters at = {w->row_parameters + r * w->planes, w->parameters + j * w->planes};
             NAME(group_entries)(program, x, i + r, w, n_features, j, at, strip + r * w->columns);
         }

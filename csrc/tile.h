@@ -26,6 +26,7 @@
 #define PACKED_BYTES (384 * 1024)                /* of packed columns: they and a band share 1 MB of that cache, */
 #define PARAMETER_BYTES (1024 * 1024)            /* also with the columns' parameters */
 #define LARGEST_COLUMNS (3072 / (int)sizeof(real))
+#define MANY_PLANES 16                           /* of columns that do not stay in the first-level cache from row to row */
 #define PADDED(n, m) (((n) + (m) - 1) / (m) * (m))
 #if LANES == 1
 #define COLUMN_UNIT PANEL                        /* columns are padded to whole panels and whole groups */
@@ -132,8 +133,13 @@ void NAME(ntk_tile)(const ntk_program *program, const ntk_rows *x, const ntk_row
                     continue;
                 }
 #endif
-                NAME(entries)(program, x, i, n_rows, &w, p, first, n_columns, strip);
+                if (w.planes)
+                    NAME(pack_row_parameters)(program, x, i, n_rows, &w);
+                /* a row is stored while the next is computed; but many parameters of a group had better serve all rows */
+                const ptrdiff_t rows_at_once = w.planes > MANY_PLANES ? n_rows : 1;
                 for (ptrdiff_t r = 0; r < n_rows; r++) {
+                    if (r % rows_at_once == 0)
+                        NAME(entries)(program, x, i, r, r + rows_at_once, &w, p, first, n_columns, strip);
                     const ptrdiff_t row = i + r;
                     ptrdiff_t column = block->column_start;
                     if (block->diagonal && row > column)
