@@ -3,7 +3,7 @@
 With A = K + noise_variance I = L L^T, the noiseless function at x has the posterior mean K(x, X) A^-1 y and covariance
 K(x, x) - K(x, X) A^-1 K(X, x); a mean that is fitted, and so not quite known, adds r(x)^2 / 1^T A^-1 1 to it, with
 r(x) = 1 - K(x, X) A^-1 1. The variances of the kernel and of the noise maximise the `marginal_likelihood`, in
-`standard_units`; depths are compared by the maxima that they reach.
+`standard_units`; depths are compared by the maxima that they reach. Of many rows it goes through some (`fitc`).
 """
 
 from __future__ import annotations
@@ -21,13 +21,21 @@ from sklearn.utils.validation import check_is_fitted
 from ntk_fast import lapack
 from ntk_fast.checked_rows import validate_data
 from ntk_fast.derivatives import VARIANCES, VarianceParameters
+from ntk_fast.estimators.exact_process import ExactProcess
 from ntk_fast.estimators.expansion import kernel_expansion
-from ntk_fast.estimators.marginal_likelihood import FITTED, NOISE, Model, log_density, most_likely_mean
+from ntk_fast.estimators.fitc import ProcessThroughCentres
+from ntk_fast.estimators.marginal_likelihood import FITTED, NOISE, Model
 from ntk_fast.estimators.parameters import KernelParameters, choose_kernel, choose_report
-from ntk_fast.estimators.process_parameters import check_fitted, check_noise, depths_of, mean_square_norm
+from ntk_fast.estimators.process_parameters import (
+    check_fitted,
+    check_noise,
+    choose_process_solver,
+    depths_of,
+    mean_square_norm,
+)
 from ntk_fast.estimators.saving import SavedEstimator
 from ntk_fast.estimators.scaling import ColumnScaling, TargetScaling
-from ntk_fast.estimators.standard_units import StandardUnits, fit_model
+from ntk_fast.estimators.standard_units import Search, StandardUnits
 from ntk_fast.estimators.targets import FLOATS, checked_regression
 from ntk_fast.kernels import NNGP, NTK, Kernel
 from ntk_fast.solvers.base import Report
@@ -73,8 +81,14 @@ class NTKGaussianProcessRegressor(MultiOutputMixin, RegressorMixin, SavedEstimat
         Whether columns are centred and divided by their deviations, and all by one number more so that the mean
         squared norm of the training rows is 1; kernels are then those of such rows. By default (None) that is done
         where `kernel` is the default one and something is fitted.
+    solver : {"auto", "cholesky", "fitc"}, default "auto"
+        "cholesky" is exact: n^2 numbers of memory, and n^3 multiplications some thirty times. "fitc" goes through
+        centres, some of the rows (`fitc`): ``n n_centres`` numbers and ``n n_centres^2`` multiplications. "auto"
+        factorises up to 10 000 rows.
+    n_centres : int >= 1, optional
+        Of "fitc"; by default ``5 sqrt(n)``.
     random_state : int, RandomState or None, default None
-        For the restarts.
+        For the restarts and the centres.
 
     Attributes
     ----------
@@ -88,12 +102,15 @@ class NTKGaussianProcessRegressor(MultiOutputMixin, RegressorMixin, SavedEstimat
     depth_values_ : ndarray of shape (n_depths,)
         The log marginal likelihood reached at each of `depths`.
     X_fit_ : ndarray of shape (n, n_features)
-        Standardised if `standardize`.
-    column_scaling_, y_mean_, y_scale_, mean_is_fitted_
+        Or the centres; standardised if `standardize`.
+    solver_ : str
+    column_scaling_, y_mean_, y_scale_
         What was done about units, and the mean of the targets.
     dual_coef_ : ndarray of shape (n, n_targets)
     factor_ : ndarray of shape (n, n)
-        L above.
+        L above; through centres theirs, and `damped_factor_` the factor of B in `fitc`.
+    mean_weights_, mean_precision_ : ndarray of shape (n,) and float
+        How well a fitted mean is known: L^-1 1, or c of `fitc`, and 1^T A^-1 1; 0 if none is fitted.
     n_features_in_ : int
 
     Examples
@@ -113,7 +130,9 @@ class NTKGaussianProcessRegressor(MultiOutputMixin, RegressorMixin, SavedEstimat
 
     #: Of models that were saved before these existed.
     column_scaling_ = ColumnScaling()
-    mean_is_fitted_ = False
+    solver_ = "cholesky"
+    damped_factor_: Any = None
+    mean_precision_ = 0.0
 
     def __init__(
         self,
@@ -126,6 +145,8 @@ class NTKGaussianProcessRegressor(MultiOutputMixin, RegressorMixin, SavedEstimat
         n_restarts: int = 0,
         normalize_y: bool | None = None,
         standardize: bool | None = None,
+        solver: str = "auto",
+        n_centres: int | None = None,
         random_state: Any = None,
     ) -> None:
         self.kernel = kernel
@@ -136,6 +157,8 @@ class NTKGaussianProcessRegressor(MultiOutputMixin, RegressorMixin, SavedEstimat
         self.n_restarts = n_restarts
         self.normalize_y = normalize_y
         self.standardize = standardize
+        self.solver = solver
+        self.n_centres = n_centres
         self.random_state = random_state
 
     def fit(self, X: ArrayLike, y: ArrayLike, *, report: Report | None = None) -> Self:
@@ -158,7 +181,7 @@ class NTKGaussianProcessRegressor(MultiOutputMixin, RegressorMixin, SavedEstimat
         TypeError, ValueError
             If a parameter, `X` or `y` is not as above, or the kernel matrix with its noise is singular.
         MemoryError
-            If the kernel matrix, twice, does not fit in the free memory.
+            If the kernel matrix, twice, does not fit in the free memory; that of the centres, six times.
 
         Warns
         -----
@@ -170,59 +193,44 @@ class NTKGaussianProcessRegressor(MultiOutputMixin, RegressorMixin, SavedEstimat
         generator = check_random_state(self.random_state)
         rows, targets = checked_regression(self, X, y)
         models = self._models(len(rows))
+        solver, n_centres = choose_process_solver(self.solver, self.n_centres, len(rows))
         fits = bool(models[0].names)
         single_target = targets.ndim == 1
-        targets = targets.reshape(len(targets), -1)
         normalize, standardize = (
             None if value is None else check_flag(value, name)
             for value, name in ((self.normalize_y, "normalize_y"), (self.standardize, "standardize"))
         )
+        columns = ColumnScaling()
         if fits and self.kernel is None if standardize is None else standardize:
             columns = ColumnScaling.of(rows)
-            rows = columns.apply(rows)
-        else:
-            columns = ColumnScaling()
-        scaling, unit = TargetScaling(), 1.0
-        if normalize or (fits and normalize is None):
-            scaling = TargetScaling.of(targets)
-        if fits and not normalize:
-            with np.errstate(over="ignore", under="ignore"):
-                unit = float((np.asarray(TargetScaling.of(targets, centre=normalize is None).scale) ** 2).mean())
-            _refuse_extreme(unit)
-            scaling = TargetScaling(scaling.mean)
-        targets = scaling.apply(targets)
-        units = StandardUnits(mean_square_norm(rows), unit)
+        rows = columns.apply(rows)
+        targets, scaling, square = _scaled_targets(targets.reshape(len(targets), -1), normalize, fits)
+        # of a prior without variances nothing can be brought to the targets' unit
+        has_units = isinstance(models[0].kernel, NTK | NNGP)
+        units = StandardUnits(mean_square_norm(rows), square) if has_units else StandardUnits(1.0, 1.0)
         models = [replace(model, fits_mean=fits and normalize is None) for model in models]
-        if not isinstance(models[0].kernel, NTK | NNGP):  # nothing of its prior can be brought to the targets' unit
-            unit = 1.0
-            units = StandardUnits(1.0, unit)
-        inside = targets / unit**0.5
-
-        def likelihood(model: Model, with_gradient: bool, report: Report) -> tuple[float, Reals]:
-            return model.log_likelihood(rows, inside, with_gradient, report)
-
-        fitted = []
-        size = float((inside**2).mean()) or 1.0
-        for model in models:
-            fitted.append(fit_model(model, rows, units, size, n_restarts, generator, report, likelihood))
-        values = np.array([value for value, _ in fitted]) - targets.size * np.log(unit) / 2
+        search = Search(n_restarts, generator, report)
+        if solver == "cholesky":
+            problem: ExactProcess | ProcessThroughCentres = ExactProcess(rows, targets, units)
+        else:
+            problem = ProcessThroughCentres(rows, targets, units, n_centres, generator)
+        fitted = [problem.fit(model, search) if fits or len(models) > 1 else (0.0, model) for model in models]
+        values = np.array([value for value, _ in fitted]) - targets.size * np.log(units.target_square) / 2
         best = int(np.argmax(values))
         model = fitted[best][1]
-        factor = model.factorise(rows, report)
-        if model.fits_mean:
-            mean = most_likely_mean(targets, factor)
-            targets, scaling = targets - mean, TargetScaling(scaling.mean + mean)
-        coefficients = np.ascontiguousarray(factor.solve(targets))
-        values[best] = log_density(targets, coefficients, factor)
+        posterior = problem.posterior(model, report)
+        values[best] = posterior.log_likelihood
         # set at the end: an interrupted fit leaves none of them
-        self.single_target_, self.column_scaling_ = single_target, columns
-        self.mean_is_fitted_ = model.fits_mean
-        self.y_mean_, self.y_scale_ = (np.full(targets.shape[1], part) for part in (scaling.mean, scaling.scale))
+        self.single_target_, self.column_scaling_, self.solver_ = single_target, columns, solver
+        mean = scaling.mean + posterior.mean * scaling.scale
+        self.y_mean_, self.y_scale_ = (np.full(targets.shape[1], part) for part in (mean, scaling.scale))
         self.depth_values_, self.log_marginal_likelihood_value_ = values, float(values[best])
         self.kernel_, self.noise_variance_, self.theta_ = model.kernel, model.noise_variance, model.theta
-        self.X_fit_, self.y_fit_ = np.array(rows, order="C"), targets
-        self.factor_ = factor.lower
-        self.dual_coef_ = coefficients
+        self.X_fit_ = np.array(posterior.rows, order="C")
+        self.y_fit_ = targets - posterior.mean if solver == "cholesky" else None
+        self.factor_, self.damped_factor_ = posterior.lower, posterior.damped
+        self.mean_weights_, self.mean_precision_ = posterior.ones, posterior.ones_square if model.fits_mean else 0.0
+        self.dual_coef_ = np.ascontiguousarray(posterior.coefficients)
         return self
 
     def _models(self, n_rows: int) -> list[Model]:
@@ -255,6 +263,11 @@ class NTKGaussianProcessRegressor(MultiOutputMixin, RegressorMixin, SavedEstimat
             Only with `eval_gradient`.
         """
         check_is_fitted(self, "dual_coef_")
+        if self.y_fit_ is None:
+            raise ValueError(
+                "log_marginal_likelihood needs a model with solver='cholesky': one through centres does not keep its "
+                "rows; at the variances fitted it is log_marginal_likelihood_value_."
+            )
         start = self._models(len(self.X_fit_))[0]
         variances = replace(start.variances, kernel=self.kernel_)
         model = replace(start, variances=variances, noise_variance=self.noise_variance_)
@@ -298,13 +311,13 @@ class NTKGaussianProcessRegressor(MultiOutputMixin, RegressorMixin, SavedEstimat
         expansion = kernel_expansion(self.kernel_, rows, self.X_fit_, self.dual_coef_)
         mean = self._shaped(expansion * self.y_scale_ + self.y_mean_)
         if return_cov:
-            whitened, unknown = (np.concatenate(parts, axis=-1) for parts in zip(*self._whitened(rows), strict=True))
-            covariance = self.kernel_(rows, dtype=np.float64) - lapack.product(whitened.T, whitened)
-            covariance += np.outer(unknown, unknown)
+            known, unknown = (np.concatenate(parts, axis=1) for parts in zip(*self._whitened(rows), strict=True))
+            covariance = self.kernel_(rows, dtype=np.float64) - lapack.product(known.T, known)
+            covariance += lapack.product(unknown.T, unknown)
             covariance.flat[:: len(covariance) + 1] += noise
             return mean, self._shaped(covariance[:, :, None] * self.y_scale_**2)
         if return_std:
-            explained = [np.einsum("ij,ij->j", part, part) - unknown**2 for part, unknown in self._whitened(rows)]
+            explained = [(known**2).sum(axis=0) - (unknown**2).sum(axis=0) for known, unknown in self._whitened(rows)]
             variance = self.kernel_.diag(rows, dtype=np.float64) - np.concatenate(explained)
             return mean, self._shaped(np.sqrt(np.maximum(variance, 0) + noise)[:, None] * self.y_scale_)
         return mean
@@ -318,14 +331,20 @@ class NTKGaussianProcessRegressor(MultiOutputMixin, RegressorMixin, SavedEstimat
         return float(self.noise_variance_)
 
     def _whitened(self, rows: NDArray[np.floating]) -> Iterator[tuple[Reals, Reals]]:
-        """Yield L^-1 K(X_fit_, rows), (n, some rows) at a time, and the deviations that not knowing the mean adds."""
+        """Yield, some rows at a time, factors of what the prior's covariance is less, and of what it is more again."""
         factor, n = CholeskyFactor(self.factor_), len(self.X_fit_)
-        ones = factor.whiten(np.ones((n, 1)))[:, 0]
+        damped = None if self.damped_factor_ is None else CholeskyFactor(self.damped_factor_)
         step = max(1, int(WHITENED_AT_A_TIME / n**2))
-        for start in range(0, max(len(rows), 1), step):
-            part = factor.whiten(self.kernel_(rows[start : start + step], self.X_fit_, dtype=np.float64).T)
-            unknown = (1 - ones @ part) / np.sqrt(ones @ ones)
-            yield part, unknown if self.mean_is_fitted_ else np.zeros_like(unknown)
+        for start in range(0, len(rows), step):
+            known = factor.whiten(self.kernel_(rows[start : start + step], self.X_fit_, dtype=np.float64).T)
+            unknown = known[:0]
+            inner = known
+            if damped is not None:
+                inner = unknown = damped.whiten(known)
+            if self.mean_precision_:
+                mean = (1 - self.mean_weights_ @ inner) / self.mean_precision_**0.5
+                unknown = np.concatenate([unknown, mean[None, :]])
+            yield known, unknown
 
     def sample_y(self, X: ArrayLike, n_samples: int = 1, random_state: Any = 0) -> Reals:
         """Draw functions from the posterior.
@@ -357,10 +376,21 @@ class NTKGaussianProcessRegressor(MultiOutputMixin, RegressorMixin, SavedEstimat
         return values[..., 0] if self.single_target_ else values
 
 
-def _refuse_extreme(square: float) -> None:
-    low, high = EXTREME_SIZES
-    if not low <= square <= high:
-        raise ValueError(
-            f"y has a mean square of {square:.3g}, and must have one from {low:g} to {high:g} to fit variances: scale "
-            "it, or pass normalize_y=True."
-        )
+def _scaled_targets(
+    targets: NDArray[np.float64], normalize: bool | None, fits: bool
+) -> tuple[NDArray[np.float64], TargetScaling, float]:
+    """Return scaled targets, the scaling, and the square that is their unit where something is fitted."""
+    scaling, square = TargetScaling(), 1.0
+    if normalize or (fits and normalize is None):
+        scaling = TargetScaling.of(targets)
+    if fits and not normalize:
+        with np.errstate(over="ignore", under="ignore"):
+            square = float((np.asarray(TargetScaling.of(targets, centre=normalize is None).scale) ** 2).mean())
+        low, high = EXTREME_SIZES
+        if not low <= square <= high:
+            raise ValueError(
+                f"y has a mean square of {square:.3g}, and must have one from {low:g} to {high:g} to fit variances: "
+                "scale it, or pass normalize_y=True."
+            )
+        scaling = TargetScaling(scaling.mean)
+    return scaling.apply(targets), scaling, square

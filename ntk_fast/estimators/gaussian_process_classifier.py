@@ -23,7 +23,7 @@ from ntk_fast.estimators.parameters import KernelParameters, choose_kernel, choo
 from ntk_fast.estimators.process_parameters import check_fitted, depths_of, mean_square_norm
 from ntk_fast.estimators.saving import SavedEstimator
 from ntk_fast.estimators.scaling import ColumnScaling
-from ntk_fast.estimators.standard_units import StandardUnits, fit_model
+from ntk_fast.estimators.standard_units import Search, StandardUnits
 from ntk_fast.estimators.targets import FLOATS, checked_classification
 from ntk_fast.kernels import Kernel
 from ntk_fast.solvers.base import Report, silent
@@ -163,9 +163,8 @@ class NTKGaussianProcessClassifier(ClassifierMixin, SavedEstimator, KernelParame
         def likelihood(model: Model, with_gradient: bool, report: Report) -> tuple[float, Reals]:
             return _log_likelihood(model, rows, is_one, max_iterations, with_gradient, report)
 
-        found = []
-        for model in models:
-            found.append(fit_model(model, rows, units, LATENT_SQUARE, n_restarts, generator, report, likelihood))
+        search = Search(n_restarts, generator, report)
+        found = [search.fit(model, rows, units, LATENT_SQUARE, likelihood) for model in models]
         posteriors = [_posteriors(model.kernel, rows, is_one, max_iterations, report) for _, model in found]
         values = np.array([np.mean([posterior.log_likelihood for posterior in each]) for each in posteriors])
         best = int(np.argmax(values))

@@ -29,11 +29,14 @@ def maximise(
     bounds: Reals,
     names: Sequence[str],
     what: str,
+    determined: Sequence[str],
+    tolerance: float,
 ) -> tuple[float, Reals]:
     """Return the largest likelihood found, and its theta.
 
-    The values of all `starts` are compared, and the search goes uphill from the best, and from each of `restarts`;
-    `bounds` are (2, n_parameters). Warns, of the variances of `what`, if a search fails or ends at a bound.
+    The values of all `starts` are compared, and the search goes uphill from the best, and from each of `restarts`,
+    until a step changes the value by less than `tolerance`, relatively; `bounds` are (2, n_parameters).
+    It warns of the variances of `what` if it fails, and if those of `determined` end at a bound.
     """
     starts = [np.clip(theta, *bounds) for theta in starts]
 
@@ -61,7 +64,7 @@ def maximise(
             unit = unit or max(1.0, float(np.linalg.norm(gradient)))
             return -value / unit, -gradient / unit
 
-        result = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds.T)
+        result = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds.T, options={"ftol": tolerance})
         value, theta = -float(result.fun) * unit, result.x
         for parameter, slope in enumerate(-result.jac):
             # so flat that the search stopped under way: noise that is not there does this
@@ -77,15 +80,16 @@ def maximise(
         other = climb(start)
         if other[0] > value + ROUNDINGS * (1 + abs(value)):
             value, theta, problem = other
-    if problem:
+    if problem and determined:
         warn_caller(
             f"The variances of {what} were not fitted to the end: {problem}; start elsewhere, or leave out of "
             "`fitted` what the data do not determine.",
             ConvergenceWarning,
         )
-    at_bound = np.flatnonzero(np.abs(theta - bounds).min(axis=0) < AT_BOUND)
-    if len(at_bound):
-        variances = ", ".join(f"{names[int(k)]} = {np.exp(theta[k]):.2g}" for k in at_bound)
+    at_bound = np.abs(theta - bounds).min(axis=0) < AT_BOUND
+    stuck = [place for place, name in enumerate(names) if at_bound[place] and name in determined]
+    if stuck:
+        variances = ", ".join(f"{names[place]} = {np.exp(theta[place]):.2g}" for place in stuck)
         warn_caller(
             f"The likelihood is largest at a bound of what was fitted: {variances}. Start elsewhere, or leave out of "
             "`fitted` what the data do not determine.",

@@ -11,6 +11,10 @@ from numpy.typing import NDArray
 from ntk_fast.kernels import NNGP, NTK, Kernel
 from ntk_fast.validation import as_array, check_whole_number
 
+SOLVERS = ("auto", "cholesky", "fitc")
+#: With solver="auto": a fit of so many takes some ten minutes.
+MOST_ROWS_TO_FACTORISE = 10_000
+
 
 def check_fitted(fitted: Any, allowed: Sequence[str]) -> tuple[str, ...]:
     """Return the names of what is to be fitted."""
@@ -70,3 +74,16 @@ def mean_square_norm(rows: NDArray[np.floating]) -> float:
         return 1.0
     square = largest * largest * float(((rows / largest) ** 2).sum(axis=1, dtype=np.float64).mean())
     return square if 0 < square < np.inf else 1.0
+
+
+def choose_process_solver(solver: Any, n_centres: Any, n_rows: int) -> tuple[str, int]:
+    """Return the name of the solver to use, and the number of centres that it would take."""
+    if solver not in SOLVERS:
+        raise ValueError(f"solver must be one of {', '.join(map(repr, SOLVERS))}; got {solver!r}.")
+    if n_centres is None:
+        n_centres = min(n_rows, round(5 * n_rows**0.5))
+    elif check_whole_number(n_centres, "n_centres", 1) > n_rows:
+        raise ValueError(f"n_centres must not exceed the number of rows; got {n_centres} for {n_rows} rows.")
+    if solver == "auto":
+        solver = "cholesky" if n_rows <= MOST_ROWS_TO_FACTORISE else "fitc"
+    return solver, int(n_centres)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -35,6 +35,8 @@ BOUNDS = (1e-5, 1e5)
 NOISE_BOUNDS = (1e-10, 1e5)
 #: The largest logarithm of the number by which a prior is brought to the scale of the targets.
 SCALES = 60.0
+#: The relative change of a likelihood to stop at; and of one of many rows, which is in the tens of thousands.
+TOLERANCE, TOLERANCE_OF_MANY = 2.2e-9, 1e-7
 #: Factorising so small a matrix gains nothing from BLAS's threads, and loses five times where processors are busy.
 MOST_ROWS_FOR_ONE_THREAD = 500
 
@@ -95,35 +97,51 @@ def _with(model: Model, kernel: Kernel, weights: Reals, biases: Reals, noise: fl
 Likelihood = Callable[[Model, bool, Report], tuple[float, Reals]]
 
 
-def fit_model(
-    model: Model,
-    X: NDArray[np.floating],
-    units: StandardUnits,
-    size: float,
-    n_restarts: int,
-    generator: Any,
-    report: Report,
-    likelihood: Likelihood,
-) -> tuple[float, Model]:
-    """Return the largest likelihood found, and the model that has it; `size` is the targets' mean square."""
-    if not model.names:
-        return -np.inf, model
-    inside = units.enter(model)
-    evaluations = itertools.count(1)
+@dataclass(frozen=True, eq=False)
+class Search:
+    """How variances are looked for: from how many starts more, drawn by what, and who hears of it."""
 
-    def at(theta: Reals, with_gradient: bool) -> tuple[float, Reals]:
-        number = next(evaluations)
+    n_restarts: int
+    generator: Any
+    report: Report
 
-        def report_within(stage: str, share: float | None) -> None:
-            report(f"{model.kernel.title}, likelihood {number}: {stage}", share)
+    def fit(
+        self,
+        model: Model,
+        X: NDArray[np.floating],
+        units: StandardUnits,
+        size: float,
+        *likelihoods: Likelihood,
+        determined: Sequence[str] | None = None,
+    ) -> tuple[float, Model]:
+        """Return the largest likelihood found, and the model that has it.
 
-        return likelihood(inside.at(theta), with_gradient, report_within)
+        `size` is the targets' mean square. Of several likelihoods the first, a cheaper one, says where the next starts.
+        Warns where the last leaves at a bound what it should determine; by default all that is fitted.
+        """
+        inside = units.enter(model)
+        if not model.names:
+            return likelihoods[-1](inside, False, self.report)[0] if likelihoods else -math.inf, model
+        evaluations = itertools.count(1)
+        starts, bounds = starts_and_bounds(inside, X, size)
+        restarts = [self.generator.uniform(*bounds) for _ in range(self.n_restarts)]
+        for likelihood in likelihoods:
 
-    starts, bounds = starts_and_bounds(inside, X, size)
-    restarts = [generator.uniform(*bounds) for _ in range(n_restarts)]
-    with single_threaded_blas() if len(X) <= MOST_ROWS_FOR_ONE_THREAD else nullcontext():
-        value, theta = maximise(at, starts, restarts, bounds, model.names, repr(model.kernel))
-    return value, units.leave(inside.at(theta), model)
+            def at(theta: Reals, with_gradient: bool, likelihood: Likelihood = likelihood) -> tuple[float, Reals]:
+                number = next(evaluations)
+
+                def report_within(stage: str, share: float | None) -> None:
+                    self.report(f"{model.kernel.title}, likelihood {number}: {stage}", share)
+
+                return likelihood(inside.at(theta), with_gradient, report_within)
+
+            tolerance = TOLERANCE if likelihood is likelihoods[0] else TOLERANCE_OF_MANY
+            named = model.names if determined is None else determined
+            named = named if likelihood is likelihoods[-1] else ()
+            with single_threaded_blas() if len(X) <= MOST_ROWS_FOR_ONE_THREAD else nullcontext():
+                value, theta = maximise(at, starts, restarts, bounds, model.names, repr(model.kernel), named, tolerance)
+            starts, restarts = [theta], []
+        return value, units.leave(inside.at(theta), model)
 
 
 def starts_and_bounds(model: Model, X: NDArray[np.floating], size: float) -> tuple[list[Reals], Reals]:
