@@ -135,7 +135,7 @@ def test_columns_of_different_units_do_not_matter_to_the_default_kernel(data):
     units, origins = np.array([1e-3, 1.0, 1e4]), np.array([0.0, 5.0, -1e5])
     process = ntk.NTKGaussianProcessRegressor().fit(X * units + origins, y)
     np.testing.assert_allclose(process.predict(X_new * units + origins), expected.predict(X_new), atol=1e-4)
-    as_they_are = ntk.NTKGaussianProcessRegressor(standardize=False).fit(X, y)
+    as_they_are = ntk.NTKGaussianProcessRegressor(scale_columns=None).fit(X, y)
     np.testing.assert_array_equal(as_they_are.X_fit_, X)
 
 
@@ -222,7 +222,7 @@ def test_samples_have_the_posterior_mean_and_covariance(data):
         ({"fitted": None}, TypeError, "fitted must be a sequence of names; got None"),
         ({"per_layer": "no"}, TypeError, "per_layer must be True or False; got 'no'"),
         ({"normalize_y": "no"}, TypeError, "normalize_y must be True or False; got 'no'"),
-        ({"standardize": 1}, TypeError, "standardize must be True or False; got 1"),
+        ({"scale_columns": 1}, ValueError, "scale_columns must be 'auto', 'deviation', 'range' or None; got 1"),
         ({"noise_variance": [0.1, 0.2]}, ValueError, r"one for each row; got shape \(2,\) for 80 rows"),
         ({"noise_variance": np.full(80, -1.0)}, ValueError, "one for each row; got -1.0 for row 0"),
         ({"noise_variance": np.full(80, np.nan)}, ValueError, "one for each row; got nan for row 0"),

@@ -35,7 +35,6 @@ PASSED_ON = {
 }
 #: What columns are divided by: what the estimators of the ridge call it, and those of Gaussian processes.
 SCALES: dict[str, Any] = {"auto": "auto", "deviation": "deviation", "range": "range", "no": None}
-STANDARDIZES = {None: True, "auto": True, "deviation": True, "no": False}
 
 
 def add_parser(commands: Subparsers) -> None:
@@ -141,12 +140,11 @@ def _passed_on(arguments: argparse.Namespace) -> dict[str, Any]:
         raise ValueError("--centres applies to --solver nystroem only.")
     if arguments.gaussian_process and given:
         raise ValueError(f"--{next(iter(given)).replace('_', '-')} does not apply to --gaussian-process.")
-    if arguments.gaussian_process and arguments.scale_columns not in STANDARDIZES:
-        raise ValueError(f"--scale-columns {arguments.scale_columns} does not apply to --gaussian-process.")
     options = {PASSED_ON[name]: value for name, value in given.items()}
     if arguments.gaussian_process:
-        # a kernel of one's own is standardised too: nothing depends on units
-        return {"standardize": STANDARDIZES[arguments.scale_columns]}
+        # with a kernel of one's own too: nothing depends on units
+        chosen = SCALES[arguments.scale_columns or "auto"]
+        return {"scale_columns": "deviation" if chosen == "auto" else chosen}
     return options if arguments.scale_columns is None else {**options, "scale_columns": SCALES[arguments.scale_columns]}
 
 

@@ -31,7 +31,7 @@ from ntk_fast import lapack
 from ntk_fast.derivatives import contracted_derivatives, contracted_diagonal_derivatives
 from ntk_fast.estimators.exact_process import ProcessPosterior
 from ntk_fast.estimators.marginal_likelihood import NOISE, Model
-from ntk_fast.estimators.standard_units import Search, StandardUnits
+from ntk_fast.estimators.standard_units import Likelihood, Search, StandardUnits
 from ntk_fast.memory import available_bytes
 from ntk_fast.solvers.base import Report, silent
 from ntk_fast.solvers.cholesky import CholeskyFactor, gram_matrix
@@ -49,9 +49,10 @@ BLOCK = 1 << 22
 SHARE_TO_KEEP = 0.25
 
 
-#: Rows that an exact process, from whose variances the search starts, is fitted to; and rows that variances are then
-#: fitted to, through all centres: of 20 000 rows more would change them by less than they are uncertain.
-ROWS_TO_START_FROM, ROWS_TO_FIT = 1000, 5000
+#: Rows that an exact process is fitted to, and rows that a process through all centres is fitted to next: each search
+#: starts from the variances of the one before, and the last, of all rows, is near its end. Where the second was the
+#: last, 90 % intervals covered 88 % of 20 000 rows in 10 columns.
+ROWS_TO_START_FROM, ROWS_TO_GO_ON_WITH = 1000, 5000
 
 
 class ProcessThroughCentres:
@@ -69,7 +70,7 @@ class ProcessThroughCentres:
         drawn = generator.permutation(len(rows))
         self._centres = rows[np.sort(drawn[:n_centres])]
         again = generator.permutation(len(rows))  # with centres among them as often as among all
-        self._first, self._some = (np.sort(again[:number]) for number in (ROWS_TO_START_FROM, ROWS_TO_FIT))
+        self._first, self._some = (np.sort(again[:number]) for number in (ROWS_TO_START_FROM, ROWS_TO_GO_ON_WITH))
 
     def fit(self, model: Model, search: Search) -> tuple[float, Model]:
         """Return the largest log p found, in standard units, and the model that has it."""
@@ -77,6 +78,7 @@ class ProcessThroughCentres:
         size = float((inside**2).mean()) or 1.0
         first, some = self._first, self._some
         of_some = CentreLikelihood(self._rows[some], inside[some], self._centres, JITTER * size)
+        of_all = CentreLikelihood(self._rows, inside, self._centres, JITTER * size)
 
         def exact(model: Model, with_gradient: bool, report: Report) -> tuple[float, Reals]:
             return _with_noise_of(model, first).log_likelihood(self._rows[first], inside[first], with_gradient, report)
@@ -86,10 +88,10 @@ class ProcessThroughCentres:
 
         # what centres leave open passes for noise, and often for all of it
         determined = [name for name in model.names if name != NOISE]
-        likelihoods = (exact, through_centres) if model.names else ()
-        _, model = search.fit(model, self._rows, self._units, size, *likelihoods, determined=determined)
-        value = self.posterior(model, search.report).log_likelihood
-        return value + self._targets.size * math.log(self._units.target_square) / 2, model
+        likelihoods: list[Likelihood] = [exact, through_centres, of_all]
+        if len(self._rows) <= len(some):
+            likelihoods = [exact, of_all]
+        return search.fit(model, self._rows, self._units, size, *likelihoods, determined=determined)
 
     def posterior(self, model: Model, report: Report) -> ProcessPosterior:
         size = float((self._targets**2).mean()) or 1.0

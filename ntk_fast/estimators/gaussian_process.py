@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -32,6 +32,7 @@ from ntk_fast.estimators.process_parameters import (
     choose_process_solver,
     depths_of,
     mean_square_norm,
+    scaling_of_columns,
 )
 from ntk_fast.estimators.saving import SavedEstimator
 from ntk_fast.estimators.scaling import ColumnScaling, TargetScaling
@@ -77,10 +78,10 @@ class NTKGaussianProcessRegressor(MultiOutputMixin, RegressorMixin, SavedEstimat
         True: targets are brought to mean 0 and variance 1, and kernel and noise are those of such targets. False: the
         prior has mean 0. By default (None) a mean is fitted where something is, and kernel and noise are those of the
         targets as they are. Predictions are brought back.
-    standardize : bool, optional
-        Whether columns are centred and divided by their deviations, and all by one number more so that the mean
-        squared norm of the training rows is 1; kernels are then those of such rows. By default (None) that is done
-        where `kernel` is the default one and something is fitted.
+    scale_columns : {"auto", "deviation", "range"} or None, default "auto"
+        Whether columns are centred and divided by their deviations or ranges, and all by one number more so that the
+        mean squared norm of the training rows is 1; kernels are then those of such rows. "auto" is "deviation" where
+        `kernel` is the default one and something is fitted, else None.
     solver : {"auto", "cholesky", "fitc"}, default "auto"
         "cholesky" is exact: n^2 numbers of memory, and n^3 multiplications some thirty times. "fitc" goes through
         centres, some of the rows (`fitc`): ``n n_centres`` numbers and ``n n_centres^2`` multiplications. "auto"
@@ -102,7 +103,7 @@ class NTKGaussianProcessRegressor(MultiOutputMixin, RegressorMixin, SavedEstimat
     depth_values_ : ndarray of shape (n_depths,)
         The log marginal likelihood reached at each of `depths`.
     X_fit_ : ndarray of shape (n, n_features)
-        Or the centres; standardised if `standardize`.
+        Or the centres; scaled like `scale_columns`.
     solver_ : str
     column_scaling_, y_mean_, y_scale_
         What was done about units, and the mean of the targets.
@@ -128,11 +129,12 @@ class NTKGaussianProcessRegressor(MultiOutputMixin, RegressorMixin, SavedEstimat
     (True, True)
     """
 
-    #: Of models that were saved before these existed.
-    column_scaling_ = ColumnScaling()
-    solver_ = "cholesky"
-    damped_factor_: Any = None
-    mean_precision_ = 0.0
+    NOT_IN_OLD_FILES: ClassVar[dict[str, Any]] = {
+        "column_scaling_": ColumnScaling(),
+        "solver_": "cholesky",
+        "damped_factor_": None,
+        "mean_precision_": 0.0,
+    }
 
     def __init__(
         self,
@@ -144,7 +146,7 @@ class NTKGaussianProcessRegressor(MultiOutputMixin, RegressorMixin, SavedEstimat
         depths: Sequence[int] | None = None,
         n_restarts: int = 0,
         normalize_y: bool | None = None,
-        standardize: bool | None = None,
+        scale_columns: str | None = "auto",
         solver: str = "auto",
         n_centres: int | None = None,
         random_state: Any = None,
@@ -156,7 +158,7 @@ class NTKGaussianProcessRegressor(MultiOutputMixin, RegressorMixin, SavedEstimat
         self.depths = depths
         self.n_restarts = n_restarts
         self.normalize_y = normalize_y
-        self.standardize = standardize
+        self.scale_columns = scale_columns
         self.solver = solver
         self.n_centres = n_centres
         self.random_state = random_state
@@ -196,13 +198,8 @@ class NTKGaussianProcessRegressor(MultiOutputMixin, RegressorMixin, SavedEstimat
         solver, n_centres = choose_process_solver(self.solver, self.n_centres, len(rows))
         fits = bool(models[0].names)
         single_target = targets.ndim == 1
-        normalize, standardize = (
-            None if value is None else check_flag(value, name)
-            for value, name in ((self.normalize_y, "normalize_y"), (self.standardize, "standardize"))
-        )
-        columns = ColumnScaling()
-        if fits and self.kernel is None if standardize is None else standardize:
-            columns = ColumnScaling.of(rows)
+        normalize = None if self.normalize_y is None else check_flag(self.normalize_y, "normalize_y")
+        columns = scaling_of_columns(self.scale_columns, rows, fits and self.kernel is None)
         rows = columns.apply(rows)
         targets, scaling, square = _scaled_targets(targets.reshape(len(targets), -1), normalize, fits)
         # of a prior without variances nothing can be brought to the targets' unit

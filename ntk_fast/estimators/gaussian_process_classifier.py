@@ -20,9 +20,8 @@ from ntk_fast.estimators.expansion import kernel_expansion
 from ntk_fast.estimators.laplace import LaplacePosterior, averaged_logistic
 from ntk_fast.estimators.marginal_likelihood import Model
 from ntk_fast.estimators.parameters import KernelParameters, choose_kernel, choose_report
-from ntk_fast.estimators.process_parameters import check_fitted, depths_of, mean_square_norm
+from ntk_fast.estimators.process_parameters import check_fitted, depths_of, mean_square_norm, scaling_of_columns
 from ntk_fast.estimators.saving import SavedEstimator
-from ntk_fast.estimators.scaling import ColumnScaling
 from ntk_fast.estimators.standard_units import Search, StandardUnits
 from ntk_fast.estimators.targets import FLOATS, checked_classification
 from ntk_fast.kernels import Kernel
@@ -57,7 +56,7 @@ class NTKGaussianProcessClassifier(ClassifierMixin, SavedEstimator, KernelParame
         Depths to compare; the kernel's own if None.
     n_restarts : int >= 0, default 0
         How many times more fitting starts, from variances drawn log-uniformly from their bounds.
-    standardize : bool, optional
+    scale_columns : {"auto", "deviation", "range"} or None, default "auto"
         As for :class:`ntk_fast.NTKGaussianProcessRegressor`.
     max_iterations : int >= 1, default 100
         Of Newton's method for the most likely latent function; about six are needed.
@@ -74,7 +73,7 @@ class NTKGaussianProcessClassifier(ClassifierMixin, SavedEstimator, KernelParame
         Laplace's approximation of it, the mean over classes.
     depth_values_ : ndarray of shape (n_depths,)
     X_fit_ : ndarray of shape (n, n_features)
-        Standardised if `standardize`; `column_scaling_` says how.
+        Scaled like `scale_columns`; `column_scaling_` says how.
     dual_coef_ : ndarray of shape (n, n_latents)
         t - pi of each class, or of two classes the second one's.
     root_weights_, factor_ : ndarrays of shape (n, n_latents) and (n_latents, n, n)
@@ -101,7 +100,7 @@ class NTKGaussianProcessClassifier(ClassifierMixin, SavedEstimator, KernelParame
         per_layer: bool = False,
         depths: Sequence[int] | None = None,
         n_restarts: int = 0,
-        standardize: bool | None = None,
+        scale_columns: str | None = "auto",
         max_iterations: int = 100,
         random_state: Any = None,
     ) -> None:
@@ -110,7 +109,7 @@ class NTKGaussianProcessClassifier(ClassifierMixin, SavedEstimator, KernelParame
         self.per_layer = per_layer
         self.depths = depths
         self.n_restarts = n_restarts
-        self.standardize = standardize
+        self.scale_columns = scale_columns
         self.max_iterations = max_iterations
         self.random_state = random_state
 
@@ -153,10 +152,7 @@ class NTKGaussianProcessClassifier(ClassifierMixin, SavedEstimator, KernelParame
         latents = np.arange(len(classes)) if len(classes) > 2 else np.array([1])
         is_one = labels == latents[:, None]
         fits = bool(models[0].names)
-        standardize = None if self.standardize is None else check_flag(self.standardize, "standardize")
-        columns = ColumnScaling()
-        if fits and self.kernel is None if standardize is None else standardize:
-            columns = ColumnScaling.of(rows)
+        columns = scaling_of_columns(self.scale_columns, rows, fits and self.kernel is None)
         rows = columns.apply(rows)
         units = StandardUnits(mean_square_norm(rows), 1.0)
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ntk_fast.estimators.scaling import ColumnScaling, check_scale_columns
 from ntk_fast.kernels import NNGP, NTK, Kernel
 from ntk_fast.validation import as_array, check_whole_number
 
@@ -65,6 +66,14 @@ def depths_of(kernel: Kernel, depths: Any) -> list[Kernel]:
     if not kernels:
         raise ValueError("depths must hold at least one depth; got none.")
     return kernels
+
+
+def scaling_of_columns(scale_columns: Any, rows: NDArray[np.floating], is_default: bool) -> ColumnScaling:
+    """Return what to do with columns: where nothing is said, the default kernel has them scaled, and others not."""
+    chosen = check_scale_columns(scale_columns)
+    if chosen == "auto":
+        chosen = "deviation" if is_default else None
+    return ColumnScaling() if chosen is None else ColumnScaling.of(rows, by=chosen)
 
 
 def mean_square_norm(rows: NDArray[np.floating]) -> float:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ntk_fast.estimators.scaling import SPREADS, ColumnScaling
+from ntk_fast.estimators.scaling import SPREADS, ColumnScaling, check_scale_columns
 from ntk_fast.kernels import Kernel
 from ntk_fast.solvers.base import Report, Solution, Solver, without_iterations
 from ntk_fast.solvers.conjugate_gradient import ConjugateGradient
@@ -151,10 +151,9 @@ def choose_scaling(
 
     Where these are all rows the decomposition comes with it.
     """
+    scale_columns = check_scale_columns(scale_columns)
     if scale_columns is None:
         return ColumnScaling(), None
-    if not isinstance(scale_columns, str) or scale_columns not in ("auto", *SPREADS):
-        raise ValueError(f"scale_columns must be 'auto', 'deviation', 'range' or None; got {scale_columns!r}.")
     if scale_columns != "auto":
         return ColumnScaling.of(rows, problem.weights, scale_columns), None
     scalings = [ColumnScaling.of(rows, problem.weights, spread) for spread in SPREADS]

@@ -12,6 +12,7 @@ right, and the deviation 90.7 %.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,6 +109,13 @@ class TargetScaling:
     def undo(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return predictions of the scaled targets in units of the targets."""
         return values * self.scale + self.mean
+
+
+def check_scale_columns(scale_columns: Any) -> str | None:
+    """Return what an estimator is asked to do about the units of columns."""
+    if scale_columns is None or (isinstance(scale_columns, str) and scale_columns in ("auto", *SPREADS)):
+        return scale_columns
+    raise ValueError(f"scale_columns must be 'auto', 'deviation', 'range' or None; got {scale_columns!r}.")
 
 
 def _blocks(n_rows: int) -> list[slice]:

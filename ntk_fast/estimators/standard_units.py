@@ -36,7 +36,7 @@ NOISE_BOUNDS = (1e-10, 1e5)
 #: The largest logarithm of the number by which a prior is brought to the scale of the targets.
 SCALES = 60.0
 #: The relative change of a likelihood to stop at; and of one of many rows, which is in the tens of thousands.
-TOLERANCE, TOLERANCE_OF_MANY = 2.2e-9, 1e-7
+TOLERANCE, TOLERANCE_OF_MANY = 2.2e-9, 1e-6
 #: Factorising so small a matrix gains nothing from BLAS's threads, and loses five times where processors are busy.
 MOST_ROWS_FOR_ONE_THREAD = 500
 
@@ -121,7 +121,7 @@ class Search:
         """
         inside = units.enter(model)
         if not model.names:
-            return likelihoods[-1](inside, False, self.report)[0] if likelihoods else -math.inf, model
+            return likelihoods[-1](inside, False, self.report)[0], model
         evaluations = itertools.count(1)
         starts, bounds = starts_and_bounds(inside, X, size)
         restarts = [self.generator.uniform(*bounds) for _ in range(self.n_restarts)]
