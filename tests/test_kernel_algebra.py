@@ -20,6 +20,7 @@ from ntk_fast.high_precision import exact_value
 
 NTK, NNGP = ntk.NTK(2), ntk.NNGP(3, bias_variance=0.1)
 STEPS, SMOOTH = ntk.ArcCosine(0, 2), ntk.NTK(1, layers.Erf(), bias_variance=0.2)
+PASSED = ntk.NNGP(network=layers.Sum(layers.Identity(), layers.Dense(0.5)))
 #: Kernels, and what they are, as a function of the value of each kernel on a pair of rows.
 COMBINED = {
     "sum of NTKs": (NTK + SMOOTH, lambda value: value(NTK) + value(SMOOTH)),
@@ -36,6 +37,7 @@ COMBINED = {
         (NTK + NNGP) * (0.5 * NTK + 1) + STEPS * NTK,
         lambda value: (value(NTK) + value(NNGP)) * (value(NTK) / 2 + 1) + value(STEPS) * value(NTK),
     ),
+    "rows passed on": (PASSED * PASSED + PASSED, lambda value: value(PASSED) ** 2 + value(PASSED)),
     "nothing of one": (0 * SMOOTH + NTK, lambda value: value(NTK)),
 }
 

@@ -44,7 +44,7 @@ def sum_of(kernels: Sequence[NetworkKernel]) -> NetworkKernel:
     """Return the sum of kernels; sums among them are taken apart."""
     is_tangent = any(kernel.is_tangent for kernel in kernels)
     terms = [term for kernel in kernels for term in _terms(_as_tangent(kernel) if is_tangent else kernel)]
-    return NetworkKernel(Sequential(Sum(*map(_centred, terms)), PASSES_ON), is_tangent)
+    return NetworkKernel(Sequential(Sum(*map(_independent, terms)), PASSES_ON), is_tangent)
 
 
 def product_of(kernels: Sequence[NetworkKernel]) -> NetworkKernel:
@@ -60,7 +60,7 @@ def _factors(kernel: NetworkKernel) -> tuple[Layer, ...]:
             return (_then(network, Tangent()),)
         case Sequential((Product(branches), last)) if last == PASSES_ON:
             return branches
-    return (frozen(kernel.network),)
+    return (_independent(frozen(kernel.network)),)
 
 
 def _terms(kernel: NetworkKernel) -> tuple[Layer, ...]:
@@ -75,9 +75,10 @@ def _as_tangent(kernel: NetworkKernel) -> NetworkKernel:
     return kernel if kernel.is_tangent else NetworkKernel(_then(frozen(kernel.network), Dense()), True)
 
 
-def _centred(network: Layer) -> Layer:
-    """Return a network that has the same S and T, and no mean."""
-    return network if network.lower(Builder(), ROWS).is_centred else _then(network, PASSES_ON)
+def _independent(network: Layer) -> Layer:
+    """Return a network that has the same S and T, no mean, and no unit that is one of the rows' numbers."""
+    output = network.lower(Builder(), ROWS)
+    return network if output.is_centred and not output.origins & ROWS.origins else _then(network, PASSES_ON)
 
 
 def _then(network: Layer, layer: Layer) -> Layer:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ntk_fast.layers.layer import Layer
 
 if TYPE_CHECKING:
+    from ntk_fast.finite.graph import Graph, Units
     from ntk_fast.lower.plan import Builder, Node
 
 
@@ -29,3 +30,6 @@ class Tangent(Layer):
 
     def lower(self, builder: Builder, node: Node) -> Node:
         return builder.promote(node)
+
+    def connect(self, graph: Graph, units: Units, n_units: int) -> Units:
+        raise ValueError("network: Tangent has no counterpart of finite width, and neither have products of NTKs.")

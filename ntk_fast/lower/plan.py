@@ -183,8 +183,9 @@ class Builder:
         return Node(self._add(Normalise(node.index)), node.is_gaussian, node.is_centred, 1, node.origins)
 
     def promote(self, node: Node) -> Node:
-        """Add a node whose S is another's T."""
-        return Node(self._add(Promote(node.index)), False, False, 1, node.origins)
+        """Add a node whose S is another's T: units drawn anew."""
+        index = self._add(Promote(node.index))
+        return Node(index, is_gaussian=False, is_centred=True, gain=1, origins=frozenset({index}))
 
     def multiply(self, nodes: Sequence[Node]) -> Node:
         """Add a product of independent nodes."""
