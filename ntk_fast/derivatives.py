@@ -271,12 +271,20 @@ def contracted_derivatives(
     Returns
     -------
     ndarray of shape (n_parameters,)
+
+    Raises
+    ------
+    ValueError
+        If the weights are not one for each entry.
     """
     kernel = parameters.kernel
-    if parameters.powers is not None:
-        total = np.vdot(weights, kernel(X, Y, dtype=np.float64, n_threads=n_threads, progress=progress))
-        return parameters.powers * total
     x, y = check_both(X, Y, np.float64)
+    shape = len(x), len(x if y is None else y)
+    if np.shape(weights) != shape:
+        raise ValueError(f"weights must have shape {shape}; got {np.shape(weights)}.")
+    if parameters.powers is not None:
+        total = np.vdot(weights, kernel(x, y, dtype=np.float64, n_threads=n_threads, progress=progress))
+        return parameters.powers * total
     in_reverse = _in_reverse(parameters, x, y, weights, n_threads, progress)
     if in_reverse is not None:
         return in_reverse

@@ -184,6 +184,13 @@ def test_every_engine_sums_the_derivatives_of_networks(name, engine, rows, monke
     check_contracted(VarianceParameters(NETWORK_PRIORS[name], per_layer=True), X, generator)
 
 
+def test_weights_are_one_for_each_entry(rows):
+    for prior in (BIASED["ntk-1"], ntk.NTK(1)):
+        for Y, shape in ((None, (8, 7)), (rows[:3], (8, 8))):
+            with pytest.raises(ValueError, match=r"weights must have shape \(8, "):
+                contracted_derivatives(VarianceParameters(prior, per_layer=False), rows, np.ones(shape), Y)
+
+
 def test_rows_of_one_norm_have_derivatives(rows):
     """The matrix is one table then, and its derivatives are not."""
     X = rows[[0, 1, 2, 7]] / np.linalg.norm(rows[[0, 1, 2, 7]], axis=1)[:, None]

@@ -106,9 +106,10 @@ def row_derivatives(plan: Plan, rows: RowParameters, directions: Sequence[LogWei
     for node, step in enumerate(plan.steps, start=1):
         match step:
             case Mix(sources, _, bias):
-                weights = np.stack([direction.by_step[node] for direction in directions]) if directions else np.empty(0)
                 inner = [logs[source] for source in sources] + ([np.zeros(shape)] if bias else [])
-                moved = np.stack([log + weights[:, k, None] for k, log in enumerate(inner)], axis=1)
+                moved = np.stack(inner, axis=1)
+                for along, direction in zip(moved, directions, strict=True):
+                    along += direction.by_step[node][: len(inner), None]
                 total = moved[:, 0]
                 if step.has_shares:
                     shares = rows.shares[planes[node]]
