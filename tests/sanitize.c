@@ -364,6 +364,61 @@ static void check_product(const ntk_functions *f, const ntk_program *program, co
     free(column_sums.memory);
 }
 
+/* The same program as its way back needs it: folds in steps of their own, and every step to a register of its own. */
+static void make_reversible(random_program *made)
+{
+    for (int k = 0; k < made->program.n_instructions; k++) {
+        ntk_instruction *step = made->instructions + k;
+        int *sources = made->numbers + 4 * k, *step_shares = sources + 2;
+        step->destination = k + 1;
+        sources[0] = (int)pick(k + 1);
+        sources[1] = (int)pick(k + 1);
+        step->map = !step->is_product && step->n_sources == 1 && pick(2) ? NTK_FOLD : -1;
+        if (step->map == NTK_FOLD) {
+            step_shares[0] = made->program.n_parameters;
+            step->bias = made->program.n_parameters + 1;
+            step->adds_own = 0;
+        }
+    }
+    made->program.n_registers = made->program.n_instructions + 1;
+}
+
+static void check_adjoint(const ntk_functions *f, const ntk_program *program, const row_set *x, const row_set *y,
+                          ntk_block block, void *scratch, ptrdiff_t n, ptrdiff_t m)
+{
+    const ptrdiff_t n_sums = program->n_parameters + 1, weight_stride = m + pick(3);
+    const ptrdiff_t n_rows = block.row_stop - block.row_start, n_columns = block.column_stop - block.column_start;
+    const ptrdiff_t column_stride = n_columns + NTK_SUM_PADDING;
+    double *weights = allocate((size_t)((n - 1) * weight_stride + m) * sizeof(double));
+    double *row_sums = allocate((size_t)(n_sums * n_rows) * sizeof(double));
+    double *column_sums = allocate((size_t)(n_sums * column_stride) * sizeof(double));
+    for (ptrdiff_t i = 0; i < (n - 1) * weight_stride + m; i++)
+        weights[i] = (double)pick(5);
+    for (ptrdiff_t i = 0; i < n_sums * n_rows; i++)
+        row_sums[i] = 0;
+    for (ptrdiff_t i = 0; i < n_sums * column_stride; i++)
+        column_sums[i] = 0;
+    void *own = allocate(f->adjoint_bytes(program, n_columns));
+    const ntk_adjoint adjoint = {weights, row_sums, column_sums, weight_stride, n_rows, column_stride, own};
+    block.adjoint = &adjoint;
+    f->tile(program, &x->rows, &y->rows, &block, scratch);
+    double of_rows = 0, of_columns = 0; /* the logarithm of the scale is one of the row and one of the column */
+    for (ptrdiff_t k = 0; k < n_sums * n_rows; k++) {
+        expect(isfinite(row_sums[k]), "not finite", f, &block);
+        of_rows += k >= (n_sums - 1) * n_rows ? row_sums[k] : 0;
+    }
+    for (ptrdiff_t k = 0; k < n_sums * column_stride; k++) {
+        expect(isfinite(column_sums[k]), "not finite", f, &block);
+        expect(k % column_stride < n_columns || column_sums[k] == 0, "a column that is not there", f, &block);
+        of_columns += k >= (n_sums - 1) * column_stride ? column_sums[k] : 0;
+    }
+    expect(fabs(of_rows - of_columns) <= 1e-9 * (1 + fabs(of_rows)), "rows and columns differ", f, &block);
+    free(weights);
+    free(row_sums);
+    free(column_sums);
+    free(own);
+}
+
 static void check_square_norms(const ntk_functions *f, const row_set *x, ptrdiff_t n, ptrdiff_t p)
 {
     double *squares = allocate((size_t)n * sizeof(double)), *rests = allocate((size_t)n * sizeof(double));
@@ -387,6 +442,9 @@ static void run(const ntk_functions *f)
     const ptrdiff_t n = pick_size(), m = symmetric ? n : pick_size(), p = pick_size();
     const double *near = nears[pick(4)];
     random_program made = new_program(n_steps, pieces, is_float);
+    const int differentiated = n_steps && !is_float && !pick(4);
+    if (differentiated)
+        make_reversible(&made);
     made.program.near = near[0];
     made.program.near_exact = near[1];
     row_set x = new_rows(&made.program, n, p, is_float), y = symmetric ? x : new_rows(&made.program, m, p, is_float);
@@ -406,7 +464,9 @@ static void run(const ntk_functions *f)
         block.column_stop = m < block.column_start + most_columns ? m : block.column_start + most_columns;
     if (!symmetric || block.column_stop > block.row_start) {
         void *scratch = allocate(f->scratch_bytes(&made.program, p, block.column_stop - block.column_start));
-        if (pick(3))
+        if (differentiated)
+            check_adjoint(f, &made.program, &x, &y, block, scratch, n, m);
+        else if (pick(3))
             check_matrix(f, &made.program, &x, &y, block, scratch, n, m);
         else
             check_product(f, &made.program, &x, &y, block, scratch, m);
