@@ -8,6 +8,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 
 import ntk_fast as ntk
+from ntk_fast import layers
 
 PRIORS = {
     "ntk-bias": ntk.NTK(3, bias_variance=0.1),
@@ -107,7 +108,19 @@ def test_depths_are_compared(data):
 
 
 @pytest.mark.parametrize(
-    "prior", [None, ntk.NTK(2, bias_variance=0.1), ntk.NNGP(1, "abs", bias_variance=1.0), ntk.NTK(2)]
+    "prior",
+    [
+        None,
+        ntk.NTK(2, bias_variance=0.1),
+        ntk.NNGP(1, "abs", bias_variance=1.0),
+        ntk.NTK(2),
+        ntk.ArcCosine(1),
+        2.0 * ntk.NNGP(1, "gelu", bias_variance=0.1) + ntk.NTK(1),
+        ntk.NNGP(
+            network=layers.Sequential(layers.Residual(layers.Dense(), layers.Relu(), layers.Dense()), layers.Dense())
+        ),
+    ],
+    ids=lambda prior: type(prior).__name__,
 )
 def test_a_fit_does_not_depend_on_units(prior):
     generator = np.random.default_rng(5)
@@ -124,9 +137,10 @@ def test_a_fit_does_not_depend_on_units(prior):
         moved, wider = process.predict(a * X_new, return_std=True)
         np.testing.assert_allclose(moved / b - 7, mean, atol=1e-4 * truth.std(), err_msg=f"{a}, {b}")
         np.testing.assert_allclose(wider / b, deviation, rtol=1e-3)
-        value = process.log_marginal_likelihood_value_ + n * np.log(b)
+        ratio = process.y_scale_[0] / expected.y_scale_[0] / b  # 1 / b, or 1 where kernels have no unit
+        value = process.log_marginal_likelihood_value_ - n * np.log(ratio)
         assert value == pytest.approx(expected.log_marginal_likelihood_value_, abs=1e-4)
-        assert process.noise_variance_ / b**2 == pytest.approx(expected.noise_variance_, rel=1e-2, abs=1e-6)
+        assert process.noise_variance_ * ratio**2 == pytest.approx(expected.noise_variance_, rel=1e-2, abs=1e-6)
 
 
 def test_columns_of_different_units_do_not_matter_to_the_default_kernel(data):

@@ -25,20 +25,21 @@ from ntk_fast.estimators.exact_process import ExactProcess
 from ntk_fast.estimators.expansion import kernel_expansion
 from ntk_fast.estimators.fitc import ProcessThroughCentres
 from ntk_fast.estimators.marginal_likelihood import FITTED, NOISE, Model
+from ntk_fast.estimators.network_ends import ends_in_dense
 from ntk_fast.estimators.parameters import KernelParameters, choose_kernel, choose_report
 from ntk_fast.estimators.process_parameters import (
     check_fitted,
     check_noise,
     choose_process_solver,
     depths_of,
-    mean_square_norm,
     scaling_of_columns,
+    with_unit_of_rows,
 )
 from ntk_fast.estimators.saving import SavedEstimator
 from ntk_fast.estimators.scaling import ColumnScaling, TargetScaling
 from ntk_fast.estimators.standard_units import Search, StandardUnits
 from ntk_fast.estimators.targets import FLOATS, checked_regression
-from ntk_fast.kernels import NNGP, NTK, Kernel
+from ntk_fast.kernels import Kernel
 from ntk_fast.solvers.base import Report
 from ntk_fast.solvers.cholesky import CholeskyFactor
 from ntk_fast.validation import check_flag, check_not_negative, check_whole_number
@@ -95,11 +96,12 @@ class NTKGaussianProcessRegressor(MultiOutputMixin, RegressorMixin, SavedEstimat
     ----------
     kernel_ : the fitted kernel
     noise_variance_ : float or ndarray of shape (n,)
-        In units of the normalised targets if `normalize_y` is True.
+        In units of `y_scale_` squared, which are 1 unless `normalize_y` is True or no dense layer of the kernel makes
+        the output and could take the targets' unit.
     theta_ : ndarray of shape (n_parameters,)
         Logarithms of what was fitted, the noise last.
     log_marginal_likelihood_value_ : float
-        Summed over targets.
+        Of the targets in units of `y_scale_`, summed over them.
     depth_values_ : ndarray of shape (n_depths,)
         The log marginal likelihood reached at each of `depths`.
     X_fit_ : ndarray of shape (n, n_features)
@@ -200,11 +202,11 @@ class NTKGaussianProcessRegressor(MultiOutputMixin, RegressorMixin, SavedEstimat
         single_target = targets.ndim == 1
         normalize = None if self.normalize_y is None else check_flag(self.normalize_y, "normalize_y")
         columns = scaling_of_columns(self.scale_columns, rows, fits and self.kernel is None)
+        columns, row_square = with_unit_of_rows(columns, rows, models[0])
         rows = columns.apply(rows)
-        targets, scaling, square = _scaled_targets(targets.reshape(len(targets), -1), normalize, fits)
-        # of a prior without variances nothing can be brought to the targets' unit
-        has_units = isinstance(models[0].kernel, NTK | NNGP)
-        units = StandardUnits(mean_square_norm(rows), square) if has_units else StandardUnits(1.0, 1.0)
+        scaling, square = _scaling_of_targets(targets.reshape(len(targets), -1), normalize, models[0])
+        targets = scaling.apply(targets.reshape(len(targets), -1))
+        units = StandardUnits(row_square, square)
         models = [replace(model, fits_mean=fits and normalize is None) for model in models]
         search = Search(n_restarts, generator, report)
         if solver == "cholesky":
@@ -373,21 +375,23 @@ class NTKGaussianProcessRegressor(MultiOutputMixin, RegressorMixin, SavedEstimat
         return values[..., 0] if self.single_target_ else values
 
 
-def _scaled_targets(
-    targets: NDArray[np.float64], normalize: bool | None, fits: bool
-) -> tuple[NDArray[np.float64], TargetScaling, float]:
-    """Return scaled targets, the scaling, and the square that is their unit where something is fitted."""
-    scaling, square = TargetScaling(), 1.0
-    if normalize or (fits and normalize is None):
-        scaling = TargetScaling.of(targets)
-    if fits and not normalize:
-        with np.errstate(over="ignore", under="ignore"):
-            square = float((np.asarray(TargetScaling.of(targets, centre=normalize is None).scale) ** 2).mean())
-        low, high = EXTREME_SIZES
-        if not low <= square <= high:
-            raise ValueError(
-                f"y has a mean square of {square:.3g}, and must have one from {low:g} to {high:g} to fit variances: "
-                "scale it, or pass normalize_y=True."
-            )
-        scaling = TargetScaling(scaling.mean)
-    return scaling.apply(targets), scaling, square
+def _scaling_of_targets(
+    targets: NDArray[np.float64], normalize: bool | None, model: Model
+) -> tuple[TargetScaling, float]:
+    """Return what is done to targets, and the square that is their unit where something is fitted."""
+    fits = bool(model.names)
+    scaling = TargetScaling.of(targets) if normalize or (fits and normalize is None) else TargetScaling()
+    if not fits or normalize:
+        return scaling, 1.0
+    with np.errstate(over="ignore", under="ignore"):
+        square = float((np.asarray(TargetScaling.of(targets, centre=normalize is None).scale) ** 2).mean())
+    low, high = EXTREME_SIZES
+    if not low <= square <= high:
+        raise ValueError(
+            f"y has a mean square of {square:.3g}, and must have one from {low:g} to {high:g} to fit variances: "
+            "scale it, or pass normalize_y=True."
+        )
+    if ends_in_dense(model.kernel):
+        return TargetScaling(scaling.mean), square
+    # of a prior without variances nothing can be brought to the targets' unit
+    return TargetScaling(scaling.mean, square**0.5 if model.fits_all else 1.0), 1.0

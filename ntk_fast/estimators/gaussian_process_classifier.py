@@ -20,7 +20,7 @@ from ntk_fast.estimators.expansion import kernel_expansion
 from ntk_fast.estimators.laplace import LaplacePosterior, averaged_logistic
 from ntk_fast.estimators.marginal_likelihood import Model
 from ntk_fast.estimators.parameters import KernelParameters, choose_kernel, choose_report
-from ntk_fast.estimators.process_parameters import check_fitted, depths_of, mean_square_norm, scaling_of_columns
+from ntk_fast.estimators.process_parameters import check_fitted, depths_of, scaling_of_columns, with_unit_of_rows
 from ntk_fast.estimators.saving import SavedEstimator
 from ntk_fast.estimators.standard_units import Search, StandardUnits
 from ntk_fast.estimators.targets import FLOATS, checked_classification
@@ -153,8 +153,9 @@ class NTKGaussianProcessClassifier(ClassifierMixin, SavedEstimator, KernelParame
         is_one = labels == latents[:, None]
         fits = bool(models[0].names)
         columns = scaling_of_columns(self.scale_columns, rows, fits and self.kernel is None)
+        columns, row_square = with_unit_of_rows(columns, rows, models[0])
         rows = columns.apply(rows)
-        units = StandardUnits(mean_square_norm(rows), 1.0)
+        units = StandardUnits(row_square, 1.0)
 
         def likelihood(model: Model, with_gradient: bool, report: Report) -> tuple[float, Reals]:
             return _log_likelihood(model, rows, is_one, max_iterations, with_gradient, report)

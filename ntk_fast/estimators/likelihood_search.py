@@ -18,6 +18,8 @@ Likelihood = Callable[[Reals, bool], tuple[float, Reals]]
 
 #: How near to a bound, in logarithms, a fitted variance is as good as at it.
 AT_BOUND = 1e-3
+#: How far, in logarithms, what goes towards a bound has gone.
+FAR = 1.0
 #: How far, relatively, equal likelihoods may be apart.
 ROUNDINGS = 1e-9
 
@@ -31,11 +33,13 @@ def maximise(
     what: str,
     determined: Sequence[str],
     tolerance: float,
+    steepness: Reals,
 ) -> tuple[float, Reals]:
     """Return the largest likelihood found, and its theta.
 
     The values of all `starts` are compared, and the search goes uphill from the best, and from each of `restarts`,
-    until a step changes the value by less than `tolerance`, relatively; `bounds` are (2, n_parameters).
+    until a step changes the value by less than `tolerance`; `bounds` are (2, n_parameters). A parameter of twice the
+    `steepness`, (n_parameters,), is moved by half as much.
     It warns of the variances of `what` if it fails, and if those of `determined` end at a bound.
     """
     starts = [np.clip(theta, *bounds) for theta in starts]
@@ -52,21 +56,32 @@ def maximise(
 
     def climb(start: Reals) -> tuple[float, Reals, str]:
         """Return the value and theta reached, and what went wrong."""
-        unit = 0.0
+        try:
+            first = likelihood(start, True)
+        except ValueError:
+            return -np.inf, start, "the first model is singular"
+        # the first step is as long as the gradient: a factor of e is enough
+        unit = max(1.0, float(np.linalg.norm(first[1] / steepness)))
 
-        def objective(theta: Reals) -> tuple[float, Reals]:
-            nonlocal unit
+        def objective(place: Reals) -> tuple[float, Reals]:
             try:
-                value, gradient = likelihood(theta, True)
+                value, gradient = likelihood(start + place / steepness, True) if place.any() else first
             except ValueError:  # the line search turns back
-                return np.inf, np.zeros_like(theta)
-            # the first step is as long as the gradient: a factor of e is enough
-            unit = unit or max(1.0, float(np.linalg.norm(gradient)))
-            return -value / unit, -gradient / unit
+                return np.inf, np.zeros_like(place)
+            return -value / unit, -gradient / steepness / unit
 
-        result = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds.T, options={"ftol": tolerance})
-        value, theta = -float(result.fun) * unit, result.x
+        result = minimize(
+            objective,
+            np.zeros_like(start),
+            jac=True,
+            method="L-BFGS-B",
+            bounds=((bounds - start) * steepness).T,
+            options={"ftol": tolerance / max(unit, abs(first[0]))},
+        )
+        value, theta = -float(result.fun) * unit, np.clip(start + result.x / steepness, *bounds)
         for parameter, slope in enumerate(-result.jac):
+            if abs(theta[parameter] - start[parameter]) < FAR:
+                continue
             # so flat that the search stopped under way: noise that is not there does this
             edge = theta.copy()
             edge[parameter] = bounds[int(slope > 0), parameter]

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ntk_fast.derivatives import VARIANCES, VarianceParameters, contracted_derivatives
-from ntk_fast.kernels import Kernel
+from ntk_fast.kernels import NNGP, NTK, Kernel
 from ntk_fast.solvers.base import Report, silent
 from ntk_fast.solvers.cholesky import CholeskyFactor, gram_matrix
 
@@ -47,6 +47,15 @@ class Model:
     def names(self) -> list[str]:
         """Of the entries of theta."""
         return [*self.variances.names, *([NOISE] if self.fits_noise else [])]
+
+    @property
+    def fits_all(self) -> bool:
+        """Whether no variance that there is stays as it is given."""
+        if not isinstance(self.kernel, NTK | NNGP):
+            return self.fits_noise
+        every = replace(self.variances, fitted=VARIANCES)
+        has_fixed_noise = not self.fits_noise and np.any(self.noise_variance)
+        return len(every.groups) == len(self.variances.groups) > 0 and not has_fixed_noise
 
     @property
     def theta(self) -> Reals:

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ntk_fast.estimators.marginal_likelihood import Model
+from ntk_fast.estimators.network_ends import on_rows
 from ntk_fast.estimators.scaling import ColumnScaling, check_scale_columns
 from ntk_fast.kernels import NNGP, NTK, Kernel
 from ntk_fast.validation import as_array, check_whole_number
@@ -74,6 +76,19 @@ def scaling_of_columns(scale_columns: Any, rows: NDArray[np.floating], is_defaul
     if chosen == "auto":
         chosen = "deviation" if is_default else None
     return ColumnScaling() if chosen is None else ColumnScaling.of(rows, by=chosen)
+
+
+def with_unit_of_rows(columns: ColumnScaling, rows: NDArray[np.floating], model: Model) -> tuple[ColumnScaling, float]:
+    """Return what to do with columns, and the squared norm that is the unit of what is left.
+
+    That unit goes into the weights of layers that see the rows; where there are none, and all is fitted, into columns.
+    """
+    square = mean_square_norm(columns.apply(rows))
+    if on_rows(model.kernel) is not None:
+        return columns, square
+    if not model.fits_all or isinstance(columns.spread, np.ndarray):
+        return columns, 1.0
+    return ColumnScaling(0.0, np.full(rows.shape[1], square**0.5)), 1.0
 
 
 def mean_square_norm(rows: NDArray[np.floating]) -> float:

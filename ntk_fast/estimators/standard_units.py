@@ -1,8 +1,9 @@
 """The units in which variances are fitted: those of the data, whatever the data's own.
 
 Rows count in units of their root mean square norm and targets in units of their deviation. No row is divided by that:
-for the rows and targets as they are the first layer's weight variance is 1/row_square times as large, and the last
-layer's variances, with the noise, target_square times. So a fit takes the same way, and predicts the same, in every
+for the rows and targets as they are the weight variances of the layers that see the rows are 1/row_square times as
+large, and the last layer's variances, with the noise, target_square times. Networks without such layers are fitted to
+rows and targets that are divided (`estimators.scaling`). So a fit takes the same way, and predicts the same, in every
 unit. What is fitted is given in these units, and everything else as it is.
 """
 
@@ -19,8 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
+from ntk_fast.derivatives import contracted_diagonal_derivatives
 from ntk_fast.estimators.likelihood_search import maximise
 from ntk_fast.estimators.marginal_likelihood import Model
+from ntk_fast.estimators.network_ends import on_rows
 from ntk_fast.kernels import NNGP, NTK, Kernel
 from ntk_fast.solvers.base import Report
 from ntk_fast.threads import single_threaded_blas
@@ -35,8 +38,8 @@ BOUNDS = (1e-5, 1e5)
 NOISE_BOUNDS = (1e-10, 1e5)
 #: The largest logarithm of the number by which a prior is brought to the scale of the targets.
 SCALES = 60.0
-#: The relative change of a likelihood to stop at; and of one of many rows, which is in the tens of thousands.
-TOLERANCE, TOLERANCE_OF_MANY = 2.2e-9, 1e-6
+#: The change of a logarithm of a likelihood to stop at; and of one of many rows, which is in the tens of thousands.
+TOLERANCE, TOLERANCE_OF_MANY = 1e-6, 1e-2
 #: Factorising so small a matrix gains nothing from BLAS's threads, and loses five times where processors are busy.
 MOST_ROWS_FOR_ONE_THREAD = 500
 
@@ -55,7 +58,7 @@ class StandardUnits:
             return model
         weights, biases = _variances(kernel)
         if "weight_variance" in fitted:
-            weights[0] /= self.row_square
+            weights[on_rows(kernel) or []] /= self.row_square
         else:
             weights[-1] /= self.target_square
         if "bias_variance" not in fitted:
@@ -124,6 +127,7 @@ class Search:
             return likelihoods[-1](inside, False, self.report)[0], model
         evaluations = itertools.count(1)
         starts, bounds = starts_and_bounds(inside, X, size)
+        steepness = _steepness(inside, X)
         restarts = [self.generator.uniform(*bounds) for _ in range(self.n_restarts)]
         for likelihood in likelihoods:
 
@@ -139,9 +143,20 @@ class Search:
             named = model.names if determined is None else determined
             named = named if likelihood is likelihoods[-1] else ()
             with single_threaded_blas() if len(X) <= MOST_ROWS_FOR_ONE_THREAD else nullcontext():
-                value, theta = maximise(at, starts, restarts, bounds, model.names, repr(model.kernel), named, tolerance)
+                value, theta = maximise(
+                    at, starts, restarts, bounds, model.names, repr(model.kernel), named, tolerance, steepness
+                )
             starts, restarts = [theta], []
         return value, units.leave(inside.at(theta), model)
+
+
+def _steepness(model: Model, X: NDArray[np.floating]) -> Reals:
+    """Return by which powers of each parameter the prior's mean square grows, or the noise; 1/4 at least."""
+    has_variances = len(model.names) > int(model.fits_noise)
+    total = contracted_diagonal_derivatives(model.variances, X, np.ones(len(X))) if has_variances else np.empty(0)
+    size = float(model.kernel.diag(X, dtype=np.float64).sum()) or 1.0
+    powers = np.append(total / size, np.ones(int(model.fits_noise)))
+    return np.maximum(np.abs(powers), 0.25)
 
 
 def starts_and_bounds(model: Model, X: NDArray[np.floating], size: float) -> tuple[list[Reals], Reals]:
@@ -174,7 +189,7 @@ def _with_size(
 
     Bias variances by its power if that is less: they must not come to outweigh the rows.
     """
-    n_layers = len(_variances(model.kernel)[0])
+    n_layers = len(_variances(model.kernel)[0]) if isinstance(model.kernel, NTK | NNGP) else 1
 
     def moved(shift: float) -> Reals:
         steps = np.where(is_bias, min(shift, n_layers * shift), shift)
