@@ -255,7 +255,7 @@ def sequential(*layers):
         (lambda: draw(Identity()), "network must have a Dense"),
         (
             lambda: draw(sequential(Product(Identity(), Relu()))),
-            "network: layer 2 of 3, Product: branches 1 and 2 are not independent: the units of both",
+            "network: layer 2 of 3, Product: the branches of a product must be independent",
         ),
         (
             lambda: draw(sequential(Concatenate(Relu(), Gelu(), Tanh())), 2),

@@ -184,7 +184,7 @@ def test_networks_are_immutable():
     ("call", "sentence"),
     [
         (lambda: finite.Network.initialize(4, 0), "width must be a whole number >= 1; got 0."),
-        (lambda: finite.Network.initialize(4, 4, 0), "depth must be a whole number >= 1; got 0."),
+        (lambda: finite.Network.initialize(4, 4, 0), "depth must be a whole number from 1 to 5000; got 0."),
         (lambda: finite.Network.initialize(0, 4), "n_features must be a whole number >= 1; got 0."),
         (lambda: finite.Network.initialize(4, 5, antisymmetric=True), "width must be even if antisymmetric; got 5."),
         (lambda: finite.Network(np.zeros(7), 2, 2), "parameters must be a vector of 6 real numbers; got shape (7,)."),
