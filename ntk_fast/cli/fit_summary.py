@@ -58,7 +58,8 @@ def summary_of(
         summary.add("leave-one-out", f"{kind} {words}{estimated}", **{f"leave_one_out_{kind}": score})
     summary.add("units", _units(model), columns_divided_by=model.column_scaling_.by)
     if hasattr(model, "solver_"):
-        summary.add("solver", _solver(model, len(results[0][1])), solver=model.solver_, iterations=int(model.n_iter_))
+        iterations = {"iterations": int(model.n_iter_)} if hasattr(model, "n_iter_") else {}
+        summary.add("solver", _solver(model, len(results[0][1])), solver=model.solver_, **iterations)
     return summary
 
 
@@ -81,7 +82,7 @@ def _units(model: Any) -> str:
 
 def _solver(model: Any, n_rows: int) -> str:
     solver = model.solver_
-    if model.n_iter_:
+    if getattr(model, "n_iter_", 0):  # Gaussian processes iterate over kernels, and not over coefficients
         solver += f", {model.n_iter_} iterations to a residual of {float(model.residuals_[-1].max()):.1e}"
     if len(model.X_fit_) < n_rows:
         solver += f", {len(model.X_fit_)} centres"

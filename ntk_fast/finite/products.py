@@ -24,8 +24,8 @@ PRODUCT_TILE = (256, 512)
 GRAM_TILE = (128, 128)
 #: Multiplications below which a product stays on one thread: starting others takes 0.1 ms, this many about 0.5 ms.
 WORTH_THREADS = 2**24
-#: Entries of a block of rows in an elementwise pass: 256 kB, of which a thread has a few; and its rows at least, as a pass
-#: may keep one row a block.
+#: Entries of a block of rows in an elementwise pass: 256 kB, of which a thread has a few; and its rows at least, as a
+#: pass may keep one row a block.
 BLOCK_ENTRIES, BLOCK_ROWS = 2**15, 16
 
 
