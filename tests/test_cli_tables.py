@@ -168,6 +168,7 @@ class TestUnits:
             ("--scale-columns deviation", "divided by their deviations"),
             ("--scale-columns no --gaussian-process", "columns as they are"),
             ("--scale-columns deviation --gaussian-process", "divided by their deviations"),
+            ("--scale-columns range --gaussian-process", "divided by their ranges"),
         ],
     )
     def test_are_the_user_s_choice(
@@ -318,7 +319,6 @@ BAD_INPUT = [
     ("fit houses.csv --target price --model m --depth 1000000", ["--depth", "1 to 5000", "'1000000'"]),
     ("gram houses.csv --out K.npy --depth 1000000", ["--depth", "1 to 5000", "'1000000'"]),
     ("fit houses.csv --target price --model m --gaussian-process --ridge 1", ["--ridge", "--gaussian-process"]),
-    ("fit houses.csv --target price --model m --gaussian-process --scale-columns range", ["--scale-columns range"]),
     ("fit houses.csv --target price --model m --rank -1 --solver cg", ["--rank must be a whole number >= 0", "-1"]),
     ("fit houses.csv --target price --model m --tolerance 2 --solver cg", ["--tolerance must lie", "2"]),
     ("fit typo.csv --target y --model m", ["typo.csv: column 'a'", "1 of 10 cells", "'1o'", "--drop"]),
