@@ -205,6 +205,10 @@ def refuse_overflow(
         )
 
 
+class UnderflowWarning(RuntimeWarning):
+    """All values of a kernel are too small for the dtype, and 0."""
+
+
 def warn_of_underflow(kernel: Any, x_root: float, y_root: float, dtype: np.dtype) -> None:
     """Warn if sqrt(K(x, x) K(y, y)) of the largest rows, none of them zero, is 0 in the dtype."""
     with np.errstate(under="ignore"):
@@ -214,7 +218,7 @@ def warn_of_underflow(kernel: Any, x_root: float, y_root: float, dtype: np.dtype
         warn_caller(
             f'All values of {kernel!r} underflow to 0 in {dtype}: scale the rows up, raise weight_variance ("he" keeps '
             f"the variance from layer to layer){wider}.",
-            RuntimeWarning,
+            UnderflowWarning,
         )
 
 

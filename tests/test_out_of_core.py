@@ -324,7 +324,7 @@ def begin(path: Path, X: np.ndarray, Y: np.ndarray | None = None, **options: Any
 
 
 CHANGES: dict[str, tuple[dict[str, Any], str]] = {
-    "kernel": ({"kernel": ntk.NTK(3)}, r"kernel 'NTK\(depth=2\)', and now it is 'NTK\(depth=3\)'"),
+    "kernel": ({"kernel": ntk.NTK(3)}, r"network Sequential\(.*\), and now it is Sequential\("),
     "one number of X": ({"X": rows(200) + 1e-9 * np.eye(200, 5, -100)}, "other rows"),
     "order of X": ({"X": rows(200)[::-1]}, "other rows"),
     "Y": ({"Y": rows(200)}, "other rows"),

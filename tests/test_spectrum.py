@@ -52,7 +52,7 @@ def test_float32_rows_have_float64_eigenvalues():
         (lambda: spectrum.gram_eigenvalues(ntk.NTK(1), np.eye(4), 4), "n_leading must be from 1 to n - 1 = 3; got 4"),
         (
             lambda: spectrum.gram_eigenvalues(None, np.eye(4)),
-            "kernel must be an ArcCosine, NNGP or NTK; got a NoneType.",
+            "kernel must be an ntk_fast.ArcCosine, NNGP or NTK; got a NoneType.",
         ),
         (
             lambda: spectrum.decay_exponent([1.0, 0.5], 1, 3),

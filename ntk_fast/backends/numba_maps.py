@@ -1,7 +1,7 @@
 """What activations do to pairs, in plain loops: the maps of `ntk_fast.layers`, a row against some columns at a time.
 
-`state` holds m, p, the tangent and D of the columns, in rows 0 to 3, and row 4 is scratch; a map replaces m and p and
-puts D, by which the tangent is multiplied, into row 3. `x` is the row's parameters, `y` those of the columns.
+A map replaces m and p of the state, and puts D, by which the tangent is multiplied, into part SLOPE. `x` is the row's
+parameters, `y` those of the columns.
 """
 
 from __future__ import annotations
@@ -10,11 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from ntk_fast.backends.numba_state import CHORD, EVEN, EVEN_SLOPE, ODD, ODD_SLOPE, RUN, SCRATCH, SLOPE, M, P
 from ntk_fast.backends.numba_tables import arcsine, compiled, inlined, look_up
 from ntk_fast.lower.near_pairs import BENDING, GAUSS_NODES, GAUSS_WEIGHTS
-
-M, P, TANGENT, SLOPE, SCRATCH, CHORD, ODD, EVEN, ODD_SLOPE, EVEN_SLOPE = range(10)
-N_STATES = 10
 
 KINDS = ("fold", "table", "exponential", "gaussian", "erf", "gelu", "sine", "polynomial")
 FOLD, TABLE, EXPONENTIAL, GAUSSIAN, ERF, GELU, SINE, POLYNOMIAL = range(8)
@@ -23,79 +21,82 @@ FOLD, TABLE, EXPONENTIAL, GAUSSIAN, ERF, GELU, SINE, POLYNOMIAL = range(8)
 @compiled
 def chords(state: Any, opposite: Any, n: Any) -> None:
     """Put the chords of the states into their row CHORD."""
+    n = min(n, RUN)
     for j in range(n):
-        opposite[j] = state[P, j] < state[M, j]
-        state[CHORD, j] = np.sqrt(0.5 * min(state[M, j], state[P, j]))
+        opposite[j] = state[P * RUN + j] < state[M * RUN + j]
+        state[CHORD * RUN + j] = np.sqrt(0.5 * min(state[M * RUN + j], state[P * RUN + j]))
 
 
 @compiled
-def fold(state: Any, opposite: Any, n: Any, linear: Any, share: Any, value: Any, angle: Any, scale: Any) -> None:
+def fold(state: Any, opposite: Any, n: Any, linear: Any, share: Any, tables: Any, terms: Any, scale: Any) -> None:
     """ReLU and its kind: see `layers.relu`. D is replaced by 1 - D, which keeps its digits."""
+    n = min(n, RUN)
     chords(state, opposite, n)
-    look_up(value, scale[0], scale[0] * 0, False, state[CHORD], opposite, state[SCRATCH], n)
-    look_up(angle, scale[1], scale[1] * 0, False, state[CHORD], opposite, state[SLOPE], n)
+    look_up(tables, terms, scale[0], scale[0] * 0, False, state, opposite, SCRATCH, n)
+    look_up(tables, terms[2:], scale[1], scale[1] * 0, False, state, opposite, SLOPE, n)
     turn = share * (2 / np.pi)
     lesser, is_linear = min(linear, share), linear >= share
     for j in range(n):
-        m, p = state[M, j], state[P, j]
-        chord, nearer = state[CHORD, j], min(m, p)  # nearer: 2 chord^2, without the roundings of a root
-        bent = chord * (0.5 * nearer) * state[SCRATCH, j]
+        m, p = state[M * RUN + j], state[P * RUN + j]
+        chord, nearer = state[CHORD * RUN + j], min(m, p)  # nearer: 2 chord^2, without the roundings of a root
+        bent = chord * (0.5 * nearer) * state[SCRATCH * RUN + j]
         folded = nearer - bent  # 1 - kappa of |z|
-        turned = turn * chord * state[SLOPE, j]
+        turned = turn * chord * state[SLOPE * RUN + j]
         # negative cosines: between those of z and of |z|, from the nearer ones on, or a weight's rounding would show
         m_far = m + lesser * (folded - m) if is_linear else folded + lesser * (m - folded)
         p_far = p + lesser * (2 - folded - p) if is_linear else 2 - folded + lesser * (p - (2 - folded))
         m_near = m - share * bent
-        state[M, j] = m_far if opposite[j] else m_near
-        state[P, j] = p_far if opposite[j] else 2 - m_near
-        state[SLOPE, j] = 2 * share - turned if opposite[j] else turned
+        state[M * RUN + j] = m_far if opposite[j] else m_near
+        state[P * RUN + j] = p_far if opposite[j] else 2 - m_near
+        state[SLOPE * RUN + j] = 2 * share - turned if opposite[j] else turned
 
 
 @compiled
-def univariate(
-    state: Any, opposite: Any, n: Any, parity: Any, power: Any, value: Any, derivative: Any, scale: Any
-) -> None:
+def univariate(state: Any, opposite: Any, n: Any, parity: Any, power: Any, tables: Any, terms: Any, scale: Any) -> None:
     """A map that is two tables: see `lower.program.UnivariateMap`. `scale`: scales, then stretches."""
+    n = min(n, RUN)
     chords(state, opposite, n)
-    look_up(value, scale[0], scale[2], parity == 0, state[CHORD], opposite, state[SCRATCH], n)
-    look_up(derivative, scale[1], scale[3], parity == 0, state[CHORD], opposite, state[SLOPE], n)
+    look_up(tables, terms, scale[0], scale[2], parity == 0, state, opposite, SCRATCH, n)
+    look_up(tables, terms[2:], scale[1], scale[3], parity == 0, state, opposite, SLOPE, n)
     for j in range(n):
-        chord = state[CHORD, j]
+        chord = state[CHORD * RUN + j]
         factor = chord if power == 1 else chord * chord
-        nearer = state[SCRATCH, j] * factor
+        nearer = state[SCRATCH * RUN + j] * factor
         if parity == 0 and opposite[j]:
-            nearer = state[SCRATCH, j]
+            nearer = state[SCRATCH * RUN + j]
         swapped = parity == -1 and opposite[j]
-        state[M, j] = 2 - nearer if swapped else nearer
-        state[P, j] = nearer if swapped else 2 - nearer
+        state[M * RUN + j] = 2 - nearer if swapped else nearer
+        state[P * RUN + j] = nearer if swapped else 2 - nearer
         if parity == 1 and opposite[j]:
-            state[SLOPE, j] = -state[SLOPE, j]
+            state[SLOPE * RUN + j] = -state[SLOPE * RUN + j]
 
 
 @compiled
 def exponential(state: Any, n: Any, x: Any, y: Any) -> None:
     """See `layers.exponential`."""
+    n = min(n, RUN)
     for j in range(n):
         step, rates = (x[0] - y[0, j]) + (x[1] - y[1, j]), (x[0] + x[1]) * (y[0, j] + y[1, j])
-        exponent = 0.5 * step * step + rates * state[M, j]
+        exponent = 0.5 * step * step + rates * state[M * RUN + j]
         shortfall = -np.expm1(-exponent)
-        state[M, j] = shortfall
-        state[P, j] = 2 - shortfall
-        state[SLOPE, j] = rates * (1 - shortfall)
+        state[M * RUN + j] = shortfall
+        state[P * RUN + j] = 2 - shortfall
+        state[SLOPE * RUN + j] = rates * (1 - shortfall)
 
 
 @compiled
 def gaussian(state: Any, n: Any, x: Any, y: Any) -> None:
     """See `layers.gaussian`."""
+    n = min(n, RUN)
     for j in range(n):
-        m, p = state[M, j], state[P, j]
+        m, p = state[M * RUN + j], state[P * RUN + j]
         product, kept = x[0] * y[0, j], x[1] * y[1, j]
         lost = product * m * p + 0.5 * ((x[0] - y[0, j]) ** 2 + (x[1] - y[1, j]) ** 2)
         cosine = np.sqrt(kept / (lost + kept))
         shortfall = lost / (lost + kept) / (1 + cosine)
-        state[M, j] = shortfall
-        state[P, j] = 2 - shortfall
-        state[SLOPE, j] = product * (0.5 * (p - m)) * cosine / (lost + kept)
+        state[M * RUN + j] = shortfall
+        state[P * RUN + j] = 2 - shortfall
+        state[SLOPE * RUN + j] = product * (0.5 * (p - m)) * cosine / (lost + kept)
 
 
 @inlined
@@ -195,71 +196,77 @@ def put(
     state: Any, j: Any, opposite: Any, shortfall: Any, odd: Any, even: Any, odd_slope: Any, even_slope: Any
 ) -> None:
     """All terms are positive, on either side."""
-    state[M, j] = shortfall + 2 * odd if opposite else shortfall
-    state[P, j] = shortfall + 2 * even if opposite else shortfall + 2 * (odd + even)
-    state[SLOPE, j] = odd_slope - even_slope if opposite else odd_slope + even_slope
+    state[M * RUN + j] = shortfall + 2 * odd if opposite else shortfall
+    state[P * RUN + j] = shortfall + 2 * even if opposite else shortfall + 2 * (odd + even)
+    state[SLOPE * RUN + j] = odd_slope - even_slope if opposite else odd_slope + even_slope
 
 
 @compiled
 def erf(state: Any, n: Any, x: Any, y: Any) -> None:
+    n = min(n, RUN)
     for j in range(n):
-        m, p = state[M, j], state[P, j]
+        m, p = state[M * RUN + j], state[P * RUN + j]
         nearer, opposite = min(m, p), p < m
         odd, even, odd_slope, even_slope = parts(ERF, nearer, x, y, j, 0.0, 0.0)
-        state[CHORD, j] = nearer
-        state[SCRATCH, j] = 1 - odd - even
+        state[CHORD * RUN + j] = nearer
+        state[SCRATCH * RUN + j] = 1 - odd - even
         put(state, j, opposite, 1 - odd - even, odd, even, odd_slope, even_slope)
 
 
 @compiled
 def gelu(state: Any, n: Any, x: Any, y: Any) -> None:
+    n = min(n, RUN)
     for j in range(n):
-        m, p = state[M, j], state[P, j]
+        m, p = state[M * RUN + j], state[P * RUN + j]
         nearer, opposite = min(m, p), p < m
         odd, even, odd_slope, even_slope = parts(GELU, nearer, x, y, j, 0.0, 0.0)
-        state[CHORD, j] = nearer
-        state[SCRATCH, j] = 1 - odd - even
+        state[CHORD * RUN + j] = nearer
+        state[SCRATCH * RUN + j] = 1 - odd - even
         put(state, j, opposite, 1 - odd - even, odd, even, odd_slope, even_slope)
 
 
 @compiled
 def sine(state: Any, n: Any, x: Any, y: Any, odd_share: Any, even_share: Any) -> None:
+    n = min(n, RUN)
     for j in range(n):
-        m, p = state[M, j], state[P, j]
+        m, p = state[M * RUN + j], state[P * RUN + j]
         nearer, opposite = min(m, p), p < m
         odd, even, odd_slope, even_slope = parts(SINE, nearer, x, y, j, odd_share, even_share)
-        state[CHORD, j] = nearer
-        state[SCRATCH, j] = 1 - odd - even
+        state[CHORD * RUN + j] = nearer
+        state[SCRATCH * RUN + j] = 1 - odd - even
         put(state, j, opposite, 1 - odd - even, odd, even, odd_slope, even_slope)
 
 
 @compiled
 def polynomial(state: Any, n: Any, x: Any, y: Any, parity: Any) -> None:
     """Terms outside, columns inside, so that columns are vectors."""
+    n = min(n, RUN)
     most = x[2]
     for j in range(n):
         most = max(most, y[2, j])
-        state[CHORD, j] = min(state[M, j], state[P, j])
-        state[ODD, j] = state[EVEN, j] = state[ODD_SLOPE, j] = state[EVEN_SLOPE, j] = state[CHORD, j] * 0
+        state[CHORD * RUN + j] = min(state[M * RUN + j], state[P * RUN + j])
+        state[ODD * RUN + j] = state[EVEN * RUN + j] = state[ODD_SLOPE * RUN + j] = state[EVEN_SLOPE * RUN + j] = (
+            state[CHORD * RUN + j] * 0
+        )
     for k in range(int(most), 0, -1):
         if (k % 2 and parity > 0) or (not k % 2 and parity < 0):
             continue
         total, slope = (ODD, ODD_SLOPE) if k % 2 else (EVEN, EVEN_SLOPE)
         coefficient = x[2 + k]
         for j in range(n):
-            cosine = 1 - state[CHORD, j]
+            cosine = 1 - state[CHORD * RUN + j]
             square = cosine * cosine
             term = coefficient * y[2 + k, j] if k <= max(x[2], y[2, j]) else 0 * coefficient
-            state[slope, j] = state[slope, j] * square + state[total, j]
-            state[total, j] = state[total, j] * square + term
+            state[slope * RUN + j] = state[slope * RUN + j] * square + state[total * RUN + j]
+            state[total * RUN + j] = state[total * RUN + j] * square + term
     for j in range(n):
-        cosine = 1 - state[CHORD, j]
+        cosine = 1 - state[CHORD * RUN + j]
         square = cosine * cosine
-        odd, even = cosine * state[ODD, j], square * state[EVEN, j]
-        odd_slope = state[ODD, j] + 2 * square * state[ODD_SLOPE, j]
-        even_slope = 2 * cosine * (state[EVEN, j] + square * state[EVEN_SLOPE, j])
-        state[SCRATCH, j] = 1 - odd - even
-        put(state, j, state[P, j] < state[M, j], 1 - odd - even, odd, even, odd_slope, even_slope)
+        odd, even = cosine * state[ODD * RUN + j], square * state[EVEN * RUN + j]
+        odd_slope = state[ODD * RUN + j] + 2 * square * state[ODD_SLOPE * RUN + j]
+        even_slope = 2 * cosine * (state[EVEN * RUN + j] + square * state[EVEN_SLOPE * RUN + j])
+        state[SCRATCH * RUN + j] = 1 - odd - even
+        put(state, j, state[P * RUN + j] < state[M * RUN + j], 1 - odd - even, odd, even, odd_slope, even_slope)
 
 
 @compiled
@@ -267,9 +274,10 @@ def mend_near(
     state: Any, n: Any, kind: Any, x: Any, y: Any, odd_share: Any, even_share: Any, parity: Any, near: Any
 ) -> None:
     """Replace what a map took by subtraction where its output is near; its input is kept in row CHORD."""
+    n = min(n, RUN)
     for j in range(n):
-        if state[SCRATCH, j] < near:
-            shortfall = near_shortfall(kind, state[CHORD, j], x, y, j, odd_share, even_share, parity)
+        if state[SCRATCH * RUN + j] < near:
+            shortfall = near_shortfall(kind, state[CHORD * RUN + j], x, y, j, odd_share, even_share, parity)
             if shortfall >= 0:
-                state[M, j] = shortfall + (state[M, j] - state[SCRATCH, j])
-                state[P, j] = shortfall + (state[P, j] - state[SCRATCH, j])
+                state[M * RUN + j] = shortfall + (state[M * RUN + j] - state[SCRATCH * RUN + j])
+                state[P * RUN + j] = shortfall + (state[P * RUN + j] - state[SCRATCH * RUN + j])

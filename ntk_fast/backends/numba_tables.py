@@ -13,8 +13,12 @@ from numba import njit
 from numpy.polynomial import Chebyshev, Polynomial
 from numpy.typing import NDArray
 
+from ntk_fast.backends.numba_state import CHORD, OFFSET, PIECE, RUN
+
 #: Columns of every table: the two halves of the chords, or cosine >= 0 and cosine < 0.
 PIECES = 2
+#: Tables have a multiple of so many terms; what they lack is 0.
+TERMS = 4
 
 #: Contraction lets multiplications and additions fuse; nothing else about the arithmetic may change.
 FAST = {"contract"}
@@ -52,18 +56,30 @@ def arcsine(x: Any, complement: Any) -> Any:
 
 @compiled
 def look_up(
-    table: Any, scale: Any, stretch: Any, two_sided: Any, chord: Any, opposite: Any, result: Any, n: Any
+    tables: Any, terms: Any, scale: Any, stretch: Any, two_sided: Any, state: Any, opposite: Any, result: Any, n: Any
 ) -> None:
-    """result = table(chord), for n chords; one-sided, the second column is the second half of the chords."""
-    half = table.dtype.type(0.5)
-    one = table.dtype.type(1.0)
+    """Put table(chord) into the part `result` of a state; the table is the rows terms[0] to terms[1] of `tables`.
+
+    One-sided, its second column is the second half of the chords. Terms go by `TERMS` at a time over all chords, as
+    loops over chords are what becomes vectors.
+    """
+    n = min(n, RUN)
+    value = state[result * RUN : (result + 1) * RUN]
     for j in range(n):
-        z = chord[j] * scale
+        chord = state[CHORD * RUN + j]
+        z = chord * scale
         if stretch != 0.0:
-            z = z / (one + chord[j] * stretch)
-        second = opposite[j] if two_sided else z >= one
-        offset = z - half if two_sided or not second else z - half - one
-        total = table[len(table) - 1, 1] if second else table[len(table) - 1, 0]
-        for k in range(len(table) - 2, -1, -1):
-            total = total * offset + (table[k, 1] if second else table[k, 0])
-        result[j] = total
+            z = z / (1.0 + chord * stretch)
+        second = opposite[j] if two_sided else z >= 1.0
+        state[OFFSET * RUN + j] = z - 0.5 if two_sided or not second else z - 1.5
+        state[PIECE * RUN + j] = 1.0 if second else 0.0
+        value[j] = 0.0
+    for k in range(terms[1] - TERMS, terms[0] - 1, -TERMS):
+        a0, b0, a1, b1 = tables[k, 0], tables[k, 1], tables[k + 1, 0], tables[k + 1, 1]
+        a2, b2, a3, b3 = tables[k + 2, 0], tables[k + 2, 1], tables[k + 3, 0], tables[k + 3, 1]
+        for j in range(n):
+            second, offset = state[PIECE * RUN + j] > 0.5, state[OFFSET * RUN + j]
+            total = value[j] * offset + (b3 if second else a3)
+            total = total * offset + (b2 if second else a2)
+            total = total * offset + (b1 if second else a1)
+            value[j] = total * offset + (b0 if second else a0)

@@ -12,18 +12,27 @@ import numpy as np
 from numba import njit
 
 from ntk_fast.backends import numba_maps as maps
-from ntk_fast.backends.numba_maps import CHORD, N_STATES, SLOPE, TANGENT, M, P
+from ntk_fast.backends.numba_state import CHORD, N_KEPT, REST, RUN, SLOPE, TANGENT, VECTORS, M, P
 from ntk_fast.backends.numba_tables import compiled, look_up
 
-#: Columns at a time.
-RUN = 128
-#: Of the registers of a program: m, p, the tangent, and what rounding took from it.
-N_KEPT = 4
-REST = 3
-#: Kinds of instructions.
-MIX, PRODUCT, PROMOTION = 0, 1, 2
+#: What an instruction's numbers are; it takes its sources from START to STOP.
+DESTINATION, MAP, BIAS, ADDS_OWN, START, STOP, KIND = range(7)
+#: Kinds of instructions: one source, which a map may change, or many, or their product, or the tangent's promotion.
+MIX, SUM, PRODUCT, PROMOTION = range(4)
 
-exactly = njit(nogil=True, cache=True, error_model="numpy")  # no contraction: rounding errors are to be known
+#: No contraction: rounding errors are to be known. Said, as Numba otherwise takes it from whoever calls.
+exactly = njit(nogil=True, cache=True, fastmath=False, error_model="numpy")
+
+
+@compiled
+def transpose(values: Any, transposed: Any) -> None:
+    """transposed = values^T, a cache line of it at a time; NumPy goes element by element, through as many pages."""
+    n_rows, n_columns = values.shape
+    for start in range(0, n_rows, 8):
+        stop = min(start + 8, n_rows)
+        for j in range(n_columns):
+            for i in range(start, stop):
+                transposed[j, i] = values[i, j]
 
 
 @exactly
@@ -36,6 +45,33 @@ def two_product(a: Any, b: Any) -> Any:
     low_a, low_b = a - high_a, b - high_b
     product = a * b
     return product, ((high_a * high_b - product) + high_a * low_b + low_a * high_b) + low_a * low_b
+
+
+@compiled
+def dot_products(x: Any, y: Any, out: Any) -> None:
+    """out = x y. Not by BLAS, whose order of summation, and so the last bits, depends on the shape of a tile."""
+    n_features = x.shape[1]
+    eights = n_features - n_features % 8
+    out[:] = 0.0
+    for start in range(0, out.shape[1], RUN):
+        stop = min(start + RUN, out.shape[1])
+        for first in range(0, len(x), 16):  # so many rows of the result stay in the first-level cache
+            last = min(first + 16, len(x))
+            for k in range(0, eights, 8):
+                y0, y1, y2, y3 = y[k, start:stop], y[k + 1, start:stop], y[k + 2, start:stop], y[k + 3, start:stop]
+                y4, y5, y6, y7 = y[k + 4, start:stop], y[k + 5, start:stop], y[k + 6, start:stop], y[k + 7, start:stop]
+                for i in range(first, last):
+                    x0, x1, x2, x3 = x[i, k], x[i, k + 1], x[i, k + 2], x[i, k + 3]
+                    x4, x5, x6, x7 = x[i, k + 4], x[i, k + 5], x[i, k + 6], x[i, k + 7]
+                    row = out[i, start:stop]
+                    for j in range(len(row)):
+                        total = row[j] + x0 * y0[j] + x1 * y1[j] + x2 * y2[j] + x3 * y3[j]
+                        row[j] = total + x4 * y4[j] + x5 * y5[j] + x6 * y6[j] + x7 * y7[j]
+            for k in range(eights, n_features):
+                for i in range(first, last):
+                    row, last_y = out[i, start:stop], y[k, start:stop]
+                    for j in range(len(row)):
+                        row[j] = row[j] + x[i, k] * last_y[j]
 
 
 @exactly
@@ -69,132 +105,128 @@ def square_chords(
     dots: Any, x: Any, y: Any, a: Any, b: Any, near: Any, square: Any, opposite: Any, start: Any, n: Any
 ) -> None:
     """Squared chords of a row and n columns, and which are opposite, from their dot products."""
-    nearest = 1.0
+    n_near = 0
+    inverse = b[start : start + n]
     for j in range(n):
-        cosine = dots[j] * (a * b[start + j])
+        cosine = dots[j] * (a * inverse[j])
         opposite[j] = cosine < 0
-        square[j] = max(0.5 - 0.5 * abs(cosine), 0.0 * cosine)
-        nearest = min(nearest, square[j])
-    if nearest < near:
+        lost = 0.5 - 0.5 * abs(cosine)
+        square[j] = 0.0 if lost < 0.0 else lost
+        n_near += lost < near
+    if n_near > 0:
         for j in range(n):
             if square[j] < near:
                 square[j] = square_chord_of_rows(x, y[start + j], np.float64(a), np.float64(b[start + j]), opposite[j])
 
 
 @compiled
-def mix(
-    instruction: Any, sources: Any, shares: Any, x: Any, y: Any, registers: Any, state: Any, n: Any, turned: Any
-) -> None:
-    """Mix registers, or the state that a map has left (`turned`: 0 none, 1 with D, 2 with 1 - D), into the state."""
-    destination, bias, adds_own = instruction[0], instruction[2], instruction[3]
-    kept = registers[destination]
-    own = state.dtype.type(adds_own)
-    one, half = state.dtype.type(1.0), state.dtype.type(0.5)
-    if len(sources) == 1:
-        source = registers[sources[0]]
-        plane = shares[0]
-        row = x[plane] if plane >= 0 else one
-        row_bias = x[bias] if bias >= 0 else one * 0
+def copy(given: Any, kept: Any) -> None:
+    """Copy what a register keeps; assignments of slices are slower."""
+    for j in range(N_KEPT * RUN):
+        kept[j] = given[j]
+
+
+@compiled
+def mix(instruction: Any, plane: Any, x: Any, y: Any, state: Any, n: Any, has_derivative: Any) -> None:
+    """Mix the state, in which a map has left D, or else 1 - D, with a bias."""
+    n = min(n, RUN)
+    bias, own = instruction[BIAS], np.float64(instruction[ADDS_OWN])
+    row, row_bias, share, share_of_bias = x[plane], x[bias], y[plane], y[bias]
+    for j in range(n):
+        m, t = state[M * RUN + j], state[TANGENT * RUN + j]
+        step, bias_step = row - share[j], row_bias - share_of_bias[j]
+        rho, tau = row * share[j], row_bias * share_of_bias[j]
+        gap = 0.5 * (step * step + bias_step * bias_step)
+        lost = tau + gap  # 1 - rho, with digits of its own
+        shortfall = (m - lost * m if lost < 0.5 else rho * m) + gap
+        state[M * RUN + j] = shortfall
+        state[P * RUN + j] = rho * state[P * RUN + j] + tau + lost
+        cosine, taken, slope = own * (1.0 - shortfall), rho * t, state[SLOPE * RUN + j]
+        change = (cosine - (lost * t + slope * taken)) + state[REST * RUN + j]
+        total = t + change
+        keeps_most = lost < 0.5 and not has_derivative
+        direct = slope * taken + cosine if has_derivative else taken - slope * taken + cosine
+        state[TANGENT * RUN + j] = total if keeps_most else direct
+        state[REST * RUN + j] = change - (total - t) if keeps_most else 0.0
+
+
+@compiled
+def add(instruction: Any, sources: Any, shares: Any, x: Any, y: Any, registers: Any, state: Any, n: Any) -> None:
+    """Put the sum of registers of independent branches, and of a bias, into the state."""
+    n = min(n, RUN)
+    bias, own = instruction[BIAS], np.float64(instruction[ADDS_OWN])
+    row_bias, share_of_bias = x[bias], y[bias]
+    for j in range(n):
+        step = row_bias - share_of_bias[j]
+        gap = 0.5 * step * step
+        state[M * RUN + j] = gap
+        state[P * RUN + j] = gap + 2 * row_bias * share_of_bias[j]
+        state[TANGENT * RUN + j] = state[REST * RUN + j] = 0.0
+    for k in range(len(sources)):
+        source, row, share = registers[sources[k]], x[shares[k]], y[shares[k]]
         for j in range(n):
-            m = state[M, j] if turned else source[M, j]
-            p = state[P, j] if turned else source[P, j]
-            t, rest = source[TANGENT, j], source[REST, j]
-            column = y[plane, j] if plane >= 0 else one
-            column_bias = y[bias, j] if bias >= 0 else one * 0
-            step, bias_step = row - column, row_bias - column_bias
-            rho, tau = row * column, row_bias * column_bias
-            gap = half * (step * step + bias_step * bias_step)
-            lost = tau + gap  # 1 - rho, with digits of its own
-            kept_m = m - lost * m if lost < half else rho * m
-            kept[M, j] = kept_m + gap
-            kept[P, j] = rho * p + tau + lost
-            cosine = own * (one - kept[M, j])
-            taken = rho * t
-            if turned == 2:
-                turn = state[SLOPE, j]
-                less, direct = lost * t + turn * taken, taken - turn * taken + cosine
-            elif turned == 1:
-                slope = state[SLOPE, j]
-                less, direct = t - slope * taken, slope * taken + cosine
-            else:
-                less, direct = lost * t, taken + cosine
-            change = (cosine - less) + rest
-            total = t + change
-            keeps_most = lost < half and turned != 1
-            kept[TANGENT, j] = total if keeps_most else direct
-            kept[REST, j] = change - (total - t) if keeps_most else 0 * t
-        return
+            step, rho = row - share[j], row * share[j]
+            gap = 0.5 * step * step
+            state[M * RUN + j] += rho * source[M * RUN + j] + gap
+            state[P * RUN + j] += rho * source[P * RUN + j] + gap
+            state[TANGENT * RUN + j] += rho * source[TANGENT * RUN + j]
+            state[REST * RUN + j] += rho * source[REST * RUN + j]
     for j in range(n):
-        m = p = t = rest = twice_gap = one * 0
-        for k in range(len(sources)):
-            source, plane = registers[sources[k]], shares[k]
-            step, rho = x[plane] - y[plane, j], x[plane] * y[plane, j]
-            twice_gap += step * step
-            m += rho * source[M, j]
-            p += rho * source[P, j]
-            t += rho * source[TANGENT, j]
-            rest += rho * source[REST, j]
-        if bias >= 0:
-            step = x[bias] - y[bias, j]
-            twice_gap += step * step
-            p += 2 * x[bias] * y[bias, j]
-        m += half * twice_gap
-        p += half * twice_gap
-        kept[M, j] = m
-        kept[P, j] = p
-        kept[TANGENT, j] = t + own * (one - m)
-        kept[REST, j] = rest
+        state[TANGENT * RUN + j] += own * (1.0 - state[M * RUN + j])
 
 
 @compiled
-def multiply(destination: Any, sources: Any, registers: Any, n: Any) -> None:
+def multiply(sources: Any, registers: Any, state: Any, n: Any) -> None:
     """Cosines multiply, and t = t_1 c_2 + t_2 c_1; nothing in 1 - |c_1 c_2| cancels."""
-    kept = registers[destination]
+    n = min(n, RUN)
+    copy(registers[sources[0]], state)
     for j in range(n):
-        first = registers[sources[0]]
-        m, p, t = first[M, j], first[P, j], first[TANGENT, j] + first[REST, j]
-        for k in range(1, len(sources)):
-            other = registers[sources[k]]
-            u, v = min(m, p), min(other[M, j], other[P, j])
-            opposite = (p < m) != (other[P, j] < other[M, j])
-            cosine, factor = 1 - m, 1 - other[M, j]
-            nearer = u + (1 - u) * v
-            t = t * factor + (other[TANGENT, j] + other[REST, j]) * cosine
-            m = 2 - nearer if opposite else nearer
-            p = nearer if opposite else 2 - nearer
-        kept[M, j], kept[P, j], kept[TANGENT, j], kept[REST, j] = m, p, t, 0 * t
+        state[TANGENT * RUN + j] += state[REST * RUN + j]
+        state[REST * RUN + j] = 0.0
+    for k in range(1, len(sources)):
+        other = registers[sources[k]]
+        for j in range(n):
+            m, p, other_m, other_p = state[M * RUN + j], state[P * RUN + j], other[M * RUN + j], other[P * RUN + j]
+            u, v = p if p < m else m, other_p if other_p < other_m else other_m
+            opposite = (p < m) != (other_p < other_m)
+            nearer = u + (1.0 - u) * v
+            t, other_t = state[TANGENT * RUN + j], other[TANGENT * RUN + j] + other[REST * RUN + j]
+            state[TANGENT * RUN + j] = t * (1.0 - other_m) + other_t * (1.0 - m)
+            state[M * RUN + j] = 2.0 - nearer if opposite else nearer
+            state[P * RUN + j] = nearer if opposite else 2.0 - nearer
 
 
 @compiled
-def promote(destination: Any, source: Any, plane: Any, x: Any, y: Any, registers: Any, n: Any) -> None:
+def promote(plane: Any, x: Any, y: Any, state: Any, n: Any) -> None:
     """The tangent in the place of the covariance."""
-    kept, given = registers[destination], registers[source]
-    one = kept.dtype.type(1.0)
+    n = min(n, RUN)
+    row, share = x[plane], y[plane]
     for j in range(n):
-        cosine = x[plane] * y[plane, j] * (given[TANGENT, j] + given[REST, j])
-        kept[M, j], kept[P, j] = max(one - cosine, one * 0), max(one + cosine, one * 0)
-        kept[TANGENT, j] = kept[REST, j] = one * 0
+        cosine = row * share[j] * (state[TANGENT * RUN + j] + state[REST * RUN + j])
+        state[M * RUN + j] = 1.0 - cosine if cosine < 1.0 else 0.0
+        state[P * RUN + j] = 1.0 + cosine if cosine > -1.0 else 0.0
+        state[TANGENT * RUN + j] = state[REST * RUN + j] = 0.0
 
 
 @compiled
 def apply_map(code: Any, constants: Any, tables: Any, state: Any, opposite: Any, n: Any, x: Any, y: Any) -> Any:
-    """Apply a map to the state; returns 1 if D, 2 if 1 - D is in the state. `code`: kind, first plane, parity, power,
-    tables."""
+    """Apply a map to the state; returns whether D is in the state, or else 1 - D. `code`: kind, first plane, parity,
+    power, and where its two tables start and stop."""
     kind, first, parity = code[0], code[1], code[2]
     own, columns = x[first:], y[first:]
     odd, even = constants[0], constants[1]
     if kind == maps.FOLD:
-        maps.fold(state, opposite, n, odd, even, tables[code[4]], tables[code[5]], constants[2:])
-        return 2
+        maps.fold(state, opposite, n, odd, even, tables, code[4:], constants[2:])
+        return False
     if kind == maps.TABLE:
-        maps.univariate(state, opposite, n, parity, code[3], tables[code[4]], tables[code[5]], constants[2:])
-        return 1
+        maps.univariate(state, opposite, n, parity, code[3], tables, code[4:], constants[2:])
+        return True
     if kind == maps.EXPONENTIAL:
         maps.exponential(state, n, own, columns)
-        return 1
+        return True
     if kind == maps.GAUSSIAN:
         maps.gaussian(state, n, own, columns)
-        return 1
+        return True
     if kind == maps.ERF:
         maps.erf(state, n, own, columns)
     elif kind == maps.GELU:
@@ -205,7 +237,66 @@ def apply_map(code: Any, constants: Any, tables: Any, state: Any, opposite: Any,
         maps.polynomial(state, n, own, columns, parity)
     near = constants[6]
     maps.mend_near(state, n, kind, own, columns, odd, even, parity, near)
-    return 1
+    return True
+
+
+@compiled
+def begin(square: Any, opposite: Any, register: Any, n: Any) -> None:
+    """The rows' covariance, from their chords, and no tangent."""
+    n = min(n, RUN)
+    for j in range(n):
+        nearer = 2.0 * square[j]
+        register[M * RUN + j] = 2.0 - nearer if opposite[j] else nearer
+        register[P * RUN + j] = nearer if opposite[j] else 2.0 - nearer
+        register[TANGENT * RUN + j] = register[REST * RUN + j] = 0.0
+
+
+@compiled
+def finish(state: Any, has_tangent: Any, n: Any) -> None:
+    """Put what the kernel is, by its scales, into the tangent's place."""
+    n = min(n, RUN)
+    for j in range(n):
+        tangent = state[TANGENT * RUN + j] + state[REST * RUN + j]
+        state[TANGENT * RUN + j] = tangent if has_tangent else 1.0 - state[M * RUN + j]
+
+
+@compiled
+def run(
+    instructions: Any,
+    sources: Any,
+    shares: Any,
+    map_codes: Any,
+    map_constants: Any,
+    tables: Any,
+    row: Any,
+    columns: Any,
+    registers: Any,
+    state: Any,
+    opposite: Any,
+    n: Any,
+) -> None:
+    """The program's instructions on the registers, for a row and n columns."""
+    for step in range(len(instructions)):
+        instruction = instructions[step]
+        kind, start, stop = instruction[KIND], instruction[START], instruction[STOP]
+        if kind == PRODUCT:
+            multiply(sources[start:stop], registers, state, n)
+        elif kind == SUM:
+            add(instruction, sources[start:stop], shares[start:stop], row, columns, registers, state, n)
+        else:
+            copy(registers[sources[start]], state)
+            if kind == PROMOTION:
+                promote(shares[start], row, columns, state, n)
+            else:
+                has_derivative = False
+                if instruction[MAP] >= 0:
+                    code, constants = map_codes[instruction[MAP]], map_constants[instruction[MAP]]
+                    has_derivative = apply_map(code, constants, tables, state, opposite, n, row, columns)
+                else:
+                    for j in range(n):
+                        state[SLOPE * RUN + j] = 0.0  # 1 - D
+                mix(instruction, shares[start], row, columns, state, n, has_derivative)
+        copy(state, registers[instruction[DESTINATION]])
 
 
 @compiled
@@ -222,76 +313,59 @@ def fill(
     near: Any,
     has_tangent: Any,
     profile: Any,
+    profile_terms: Any,
     instructions: Any,
     sources: Any,
     shares: Any,
     map_codes: Any,
     map_constants: Any,
     tables: Any,
-    n_registers: Any,
+    registers: Any,
+    state: Any,
+    columns: Any,
     values: Any,
 ) -> None:
     """values = entries of all rows against all columns, whose dot products are `dots`; without instructions, `profile`
     holds the scale and the stretch of the table that is the kernel."""
     n_columns = dots.shape[1]
-    square = np.empty(RUN, dots.dtype)
-    opposite = np.empty(RUN, np.bool_)
-    registers = np.zeros((n_registers, N_KEPT, RUN), dots.dtype)
-    state = np.zeros((N_STATES, RUN), dots.dtype)
-    columns = np.zeros((max(1, len(y_parameters)), RUN), dots.dtype)
-    two = dots.dtype.type(2.0)
+    square = np.zeros(RUN)
+    opposite = np.zeros(RUN, np.bool_)
     for start in range(0, n_columns, RUN):
         n = min(RUN, n_columns - start)
-        for plane in range(len(y_parameters)):
-            for j in range(n):
-                columns[plane, j] = y_parameters[plane, start + j]
+        # whole vectors, of copies of the last column: what is left over of a loop is rounded as a compiler likes
+        whole = min(RUN, -(-n // VECTORS) * VECTORS)
+        columns[:, :n] = y_parameters[:, start : start + n]
+        for j in range(n, whole):
+            columns[:, j] = columns[:, n - 1]
+        scale = y_scale[start : start + n]
         for i in range(len(dots)):
             square_chords(
                 dots[i, start:], x_values[i], y_values, x_inverse[i], y_inverse, near, square, opposite, start, n
             )
+            square[n:whole] = square[n - 1]
+            opposite[n:whole] = opposite[n - 1]
             if len(instructions) == 0:
-                for j in range(n):
-                    state[CHORD, j] = np.sqrt(square[j])
-                look_up(tables[0], profile[0], profile[1], True, state[CHORD], opposite, state[TANGENT], n)
-                for j in range(n):
-                    values[i, start + j] = state[TANGENT, j] * (x_scale[i] * y_scale[start + j])
-                continue
-            first = registers[0]
-            for j in range(n):
-                nearer = two * square[j]
-                first[M, j] = two - nearer if opposite[j] else nearer
-                first[P, j] = nearer if opposite[j] else two - nearer
-                first[TANGENT, j] = first[REST, j] = nearer * 0
-            row = x_parameters[i]
-            for step in range(len(instructions)):
-                instruction = instructions[step]
-                used = sources[instruction[4] : instruction[5]]
-                if instruction[6] == PRODUCT:
-                    multiply(instruction[0], used, registers, n)
-                    continue
-                if instruction[6] == PROMOTION:
-                    promote(instruction[0], used[0], shares[instruction[4]], row, columns, registers, n)
-                    continue
-                turned = 0
-                if instruction[1] >= 0:
-                    source = registers[used[0]]
-                    for j in range(n):
-                        state[M, j] = source[M, j]
-                        state[P, j] = source[P, j]
-                    index = instruction[1]
-                    turned = apply_map(map_codes[index], map_constants[index], tables, state, opposite, n, row, columns)
-                mix(
-                    instruction,
-                    used,
-                    shares[instruction[4] : instruction[5]],
-                    row,
+                chord = state[CHORD * RUN :]
+                for j in range(whole):
+                    chord[j] = np.sqrt(square[j])
+                look_up(tables, profile_terms, profile[0], profile[1], True, state, opposite, TANGENT, whole)
+            else:
+                begin(square, opposite, registers[0], whole)
+                run(
+                    instructions,
+                    sources,
+                    shares,
+                    map_codes,
+                    map_constants,
+                    tables,
+                    x_parameters[i],
                     columns,
                     registers,
                     state,
-                    n,
-                    turned,
+                    opposite,
+                    whole,
                 )
-            last = registers[instructions[len(instructions) - 1, 0]]
+                finish(state, has_tangent, whole)
+            entries, kappa = values[i, start : start + n], state[TANGENT * RUN :]
             for j in range(n):
-                kappa = last[TANGENT, j] + last[REST, j] if has_tangent else 1 - last[M, j]
-                values[i, start + j] = kappa * (x_scale[i] * y_scale[start + j])
+                entries[j] = kappa[j] * (x_scale[i] * scale[j])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,6 +13,9 @@ from ntk_fast.backends.numpy_chords import tile_chords
 from ntk_fast.compensated import Reals, square_norms
 from ntk_fast.lower.evaluate import evaluate
 from ntk_fast.lower.pair_state import pair_of_chord
+
+#: Rows at a time of which the part that crosses the diagonal is told from the part above it.
+STRIP = 64
 
 
 class NumpyBackend:
@@ -54,18 +59,24 @@ class NumpyBackend:
         return multiply_with_blas(self, task)
 
 
-def store(task: GramTask, tile: Tile, values: Reals) -> None:
+def store(task: GramTask, tile: Tile, values: Reals, transpose: Callable[[Reals], Reals] = np.transpose) -> None:
     """Write a tile's values; in a symmetric matrix the entries above the diagonal twice, and the exact diagonal."""
-    rows, columns = slice(tile.row_start, tile.row_stop), slice(tile.column_start, tile.column_stop)
     if task.y is not None:
-        task.out[rows, columns] = values
+        task.out[tile.row_start : tile.row_stop, tile.column_start : tile.column_stop] = values
         return
-    above = np.arange(tile.row_start, tile.row_stop)[:, None] < np.arange(tile.column_start, tile.column_stop)
-    if above.all():
-        task.out[rows, columns] = values
-        task.out[columns, rows] = values.T
-        return
-    np.copyto(task.out[rows, columns], values, where=above, casting="same_kind")
-    np.copyto(task.out[columns, rows], values.T, where=above.T, casting="same_kind")
+    for start in range(tile.row_start, tile.row_stop, STRIP):
+        stop = min(start + STRIP, tile.row_stop)
+        part = values[start - tile.row_start : stop - tile.row_start]
+        beyond = max(stop, tile.column_start)
+        if beyond < tile.column_stop:
+            above = part[:, beyond - tile.column_start :]
+            task.out[start:stop, beyond : tile.column_stop] = above
+            task.out[beyond : tile.column_stop, start:stop] = transpose(above)
+        first, last = max(start, tile.column_start), min(stop, tile.column_stop)
+        if first < last:
+            within = part[:, first - tile.column_start : last - tile.column_start]
+            is_above = np.arange(start, stop)[:, None] < np.arange(first, last)
+            np.copyto(task.out[start:stop, first:last], within, where=is_above, casting="same_kind")
+            np.copyto(task.out[first:last, start:stop], within.T, where=is_above.T, casting="same_kind")
     on_both = np.arange(max(tile.row_start, tile.column_start), min(tile.row_stop, tile.column_stop))
     task.out[on_both, on_both] = task.x.diagonal[on_both]

@@ -6,6 +6,7 @@ centred (see `scaling`), and dual_coef minimises sum_i w_i (y_i - f(x_i))^2 + ri
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -30,7 +31,13 @@ from ntk_fast.solvers.conjugate_gradient import ConjugateGradient
 from ntk_fast.solvers.nystroem import Nystroem
 from ntk_fast.solvers.weighted import WeightedTargets
 from ntk_fast.threads import limited_blas
-from ntk_fast.validation import check_finite_number, check_flag, check_not_negative, check_whole_number
+from ntk_fast.validation import (
+    UnderflowWarning,
+    check_finite_number,
+    check_flag,
+    check_not_negative,
+    check_whole_number,
+)
 
 SOLVERS = ("auto", "cholesky", "cg", "nystroem")
 LEAVE_ONE_OUT = "loo"
@@ -105,7 +112,8 @@ class KernelRidge(SavedEstimator, KernelParameters):
 
         Attributes are set at the end: an interrupted fit leaves none.
         """
-        with limited_blas(self.n_threads):
+        with limited_blas(self.n_threads), warnings.catch_warnings():
+            warnings.simplefilter("ignore", UnderflowWarning)  # a fit says it in words of its own, once
             return self._solve_within_threads(rows, targets, weights, scale_targets, report)
 
     def _solve_within_threads(

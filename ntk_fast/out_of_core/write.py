@@ -17,7 +17,7 @@ from ntk_fast.backends.base import Tile
 from ntk_fast.disk import DISK_FULL
 from ntk_fast.engines import chosen_engine
 from ntk_fast.gram import check_both, check_kernel
-from ntk_fast.layers.json_text import to_record
+from ntk_fast.layers.json_text import from_record, to_record
 from ntk_fast.out_of_core.block_matrix import BlockMatrix
 from ntk_fast.out_of_core.blocks_to_disk import write_blocks
 from ntk_fast.out_of_core.journal import Journal, stamp_of
@@ -292,6 +292,11 @@ def _lost_blocks(place: Path, store: Store, journal: Journal, tiles: list[Tile])
     ]
 
 
+def _shown(name: str, part: Any) -> str:
+    """A part of an identity in words."""
+    return repr(from_record(part) if name == "network" and isinstance(part, dict) else part)
+
+
 def _is_same(path: Path, journal: Journal, identity: dict[str, Any], overwrite: bool) -> bool:
     """Return whether a store is of the same matrix, layout, engine and version."""
     begun = journal.identity
@@ -300,7 +305,8 @@ def _is_same(path: Path, journal: Journal, identity: dict[str, Any], overwrite: 
         if begun.get(name) != value:
             if overwrite:
                 return False
-            change = "other rows" if name == "rows" else f"{name} {begun.get(name)!r}, and now it is {value!r}"
+            before, now = (_shown(name, part) for part in (begun.get(name), value))
+            change = "other rows" if name == "rows" else f"{name} {before}, and now it is {now}"
             was = "was written" if journal.stamp else "was begun"
             raise ValueError(f"{path} {was} with {change}; pass overwrite=True to begin anew.")
     return True

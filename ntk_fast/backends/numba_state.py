@@ -1,0 +1,16 @@
+"""Where the plain loops keep what they know of a row against some columns.
+
+A state is one line of `N_STATES` parts, each for `RUN` columns; a register is the first `N_KEPT` of them. One line, as
+vectors of columns ask for few pointers, and for distances between parts that are known.
+"""
+
+from __future__ import annotations
+
+#: m, p, the tangent and what rounding took from it; D; scratch.
+M, P, TANGENT, REST, SLOPE, SCRATCH, CHORD, ODD, EVEN, ODD_SLOPE, EVEN_SLOPE, OFFSET, PIECE = range(13)
+N_KEPT = 4
+N_STATES = 13
+#: Columns at a time.
+RUN = 128
+#: Columns of all the vectors that a compiler may take at a time: four of eight.
+VECTORS = 32
