@@ -199,6 +199,8 @@ class KernelRidge(SavedEstimator, KernelParameters):
         return self._values(validate_data(self, X, reset=False, dtype=FLOATS))
 
     def _values(self, rows: NDArray[np.floating]) -> NDArray[np.float64]:
+        if not self.dual_coef_.any():
+            return self.target_scaling_.undo(np.zeros((len(rows), self.dual_coef_.shape[1])))
         scaled = self.column_scaling_.apply(rows)
         values = kernel_expansion(self.kernel_, scaled, self.X_fit_, self.dual_coef_, self.n_threads)
         return self.target_scaling_.undo(values)
