@@ -22,6 +22,11 @@ def validate_data(estimator: Any, X: Any, y: Any = NOT_GIVEN, *, reset: bool = T
     it takes what the mask hides.
     """
     X, y = readable(X, "X"), readable(y, "y")
+    with np.errstate(over="ignore", invalid="ignore"):  # it adds all numbers up, to see whether one is not finite
+        return _validated(estimator, X, y, reset, checks)
+
+
+def _validated(estimator: Any, X: Any, y: Any, reset: bool, checks: dict[str, Any]) -> Any:
     if not is_frame(X):
         return sklearn_validation.validate_data(estimator, X, y, reset=reset, **checks)
     rows = frame_rows(X, "X")

@@ -31,6 +31,7 @@ from ntk_fast.tiling import Progress
 from ntk_fast.validation import (
     check_dtype,
     check_not_negative,
+    check_reals,
     check_rows,
     check_variances,
     check_whole_number,
@@ -172,8 +173,9 @@ class Kernel:
 
         Raises
         ------
-        ValueError
-            If a cosine lies outside [-1, 1] or is NaN, or the kernel of unit rows overflows float64.
+        TypeError, ValueError
+            If a cosine is no real number or masked, lies outside [-1, 1] or is NaN, or the kernel of unit rows overflows
+            float64.
 
         Examples
         --------
@@ -181,7 +183,7 @@ class Kernel:
         >>> ntk.NTK(depth=1).profile([1.0, 0.0, -1.0])  # Eq. 6
         array([1.        , 0.15915494, 0.        ])
         """
-        cosine = np.asarray(cosine, dtype=np.float64)
+        cosine = check_reals(cosine, "cosine", "a number from -1 to 1, or an array of them")
         outside = ~(np.abs(cosine) <= 1)
         if outside.any():
             raise ValueError(f"cosine must lie in [-1, 1]; got {cosine[outside].flat[0]}.")

@@ -14,22 +14,27 @@ from scipy.sparse.linalg import LinearOperator
 
 from ntk_fast.backends import choose_backend
 from ntk_fast.backends.base import PADDING, Backend, FillTile, ProductTask, Tile
-from ntk_fast.gram import check_both, choose_tiles, prepare
+from ntk_fast.gram import are_same, check_both, choose_tiles, prepare
 from ntk_fast.rows import Rows
 from ntk_fast.threads import choose_n_threads, single_threaded_blas
 from ntk_fast.tiling import run_tiles
-from ntk_fast.validation import check_not_negative
+from ntk_fast.validation import as_array, check_not_negative, refuse_masked
 
 if TYPE_CHECKING:
     from ntk_fast.kernels import Kernel
+
+
+#: What can be multiplied.
+VECTORS = "a vector of real numbers, or several"
 
 
 class KernelOperator(LinearOperator):
     """The Gram matrix ``K[i, j] = kernel(X[i], Y[j])``, plus ``ridge`` times the identity, as a linear operator.
 
     A product computes the entries anew, tile by tile, and keeps none: it costs about as much time as forming the matrix
-    once, and no memory beyond the vectors. Several columns at once share the entries. A symmetric matrix (no `Y`) has
-    each pair of rows computed once. Products are the same to the last bit for every number of threads.
+    once, and no memory beyond the vectors. Several columns at once share the entries. A symmetric matrix (no `Y`, or
+    one that is `X`) has each pair of rows computed once. Products are the same to the last bit for every number of
+    threads.
 
     Parameters
     ----------
@@ -37,7 +42,7 @@ class KernelOperator(LinearOperator):
     X : array-like of shape (n, n_features)
         Real, finite rows, kept and not copied where possible: do not change them while the operator is in use.
     Y : array-like of shape (m, n_features), optional
-        None: the rows of `X`.
+        None, or the same memory: the rows of `X`.
     ridge : float >= 0, default 0.0
         Added to the diagonal; only without `Y`.
     dtype : float32 or float64, optional
@@ -85,13 +90,14 @@ class KernelOperator(LinearOperator):
     ) -> None:
         self.kernel = kernel
         self.ridge = check_not_negative(ridge, "ridge")
+        Y = None if are_same(X, Y) else Y
         if Y is not None and self.ridge:
             raise ValueError(f"ridge must be 0 where Y is given: there is no diagonal to add it to; got {ridge!r}.")
         self._backend = choose_backend(backend)
         self._n_threads = choose_n_threads(n_threads)
         x_values, y_values = check_both(X, Y, dtype)
         self._x, self._y, self._program = prepare(kernel, x_values, y_values, self._backend)
-        self._arguments = (kernel, x_values, y_values, self.ridge, x_values.dtype, backend, n_threads)
+        self._arguments: tuple[Any, ...] = (kernel, x_values, y_values, self.ridge, x_values.dtype, backend, n_threads)
         super().__init__(x_values.dtype, (len(self._x), len(self._x if self._y is None else self._y)))
 
     def diagonal(self) -> NDArray[np.floating]:
@@ -119,49 +125,60 @@ class KernelOperator(LinearOperator):
     def __reduce__(self) -> tuple[Any, ...]:
         return _operator, self._arguments
 
-    def _matmat(self, V: NDArray[Any]) -> NDArray[np.floating]:
-        return self._batch(self._x, self._y, V)
+    def dot(self, x: Any) -> Any:
+        """Return the product with a vector, several, or another operator, as ``@`` does."""
+        refuse_masked(x, "vectors")  # SciPy takes what the mask hides
+        return super().dot(x)
 
-    def _matvec(self, v: NDArray[Any]) -> NDArray[np.floating]:
-        return self._vectors(self._x, self._y, v)
+    def _rdot(self, x: Any) -> Any:
+        refuse_masked(x, "vectors")
+        return super()._rdot(x)
 
-    def _rmatmat(self, V: NDArray[Any]) -> NDArray[np.floating]:
-        return self._matmat(V) if self._y is None else self._batch(self._y, self._x, V)
+    def _adjoint(self) -> KernelOperator:
+        """Return the transpose, which keeps no rows of its own."""
+        if self._y is None:
+            return self
+        turned = object.__new__(type(self))
+        turned.__dict__.update(self.__dict__)
+        kernel, x_values, y_values, *others = self._arguments
+        turned._x, turned._y, turned.shape = self._y, self._x, self.shape[::-1]
+        turned._arguments = (kernel, y_values, x_values, *others)
+        return turned
+
+    _transpose = _adjoint
 
     def _rmatvec(self, v: NDArray[Any]) -> NDArray[np.floating]:
-        return self._matvec(v) if self._y is None else self._vectors(self._y, self._x, v)
+        return self._adjoint()._matvec(v)
 
-    def _adjoint(self) -> LinearOperator:
-        return self if self._y is None else super()._adjoint()
+    def _rmatmat(self, V: NDArray[Any]) -> NDArray[np.floating]:
+        return self._adjoint()._matmat(V)
 
-    def _transpose(self) -> LinearOperator:
-        return self if self._y is None else super()._transpose()
-
-    def _vectors(self, x: Rows, y: Rows | None, v: Any) -> NDArray[np.floating]:
+    def _matvec(self, v: Any) -> NDArray[np.floating]:
         """Return products with vectors in the last axis, from SciPy 1.18 on many of them, or with a column."""
-        v = np.asarray(v)
-        n_inner = len(x if y is None else y)
+        v = as_array(v, "vectors", VECTORS)
+        n_rows, n_inner = self.shape
         if v.ndim and v.shape[-1] == n_inner:
             columns = v.reshape(math.prod(v.shape[:-1]), n_inner).T
-            return self._product(x, y, columns).T.reshape(*v.shape[:-1], len(x))
+            return self._product(columns).T.reshape(*v.shape[:-1], n_rows)
         if v.shape == (n_inner, 1):
-            return self._product(x, y, v)
+            return self._product(v)
         raise ValueError(f"dimension mismatch: the vectors of {self.shape} need {n_inner} numbers; got {v.shape}.")
 
-    def _batch(self, x: Rows, y: Rows | None, V: Any) -> NDArray[np.floating]:
+    def _matmat(self, V: Any) -> NDArray[np.floating]:
         """Return products with matrices in the last two axes, of which SciPy passes many from 1.18 on."""
-        V = V.toarray() if issparse(V) else np.asarray(V)
-        n_inner = len(x if y is None else y)
+        V = V.toarray() if issparse(V) else as_array(V, "vectors", VECTORS)
+        n_rows, n_inner = self.shape
         if V.ndim < 2 or V.shape[-2] != n_inner:
             raise ValueError(f"dimension mismatch: a factor of {self.shape} needs {n_inner} rows; got {V.shape}.")
         if V.ndim == 2:
-            return self._product(x, y, V)
+            return self._product(V)
         columns = np.moveaxis(V, -2, 0)
-        product = self._product(x, y, columns.reshape(n_inner, math.prod(columns.shape[1:])))
-        return np.moveaxis(product.reshape(len(x), *columns.shape[1:]), 0, -2)
+        product = self._product(columns.reshape(n_inner, math.prod(columns.shape[1:])))
+        return np.moveaxis(product.reshape(n_rows, *columns.shape[1:]), 0, -2)
 
-    def _product(self, x: Rows, y: Rows | None, V: NDArray[Any]) -> NDArray[np.floating]:
-        """Return the Gram matrix of x and y times the columns of V, a matrix with as many rows as it has columns."""
+    def _product(self, V: NDArray[Any]) -> NDArray[np.floating]:
+        """Return the Gram matrix times the columns of V, a matrix with as many rows as it has columns."""
+        x, y = self._x, self._y
         if V.dtype.kind not in "fiub":
             raise TypeError(f"Vectors must hold real numbers; got dtype {V.dtype}.")
         V = V.astype(np.float64, copy=False)

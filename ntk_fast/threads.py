@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 from ntk_fast import container
@@ -21,8 +21,14 @@ OPENMP_VARIABLE = "OMP_NUM_THREADS"
 def available_cores() -> int:
     """Return the processors that this process may use, by its affinity and by its container's quota."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = container.processors()
+    quota = _quota()
     return cores if quota is None else max(1, min(cores, math.ceil(quota)))
+
+
+@cache
+def _quota() -> float | None:
+    """The container's, read once: a dozen small files, which would be half of the time of a small matrix."""
+    return container.processors()
 
 
 def choose_n_threads(n_threads: int | None) -> int:
@@ -45,7 +51,7 @@ def _is_positive(text: str) -> bool:
     return text.isdecimal() and int(text) >= 1
 
 
-@lru_cache(maxsize=1)
+@cache
 def _controller() -> Any:
     import scipy.linalg.blas  # noqa: F401  the library that Numba's products call must be loaded to be found
     from threadpoolctl import ThreadpoolController

@@ -92,6 +92,14 @@ def as_array(values: Any, name: str, accepted: str) -> NDArray[Any]:
         ) from None
 
 
+def check_reals(values: Any, name: str, accepted: str) -> NDArray[np.float64]:
+    """Return an array of real numbers, of any shape, in float64."""
+    array = as_array(values, name, accepted)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name} must be {accepted}; got dtype {array.dtype} (from a {type(values).__name__}).")
+    return array.astype(np.float64, copy=False)
+
+
 def check_rows(rows: Any, name: str, dtype: np.dtype | None) -> NDArray[np.floating]:
     """Return rows as an (n, n_features) array of float32 or float64, contiguous along the features; no copy if it is.
 

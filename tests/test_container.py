@@ -43,13 +43,16 @@ def test_processors(groups, own, files, expected):
     assert container.processors() == expected
 
 
-def test_a_quota_bounds_the_number_of_threads(groups, monkeypatch):
+def test_a_quota_bounds_the_number_of_threads(groups, monkeypatch, request):
     for variable in ("NTK_FAST_NUM_THREADS", "OMP_NUM_THREADS"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(64)), raising=False)
+    threads._quota.cache_clear()
     assert threads.choose_n_threads(None) == 64
+    request.addfinalizer(threads._quota.cache_clear)
     for quota, expected in ((0.2, 1), (1.0, 1), (2.5, 3), (1000.0, 64)):
         groups("0::/\n", {"cpu.max": f"{round(quota * 100_000)} 100000"})
+        threads._quota.cache_clear()
         assert threads.choose_n_threads(None) == expected
 
 

@@ -266,6 +266,16 @@ def test_zeros_that_are_zeros_are_silent(backend):
         assert ntk.NTK(2)(np.empty((0, 3)), backend=backend).shape == (0, 0)
 
 
+@pytest.mark.parametrize(
+    ("cosine", "message"),
+    [(np.ma.masked_greater([0.1, 0.9], 0.5), "masked values"), (0.5j, "complex128"), ("0.5", "<U3"), (None, "object")],
+    ids=str,
+)
+def test_a_profile_of_what_is_no_number_is_refused(cosine, message):
+    with pytest.raises((TypeError, ValueError), match=f"cosine must .*{message}"):
+        ntk.NTK(1).profile(cosine)
+
+
 def test_a_profile_that_overflows_is_refused():
     for kernel in (
         ntk.NTK(2, weight_variance=1e200),

@@ -161,6 +161,46 @@ def test_no_rows() -> None:
     )
 
 
+def test_the_same_rows_twice_are_a_symmetric_operator() -> None:
+    X, v = rows(60, 3, np.dtype(np.float64)), np.ones(60)
+    A = ntk.KernelOperator(ntk.NTK(2), X)
+    for same in (X, X[:], np.asarray(memoryview(X))):
+        twice = ntk.KernelOperator(ntk.NTK(2), X, same, ridge=0.5)
+        assert twice.T is twice
+        np.testing.assert_array_equal(twice @ v, ntk.KernelOperator(ntk.NTK(2), X, ridge=0.5) @ v)
+    for other in (X.copy(), X[::-1], X[:40]):
+        A = ntk.KernelOperator(ntk.NTK(2), X, other)
+        assert A.T is not A
+        np.testing.assert_allclose(A.T @ v, v @ ntk.NTK(2)(X, other.copy()), rtol=1e-13)
+
+
+def test_a_transpose_is_an_operator_like_its_own() -> None:
+    X, Y = rows(12, 3, np.dtype(np.float64)), rows(7, 3, np.dtype(np.float64), seed=1)
+    A = ntk.KernelOperator(ntk.NTK(1), X, Y)
+    for turned in (A.T, pickle.loads(pickle.dumps(A.T)), copy.copy(A.H)):
+        assert turned.shape == (7, 12)
+        np.testing.assert_array_equal(turned @ np.eye(12), ntk.KernelOperator(ntk.NTK(1), Y, X) @ np.eye(12))
+        np.testing.assert_array_equal(turned.T @ np.eye(7), A @ np.eye(7))
+
+
+@pytest.mark.parametrize("Y", [None, rows(9, 3, np.dtype(np.float64), seed=1)], ids=["symmetric", "rectangular"])
+def test_what_a_mask_hides_is_not_multiplied(Y: np.ndarray | None) -> None:
+    A = ntk.KernelOperator(ntk.NTK(1), rows(12, 3, np.dtype(np.float64)), Y)
+    for operator in (A, A.T):
+        n, m = operator.shape
+        hidden, left = np.ma.masked_less(np.arange(m), 1), np.ma.masked_less(np.arange(n), 1)
+        for multiply in (
+            lambda operator=operator, v=hidden: operator @ v,
+            lambda operator=operator, v=hidden: operator.matvec(v),
+            lambda operator=operator, v=hidden: operator.matmat(v[:, None]),
+            lambda operator=operator, v=left: v @ operator,
+            lambda operator=operator, v=left: operator.rmatvec(v),
+        ):
+            with pytest.raises(ValueError, match="vectors must not have masked values"):
+                multiply()
+        np.testing.assert_array_equal(operator @ np.ma.array(np.ones(m)), operator @ np.ones(m))
+
+
 def test_pickled_and_copied() -> None:
     X, Y = rows(40, 3, np.dtype(np.float64)), 1e-200 * rows(20, 3, np.dtype(np.float64), seed=1)
     for operator in (

@@ -871,6 +871,14 @@ def test_a_journal_that_was_removed_while_it_was_opened(tmp_path, monkeypatch):
     journal.close()
 
 
+def test_the_same_rows_twice_are_a_symmetric_matrix(tmp_path):
+    pytest.importorskip("zarr")
+    X = rows(40)
+    for name, Y in (("one.zarr", X), ("other.zarr", X[:])):
+        ntk.write_gram(KERNEL, X, tmp_path / name, Y, triangle="upper")
+        np.testing.assert_array_equal(ntk.read_gram(tmp_path / name), KERNEL(X))
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [

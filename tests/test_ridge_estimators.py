@@ -68,6 +68,18 @@ def test_weights_are_scikit_learns(solver, data):
     np.testing.assert_allclose(ours.leave_one_out_predictions_[nothing], theirs.predict(X[nothing]), atol=1e-8)
 
 
+@pytest.mark.parametrize("scale", [1e-320, 1e-200, 1e200, 1e308, 1.7e308])
+@pytest.mark.parametrize("solver", ["cholesky", "cg"])
+def test_targets_of_any_size_are_predicted(scale, solver):
+    """Without a warning, and with leave-one-out figures like those of targets of an ordinary size."""
+    X = np.random.default_rng(0).standard_normal((80, 3))
+    y = X[:, 0] + 0.3 * np.sin(3 * X[:, 1])
+    y /= np.abs(y).max()
+    model, ordinary = (ntk.NTKRegressor(solver=solver, random_state=0).fit(X, targets) for targets in (y * scale, y))
+    np.testing.assert_allclose(model.predict(X) / scale, y, atol=1e-6 if scale > 1e-300 else 1e-3)
+    assert model.leave_one_out_score_ == pytest.approx(ordinary.leave_one_out_score_, abs=1e-3)
+
+
 @pytest.mark.parametrize("ridge", [0.1, 3])
 def test_whole_weights_are_repetitions(ridge, data):
     X, y, X_new = data

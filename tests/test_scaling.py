@@ -41,12 +41,24 @@ def test_constant_columns_count_for_nothing(constant, dtype):
     assert not ColumnScaling.of(both * 0 + 1).apply(both).any()
 
 
-@pytest.mark.parametrize("unit", [1e-315, 1e-300, 1e300, 1e307])
+@pytest.mark.parametrize("unit", [1e-315, 1e-300, 1e300, np.finfo(float).max])
 @pytest.mark.parametrize("by", SPREADS)
 def test_no_unit_is_too_small_or_too_large(unit, by):
     _, rows, _, _ = draw(3)
-    scaled = ColumnScaling.of(rows * unit, by=by).apply(rows * unit)
-    np.testing.assert_allclose(scaled, ColumnScaling.of(rows, by=by).apply(rows), atol=1e-6)
+    rows[0] *= -1
+    rows /= np.abs(rows).max(axis=0)
+    rows[:1], rows[1:2] = -1, 1
+    for scaling in (lambda values: ColumnScaling.of(values, by=by), TargetScaling.of):
+        scaled = scaling(rows * unit).apply(rows * unit)
+        np.testing.assert_allclose(scaled, scaling(rows).apply(rows), atol=1e-6)
+    assert scaling(np.full((7, 2), unit)).apply(np.full((7, 2), unit)) == pytest.approx(0, abs=1e-12)
+
+
+def test_predictions_that_overflow_are_refused():
+    scaling = TargetScaling.of(np.array([[-1.0], [1.0]]) * 1.7e308)
+    np.testing.assert_allclose(scaling.undo(np.array([[0.5], [-1.0]])), [[0.85e308], [-1.7e308]])
+    with pytest.raises(ValueError, match=r"Predictions of targets that vary by 1.7e\+308 overflow float64: scale the"):
+        scaling.undo(np.array([[1.1]]))
 
 
 def test_weights_are_numbers_of_repetitions():

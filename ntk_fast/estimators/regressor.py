@@ -137,8 +137,8 @@ class NTKRegressor(MultiOutputMixin, RegressorMixin, KernelRidge):
         self.leave_one_out_predictions_ = self.leave_one_out_errors_ = self.leave_one_out_score_ = None
         if left_out is not None:
             self.leave_one_out_predictions_ = left_out.reshape(targets.shape)
-            self.leave_one_out_errors_ = targets - self.leave_one_out_predictions_
-            self.leave_one_out_score_ = _explained(columns, columns - left_out, weights)
+            self.leave_one_out_errors_ = _difference(targets, self.leave_one_out_predictions_)
+            self.leave_one_out_score_ = _explained(columns, left_out, weights)
             if self.dual_coef_.any() and self.relative_ridge_ <= FAR_ABOVE_THE_DIAGONAL:
                 warn_of_a_useless_fit(self.leave_one_out_score_, len(rows), self.ridge == LEAVE_ONE_OUT)
         return self
@@ -163,9 +163,20 @@ class NTKRegressor(MultiOutputMixin, RegressorMixin, KernelRidge):
         return values[:, 0] if self.single_target_ else values
 
 
-def _explained(targets: NDArray[np.float64], errors: NDArray[np.float64], weights: NDArray[np.float64] | None) -> float:
+def _difference(targets: NDArray[np.float64], predictions: NDArray[np.float64]) -> NDArray[np.float64]:
+    with np.errstate(over="ignore"):
+        errors: NDArray[np.float64] = targets - predictions
+    if np.isinf(errors).any():
+        raise ValueError(f"Errors of targets up to {np.abs(targets).max():.3g} overflow float64: scale the targets.")
+    return errors
+
+
+def _explained(
+    targets: NDArray[np.float64], predictions: NDArray[np.float64], weights: NDArray[np.float64] | None
+) -> float:
     """Return R2, the mean over targets that vary; 1 if none does."""
     scaling = TargetScaling.of(targets, weights)
-    varies = np.ptp(targets, axis=0) > 0
-    shares = np.average((errors / scaling.scale) ** 2, axis=0, weights=weights)
+    varies = (targets != targets[:1]).any(axis=0)
+    errors = scaling.apply(targets) - scaling.apply(predictions)
+    shares = np.average(errors**2, axis=0, weights=weights)
     return float(1 - shares[varies].mean()) if varies.any() else 1.0

@@ -152,6 +152,10 @@ class KernelRidge(SavedEstimator, KernelParameters):
             warn_of_a_large_ridge(relative_ridge)
             ridge = relative_ridge * mean_diagonal
             fit = fit_at(kernel, rows, problem, solver, ridge, leaves_out, self.n_threads, report)
+        left_out = None
+        if fit.errors is not None:
+            left_out = np.empty(all_targets.shape)
+            left_out[counts] = target_scaling.undo(problem.values - fit.errors)
         self.kernel_ = kernel
         self.column_scaling_, self.target_scaling_ = column_scaling, target_scaling
         self.ridge_, self.relative_ridge_ = fit.ridge, fit.ridge / (mean_diagonal or 1.0)
@@ -162,11 +166,7 @@ class KernelRidge(SavedEstimator, KernelParameters):
         self.n_iter_ = fit.solution.n_iterations
         self.residuals_ = fit.solution.residuals
         self.leave_one_out_is_estimate_ = fit.is_estimate
-        if fit.errors is None:
-            return None
-        left_out = np.empty(all_targets.shape)
-        left_out[counts] = target_scaling.undo(problem.values - fit.errors)
-        if not counts.all():  # rows of weight 0 are left out of every fit
+        if left_out is not None and not counts.all():  # rows of weight 0 are left out of every fit
             left_out[~counts] = self._values(all_rows[~counts])
         return left_out
 

@@ -71,7 +71,7 @@ class ColumnScaling:
             return rows
         scaled = np.empty(rows.shape, dtype=rows.dtype)
         for part in _blocks(len(rows)):
-            scaled[part] = (rows[part] - self.shift) / self.spread
+            scaled[part] = _standardised(rows[part], self.shift, self.spread)
         return scaled
 
 
@@ -99,16 +99,31 @@ class TargetScaling:
         largest = np.abs(targets).max(axis=0)
         unit = np.where(largest > 0, largest, 1.0)
         mean = np.average(targets / unit, axis=0, weights=weights) if centre else np.zeros(len(unit))
-        deviation = np.sqrt(np.average((targets / unit - mean) ** 2, axis=0, weights=weights))
+        mean = mean.clip(-1, 1)  # which rounding may exceed
+        deviation = np.sqrt(np.average((targets / unit - mean) ** 2, axis=0, weights=weights)).clip(0, 1)
         return cls(mean * unit, np.where(deviation > ROUNDINGS * np.finfo(np.float64).eps, deviation * unit, 1.0))
 
     def apply(self, targets: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the scaled targets."""
-        return (targets - self.mean) / self.scale
+        return _standardised(targets, self.mean, self.scale)
 
     def undo(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return predictions of the scaled targets in units of the targets."""
-        return values * self.scale + self.mean
+        with np.errstate(over="ignore"):
+            predictions = values * self.scale + self.mean
+        if np.isinf(predictions).any() and np.isfinite(values).all():
+            raise ValueError(
+                f"Predictions of targets that vary by {np.max(self.scale):.3g} overflow float64: scale the targets."
+            )
+        return predictions
+
+
+def _standardised(
+    values: Reals, shift: NDArray[np.float64] | float, spread: NDArray[np.float64] | float
+) -> NDArray[np.float64]:
+    """Return ``(values - shift) / spread``, also where the difference overflows and the quotient does not."""
+    part = np.where(np.abs(shift) > 1, 0.25, 1.0)  # exact, and as good as any where nothing large is subtracted
+    return np.asarray((values * part - shift * part) / (spread * part), dtype=np.float64)
 
 
 def check_scale_columns(scale_columns: Any) -> str | None:

@@ -16,7 +16,7 @@ from ntk_fast.backends import choose_backend
 from ntk_fast.backends.base import Tile
 from ntk_fast.disk import DISK_FULL
 from ntk_fast.engines import chosen_engine
-from ntk_fast.gram import check_both, check_kernel
+from ntk_fast.gram import are_same, check_both, check_kernel
 from ntk_fast.layers.json_text import from_record, to_record
 from ntk_fast.out_of_core.block_matrix import BlockMatrix
 from ntk_fast.out_of_core.blocks_to_disk import write_blocks
@@ -68,7 +68,7 @@ def write_gram(
     path : str or path-like
         Ends in ".npy" (one file, as of :func:`numpy.save`) or ".zarr" (a Zarr v3 array; needs the extra `zarr`).
     Y : array-like of shape (m, n_features), optional
-        None: the rows of `X`; the matrix is then symmetric.
+        None, or the same memory: the rows of `X`; the matrix is then symmetric.
     resume : bool, default False
         Go on with an unfinished store; begin if there is none; do nothing if `path` is finished, is unchanged and is
         this matrix, as its journal says. Blocks that are not as they were written, a chunk that is missing or cut
@@ -114,7 +114,7 @@ def write_gram(
     ...     bool((np.load(path) == ntk.NTK(depth=2)(X)).all())
     True
     """
-    path = Path(path)
+    path, Y = Path(path), None if are_same(X, Y) else Y
     _check_layout(path, chunk_size, compressor, triangle, symmetric=Y is None)
     is_npy = path.suffix.lower() == ".npy"
     path = Path(os.path.realpath(path)) if path.is_symlink() else path
