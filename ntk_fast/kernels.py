@@ -174,8 +174,8 @@ class Kernel:
         Raises
         ------
         TypeError, ValueError
-            If a cosine is no real number or masked, lies outside [-1, 1] or is NaN, or the kernel of unit rows overflows
-            float64.
+            If a cosine is no real number or masked, lies outside [-1, 1] or is NaN, or the kernel of unit rows
+            overflows float64.
 
         Examples
         --------
