@@ -19,6 +19,7 @@ from ntk_fast.kernels import Kernel
 from ntk_fast.operator import KernelOperator
 from ntk_fast.power_law import PowerLaw, fit_power_law
 from ntk_fast.sphere import SphereSpectrum, sphere_eigenvalues, sphere_multiplicities
+from ntk_fast.threads import limited_blas
 from ntk_fast.validation import check_whole_number
 
 __all__ = [
@@ -73,7 +74,8 @@ def gram_eigenvalues(
     options: dict[str, Any] = {"dtype": np.float64, "backend": backend, "n_threads": n_threads}
     if n_leading is None:
         matrix = np.asarray(kernel(X, **options), dtype=np.float64)
-        return lapack.eigh_in_place(matrix, vectors=False)[::-1] / max(len(matrix), 1)
+        with limited_blas(n_threads):
+            return lapack.eigh_in_place(matrix, vectors=False)[::-1] / max(len(matrix), 1)
     count = check_whole_number(n_leading, "n_leading", 1)
     operator = KernelOperator(kernel, X, **options)
     n = operator.shape[0]

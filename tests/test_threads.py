@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -14,7 +15,7 @@ import scipy.linalg.blas  # noqa: F401  SciPy's BLAS is a second library, and th
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
 import ntk_fast as ntk
-from ntk_fast import threads
+from ntk_fast import derivatives, operator, threads
 from ntk_fast.threads import available_cores, choose_n_threads, limited_blas, single_threaded_blas
 
 KERNELS = ntk.NTK(3), ntk.NNGP(2, bias_variance=0.1), ntk.ArcCosine(0), ntk.NTK(20, "abs")
@@ -88,12 +89,27 @@ def test_the_least_of_several_limits_holds():
             X, X[:, 0], report=seen
         ),
         lambda X, n_threads: ntk.GradientFlowRegressor(n_threads=n_threads).fit(X, X[:, 0], report=seen),
+        lambda X, n_threads: ntk.NTKGaussianProcessRegressor(
+            fitted=(), solver="cholesky", n_threads=n_threads
+        ).fit(X, X[:, 0], report=seen),
+        lambda X, n_threads: ntk.NTKGaussianProcessRegressor(fitted=(), solver="fitc", n_threads=n_threads).fit(
+            X, X[:, 0], report=seen
+        ),
+        lambda X, n_threads: ntk.NTKGaussianProcessClassifier(fitted=(), n_threads=n_threads).fit(
+            X, X[:, 0] > 0, report=seen
+        ),
     ],
 )
-def test_the_number_of_threads_reaches_lapack(fit):
+def test_the_number_of_threads_reaches_lapack(fit, monkeypatch):
+    """And the kernel's matrices."""
+    asked = []
+    choose = threads.choose_n_threads
+    for module in (sys.modules["ntk_fast.gram"], operator, derivatives):
+        monkeypatch.setattr(module, "choose_n_threads", lambda number: asked.append(number) or choose(number))
     stages.clear()
     with threadpool_limits(4, user_api="blas"):
         fit(rows(300), 2)
+    assert set(asked) == {2}
     inside = {what: numbers for what, numbers in stages.items() if what != "Gram matrix" and "Iteration" not in what}
     assert inside
     assert all(max(numbers) <= 2 for numbers in inside.values()), inside

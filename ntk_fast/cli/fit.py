@@ -157,12 +157,14 @@ def _kernel(arguments: argparse.Namespace) -> Any:
 
 
 def _model(arguments: argparse.Namespace, task: str, kernel: Any, options: dict[str, Any], n_threads: int) -> Any:
-    is_classification = task == "classification"
-    if arguments.gaussian_process and is_classification:
-        return ntk_fast.NTKGaussianProcessClassifier(kernel, random_state=SEED, **options)
+    estimator: Any
     if arguments.gaussian_process:
-        return ntk_fast.NTKGaussianProcessRegressor(kernel, random_state=SEED, **options)
-    estimator = ntk_fast.NTKClassifier if is_classification else ntk_fast.NTKRegressor
+        estimator = {
+            "regression": ntk_fast.NTKGaussianProcessRegressor,
+            "classification": ntk_fast.NTKGaussianProcessClassifier,
+        }[task]
+    else:
+        estimator = {"regression": ntk_fast.NTKRegressor, "classification": ntk_fast.NTKClassifier}[task]
     return estimator(kernel, random_state=SEED, n_threads=n_threads, **options)
 
 
@@ -206,8 +208,7 @@ def _task_and_target(task: str | None, data: LabelledRows) -> tuple[str, NDArray
 
 
 def _save(arguments: argparse.Namespace, model: Any, encoder: Any, data: LabelledRows) -> None:
-    if "n_threads" in model.get_params():
-        model.set_params(n_threads=None)  # those of this run, not the model's
+    model.set_params(n_threads=None)  # those of this run, not the model's
     if encoder is None and data.names is not None:
         model.feature_names_in_ = np.array(data.names, dtype=object)
     model.target_name_ = data.target_name

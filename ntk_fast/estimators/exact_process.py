@@ -35,20 +35,22 @@ class ProcessPosterior:
 class ExactProcess:
     """Rows and targets, the variances to be found."""
 
-    def __init__(self, rows: NDArray[np.floating], targets: NDArray[np.float64], units: StandardUnits) -> None:
-        self._rows, self._targets, self._units = rows, targets, units
+    def __init__(
+        self, rows: NDArray[np.floating], targets: NDArray[np.float64], units: StandardUnits, n_threads: int | None
+    ) -> None:
+        self._rows, self._targets, self._units, self._n_threads = rows, targets, units, n_threads
         self._inside = targets / units.target_square**0.5
 
     def fit(self, model: Model, search: Search) -> tuple[float, Model]:
         """Return the largest log marginal likelihood found, in standard units, and the model that has it."""
 
         def likelihood(model: Model, with_gradient: bool, report: Report) -> tuple[float, Reals]:
-            return model.log_likelihood(self._rows, self._inside, with_gradient, report)
+            return model.log_likelihood(self._rows, self._inside, with_gradient, self._n_threads, report)
 
         return search.fit(model, self._rows, self._units, float((self._inside**2).mean()) or 1.0, likelihood)
 
     def posterior(self, model: Model, report: Report) -> ProcessPosterior:
-        factor = model.factorise(self._rows, report)
+        factor = model.factorise(self._rows, self._n_threads, report)
         mean = most_likely_mean(self._targets, factor) if model.fits_mean else np.zeros(self._targets.shape[1])
         targets = self._targets - mean
         coefficients = factor.solve(targets)

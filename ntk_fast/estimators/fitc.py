@@ -65,8 +65,9 @@ class ProcessThroughCentres:
         units: StandardUnits,
         n_centres: int,
         generator: np.random.RandomState,
+        n_threads: int | None,
     ) -> None:
-        self._rows, self._targets, self._units = rows, targets, units
+        self._rows, self._targets, self._units, self._n_threads = rows, targets, units, n_threads
         drawn = generator.permutation(len(rows))
         self._centres = rows[np.sort(drawn[:n_centres])]
         again = generator.permutation(len(rows))  # with centres among them as often as among all
@@ -77,11 +78,12 @@ class ProcessThroughCentres:
         inside = self._targets / self._units.target_square**0.5
         size = float((inside**2).mean()) or 1.0
         first, some = self._first, self._some
-        of_some = CentreLikelihood(self._rows[some], inside[some], self._centres, JITTER * size)
-        of_all = CentreLikelihood(self._rows, inside, self._centres, JITTER * size)
+        of_some = CentreLikelihood(self._rows[some], inside[some], self._centres, JITTER * size, self._n_threads)
+        of_all = CentreLikelihood(self._rows, inside, self._centres, JITTER * size, self._n_threads)
 
         def exact(model: Model, with_gradient: bool, report: Report) -> tuple[float, Reals]:
-            return _with_noise_of(model, first).log_likelihood(self._rows[first], inside[first], with_gradient, report)
+            model = _with_noise_of(model, first)
+            return model.log_likelihood(self._rows[first], inside[first], with_gradient, self._n_threads, report)
 
         def through_centres(model: Model, with_gradient: bool, report: Report) -> tuple[float, Reals]:
             return of_some(_with_noise_of(model, some), with_gradient, report)
@@ -95,7 +97,8 @@ class ProcessThroughCentres:
 
     def posterior(self, model: Model, report: Report) -> ProcessPosterior:
         size = float((self._targets**2).mean()) or 1.0
-        return CentreLikelihood(self._rows, self._targets, self._centres, JITTER * size).posterior(model, report)
+        likelihood = CentreLikelihood(self._rows, self._targets, self._centres, JITTER * size, self._n_threads)
+        return likelihood.posterior(model, report)
 
 
 def _with_noise_of(model: Model, rows: NDArray[np.intp]) -> Model:
@@ -106,8 +109,15 @@ def _with_noise_of(model: Model, rows: NDArray[np.intp]) -> Model:
 class CentreLikelihood:
     """log p(y) of some rows, targets and centres, whatever the variances."""
 
-    def __init__(self, X: NDArray[np.floating], targets: Reals, centres: NDArray[np.floating], jitter: float) -> None:
-        self._X, self._centres, self._jitter = X, centres, jitter
+    def __init__(
+        self,
+        X: NDArray[np.floating],
+        targets: Reals,
+        centres: NDArray[np.floating],
+        jitter: float,
+        n_threads: int | None = None,
+    ) -> None:
+        self._X, self._centres, self._jitter, self._n_threads = X, centres, jitter, n_threads
         self._columns = np.column_stack([targets, np.ones(len(X))])
         step = max(1, BLOCK // len(centres))
         self._parts = [slice(start, min(start + step, len(X))) for start in range(0, len(X), step)]
@@ -128,14 +138,14 @@ class CentreLikelihood:
         diagonal = model.kernel.diag(self._X, dtype=np.float64)
         noise = np.broadcast_to(np.asarray(model.noise_variance, dtype=np.float64), diagonal.shape)
         for part in self._parts:
-            block = model.kernel(self._centres, self._X[part], dtype=np.float64)
+            block = model.kernel(self._centres, self._X[part], dtype=np.float64, n_threads=self._n_threads)
             Z = solve_triangular(lower, block, lower=True, check_finite=False, overwrite_b=True)
             square = np.maximum(diagonal[part] - np.einsum("ij,ij->j", Z, Z), 0) + noise[part] + self._jitter
             yield Z, np.sqrt(square)
 
     def _passes(self, model: Model, with_gradient: bool, report: Report) -> tuple[ProcessPosterior, Reals]:
         n, n_targets, m = len(self._X), self._columns.shape[1] - 1, len(self._centres)
-        Kmm = gram_matrix(model.kernel, self._centres, None, report, copies=6)
+        Kmm = gram_matrix(model.kernel, self._centres, self._n_threads, report, copies=6)
         Kmm.flat[:: m + 1] += self._jitter
         if not lapack.cholesky_in_place(Kmm):
             raise ValueError("The kernel matrix of the centres is singular to working precision: choose fewer centres.")
@@ -189,10 +199,14 @@ class CentreLikelihood:
                 inner += scaled @ Z.T
                 scaled += n_targets * solved
                 weights = residual @ a.T - scaled.T @ inverse_lower
-                gradient[:n_variances] += contracted_derivatives(model.variances, self._X[part], weights, self._centres)
+                gradient[:n_variances] += contracted_derivatives(
+                    model.variances, self._X[part], weights, self._centres, n_threads=self._n_threads
+                )
         if n_variances:
             weights = inverse_lower.T @ inner @ inverse_lower / 2 - a @ a.T / 2
-            gradient[:n_variances] += contracted_derivatives(model.variances, self._centres, (weights + weights.T) / 2)
+            gradient[:n_variances] += contracted_derivatives(
+                model.variances, self._centres, (weights + weights.T) / 2, n_threads=self._n_threads
+            )
             gradient[:n_variances] += contracted_diagonal_derivatives(model.variances, self._X, by_diagonal)
         if model.fits_noise:
             gradient[-1] = float(model.noise_variance) * by_diagonal.sum()

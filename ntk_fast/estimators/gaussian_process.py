@@ -26,7 +26,7 @@ from ntk_fast.estimators.expansion import kernel_expansion
 from ntk_fast.estimators.fitc import ProcessThroughCentres
 from ntk_fast.estimators.marginal_likelihood import FITTED, NOISE, Model
 from ntk_fast.estimators.network_ends import ends_in_dense
-from ntk_fast.estimators.parameters import KernelParameters, choose_kernel, choose_report
+from ntk_fast.estimators.parameters import KernelParameters, choose_kernel, choose_report, within_its_threads
 from ntk_fast.estimators.process_parameters import (
     check_fitted,
     check_noise,
@@ -91,6 +91,8 @@ class NTKGaussianProcessRegressor(MultiOutputMixin, RegressorMixin, SavedEstimat
         Of "fitc"; by default ``5 sqrt(n)``.
     random_state : int, RandomState or None, default None
         For the restarts and the centres.
+    n_threads : int >= 1, optional
+        As in :func:`ntk_fast.gram`, also of LAPACK.
 
     Attributes
     ----------
@@ -152,6 +154,7 @@ class NTKGaussianProcessRegressor(MultiOutputMixin, RegressorMixin, SavedEstimat
         solver: str = "auto",
         n_centres: int | None = None,
         random_state: Any = None,
+        n_threads: int | None = None,
     ) -> None:
         self.kernel = kernel
         self.noise_variance = noise_variance
@@ -164,7 +167,9 @@ class NTKGaussianProcessRegressor(MultiOutputMixin, RegressorMixin, SavedEstimat
         self.solver = solver
         self.n_centres = n_centres
         self.random_state = random_state
+        self.n_threads = n_threads
 
+    @within_its_threads
     def fit(self, X: ArrayLike, y: ArrayLike, *, report: Report | None = None) -> Self:
         """Fit the variances, compare the depths, and condition on the targets.
 
@@ -210,9 +215,9 @@ class NTKGaussianProcessRegressor(MultiOutputMixin, RegressorMixin, SavedEstimat
         models = [replace(model, fits_mean=fits and normalize is None) for model in models]
         search = Search(n_restarts, generator, report)
         if solver == "cholesky":
-            problem: ExactProcess | ProcessThroughCentres = ExactProcess(rows, targets, units)
+            problem: ExactProcess | ProcessThroughCentres = ExactProcess(rows, targets, units, self.n_threads)
         else:
-            problem = ProcessThroughCentres(rows, targets, units, n_centres, generator)
+            problem = ProcessThroughCentres(rows, targets, units, n_centres, generator, self.n_threads)
         fitted = [problem.fit(model, search) if fits or len(models) > 1 else (0.0, model) for model in models]
         values = np.array([value for value, _ in fitted]) - targets.size * np.log(units.target_square) / 2
         best = int(np.argmax(values))
@@ -244,6 +249,7 @@ class NTKGaussianProcessRegressor(MultiOutputMixin, RegressorMixin, SavedEstimat
         fits_noise = NOISE in names and not is_array and noise > 0
         return [Model(VarianceParameters(k, per_layer, variances), noise, fits_noise) for k in kernels]
 
+    @within_its_threads
     def log_marginal_likelihood(
         self, theta: ArrayLike | None = None, eval_gradient: bool = False
     ) -> float | tuple[float, Reals]:
@@ -271,9 +277,10 @@ class NTKGaussianProcessRegressor(MultiOutputMixin, RegressorMixin, SavedEstimat
         variances = replace(start.variances, kernel=self.kernel_)
         model = replace(start, variances=variances, noise_variance=self.noise_variance_)
         model = model if theta is None else model.at(theta)
-        value, gradient = model.log_likelihood(self.X_fit_, self.y_fit_, eval_gradient)
+        value, gradient = model.log_likelihood(self.X_fit_, self.y_fit_, eval_gradient, self.n_threads)
         return (value, gradient) if eval_gradient else value
 
+    @within_its_threads
     def predict(
         self, X: ArrayLike, return_std: bool = False, return_cov: bool = False, include_noise: bool = False
     ) -> Reals | tuple[Reals, Reals]:
@@ -307,11 +314,12 @@ class NTKGaussianProcessRegressor(MultiOutputMixin, RegressorMixin, SavedEstimat
         check_is_fitted(self, "dual_coef_")
         noise = self._noise_of_new_targets() if check_flag(include_noise, "include_noise") else 0.0
         rows = self.column_scaling_.apply(validate_data(self, X, reset=False, dtype=FLOATS))
-        expansion = kernel_expansion(self.kernel_, rows, self.X_fit_, self.dual_coef_)
+        expansion = kernel_expansion(self.kernel_, rows, self.X_fit_, self.dual_coef_, self.n_threads)
         mean = self._shaped(expansion * self.y_scale_ + self.y_mean_)
         if return_cov:
             known, unknown = (np.concatenate(parts, axis=1) for parts in zip(*self._whitened(rows), strict=True))
-            covariance = self.kernel_(rows, dtype=np.float64) - lapack.product(known.T, known)
+            prior = self.kernel_(rows, dtype=np.float64, n_threads=self.n_threads)
+            covariance = prior - lapack.product(known.T, known)
             covariance += lapack.product(unknown.T, unknown)
             covariance.flat[:: len(covariance) + 1] += noise
             return mean, self._shaped(covariance[:, :, None] * self.y_scale_**2)
@@ -335,7 +343,8 @@ class NTKGaussianProcessRegressor(MultiOutputMixin, RegressorMixin, SavedEstimat
         damped = None if self.damped_factor_ is None else CholeskyFactor(self.damped_factor_)
         step = max(1, int(WHITENED_AT_A_TIME / n**2))
         for start in range(0, len(rows), step):
-            known = factor.whiten(self.kernel_(rows[start : start + step], self.X_fit_, dtype=np.float64).T)
+            part = rows[start : start + step]
+            known = factor.whiten(self.kernel_(part, self.X_fit_, dtype=np.float64, n_threads=self.n_threads).T)
             unknown = known[:0]
             inner = known
             if damped is not None:
@@ -345,6 +354,7 @@ class NTKGaussianProcessRegressor(MultiOutputMixin, RegressorMixin, SavedEstimat
                 unknown = np.concatenate([unknown, mean[None, :]])
             yield known, unknown
 
+    @within_its_threads
     def sample_y(self, X: ArrayLike, n_samples: int = 1, random_state: Any = 0) -> Reals:
         """Draw functions from the posterior.
 

@@ -19,7 +19,7 @@ from ntk_fast.derivatives import VARIANCES, VarianceParameters, contracted_deriv
 from ntk_fast.estimators.expansion import kernel_expansion
 from ntk_fast.estimators.laplace import LaplacePosterior, averaged_logistic
 from ntk_fast.estimators.marginal_likelihood import Model
-from ntk_fast.estimators.parameters import KernelParameters, choose_kernel, choose_report
+from ntk_fast.estimators.parameters import KernelParameters, choose_kernel, choose_report, within_its_threads
 from ntk_fast.estimators.process_parameters import check_fitted, depths_of, scaling_of_columns, with_unit_of_rows
 from ntk_fast.estimators.saving import SavedEstimator
 from ntk_fast.estimators.standard_units import Search, StandardUnits
@@ -62,6 +62,8 @@ class NTKGaussianProcessClassifier(ClassifierMixin, SavedEstimator, KernelParame
         Of Newton's method for the most likely latent function; about six are needed.
     random_state : int, RandomState or None, default None
         For the restarts.
+    n_threads : int >= 1, optional
+        As in :func:`ntk_fast.gram`, also of LAPACK.
 
     Attributes
     ----------
@@ -103,6 +105,7 @@ class NTKGaussianProcessClassifier(ClassifierMixin, SavedEstimator, KernelParame
         scale_columns: str | None = "auto",
         max_iterations: int = 100,
         random_state: Any = None,
+        n_threads: int | None = None,
     ) -> None:
         self.kernel = kernel
         self.fitted = fitted
@@ -112,7 +115,9 @@ class NTKGaussianProcessClassifier(ClassifierMixin, SavedEstimator, KernelParame
         self.scale_columns = scale_columns
         self.max_iterations = max_iterations
         self.random_state = random_state
+        self.n_threads = n_threads
 
+    @within_its_threads
     def fit(self, X: ArrayLike, y: ArrayLike, *, report: Report | None = None) -> Self:
         """Fit the variances, compare the depths, and find the most likely latent functions.
 
@@ -158,11 +163,13 @@ class NTKGaussianProcessClassifier(ClassifierMixin, SavedEstimator, KernelParame
         units = StandardUnits(row_square, 1.0)
 
         def likelihood(model: Model, with_gradient: bool, report: Report) -> tuple[float, Reals]:
-            return _log_likelihood(model, rows, is_one, max_iterations, with_gradient, report)
+            return _log_likelihood(model, rows, is_one, max_iterations, with_gradient, self.n_threads, report)
 
         search = Search(n_restarts, generator, report)
         found = [search.fit(model, rows, units, LATENT_SQUARE, likelihood) for model in models]
-        posteriors = [_posteriors(model.kernel, rows, is_one, max_iterations, report) for _, model in found]
+        posteriors = [
+            _posteriors(model.kernel, rows, is_one, max_iterations, self.n_threads, report) for _, model in found
+        ]
         values = np.array([np.mean([posterior.log_likelihood for posterior in each]) for each in posteriors])
         best = int(np.argmax(values))
         model, posterior = found[best][1], posteriors[best]
@@ -184,6 +191,7 @@ class NTKGaussianProcessClassifier(ClassifierMixin, SavedEstimator, KernelParame
         variances = tuple(name for name in VARIANCES if name in names)
         return [Model(VarianceParameters(kernel, per_layer, variances), 0.0, False) for kernel in kernels]
 
+    @within_its_threads
     def log_marginal_likelihood(
         self, theta: ArrayLike | None = None, eval_gradient: bool = False
     ) -> float | tuple[float, Reals]:
@@ -205,9 +213,12 @@ class NTKGaussianProcessClassifier(ClassifierMixin, SavedEstimator, KernelParame
         start = self._models()[0]
         model = Model(VarianceParameters(self.kernel_, start.variances.per_layer, start.variances.fitted), 0.0, False)
         model = model if theta is None else model.at(theta)
-        value, gradient = _log_likelihood(model, self.X_fit_, self.labels_, self.max_iterations, eval_gradient, silent)
+        value, gradient = _log_likelihood(
+            model, self.X_fit_, self.labels_, self.max_iterations, eval_gradient, self.n_threads, silent
+        )
         return (value, gradient) if eval_gradient else value
 
+    @within_its_threads
     def predict_proba(self, X: ArrayLike) -> Reals:
         """Return the probabilities of the classes.
 
@@ -228,12 +239,12 @@ class NTKGaussianProcessClassifier(ClassifierMixin, SavedEstimator, KernelParame
             Before `fit`; if `X` is not as it was there.
         """
         rows = self._checked(X)
-        mean = kernel_expansion(self.kernel_, rows, self.X_fit_, self.dual_coef_)
+        mean = kernel_expansion(self.kernel_, rows, self.X_fit_, self.dual_coef_, self.n_threads)
         variance = np.repeat(self.kernel_.diag(rows, dtype=np.float64)[:, None], mean.shape[1], axis=1)
         step = max(1, int(WHITENED_AT_A_TIME / (len(self.X_fit_) ** 2 * mean.shape[1])))
         for start in range(0, len(rows), step):
             part = slice(start, start + step)
-            across = self.kernel_(self.X_fit_, rows[part], dtype=np.float64)
+            across = self.kernel_(self.X_fit_, rows[part], dtype=np.float64, n_threads=self.n_threads)
             for latent, factor in enumerate(self.factor_):
                 whitened = CholeskyFactor(factor).whiten(self.root_weights_[:, latent, None] * across)
                 variance[part, latent] -= np.einsum("ij,ij->j", whitened, whitened)
@@ -261,7 +272,7 @@ class NTKGaussianProcessClassifier(ClassifierMixin, SavedEstimator, KernelParame
         check_is_fitted(self, "dual_coef_")
         if len(self.classes_) > 2:
             return self.classes_[self.predict_proba(X).argmax(axis=1)]
-        mean = kernel_expansion(self.kernel_, self._checked(X), self.X_fit_, self.dual_coef_)
+        mean = kernel_expansion(self.kernel_, self._checked(X), self.X_fit_, self.dual_coef_, self.n_threads)
         return self.classes_[(mean[:, 0] > 0).astype(int)]
 
     def _checked(self, X: ArrayLike) -> NDArray[np.floating]:
@@ -270,10 +281,15 @@ class NTKGaussianProcessClassifier(ClassifierMixin, SavedEstimator, KernelParame
 
 
 def _posteriors(
-    kernel: Kernel, rows: NDArray[np.floating], labels: NDArray[np.bool_], max_iterations: int, report: Report
+    kernel: Kernel,
+    rows: NDArray[np.floating],
+    labels: NDArray[np.bool_],
+    max_iterations: int,
+    n_threads: int | None,
+    report: Report,
 ) -> list[LaplacePosterior]:
     """Return the latent function of each class."""
-    K = gram_matrix(kernel, rows, None, report, copies=3 + len(labels))
+    K = gram_matrix(kernel, rows, n_threads, report, copies=3 + len(labels))
     return [LaplacePosterior.of(K, is_one, max_iterations, report) for is_one in labels]
 
 
@@ -283,10 +299,11 @@ def _log_likelihood(
     labels: NDArray[np.bool_],
     max_iterations: int,
     with_gradient: bool,
+    n_threads: int | None,
     report: Report,
 ) -> tuple[float, Reals]:
     """Return the mean of the classes' log marginal likelihoods, and its gradient with respect to theta (or zeros)."""
-    K = gram_matrix(model.kernel, rows, None, report, copies=4)
+    K = gram_matrix(model.kernel, rows, n_threads, report, copies=4)
     total, weights, gradient = 0.0, np.zeros_like(K if with_gradient else K[:0]), np.zeros(len(model.names))
     for is_one in labels:
         posterior = LaplacePosterior.of(K, is_one, max_iterations, report)
@@ -296,6 +313,10 @@ def _log_likelihood(
     if with_gradient and len(gradient):
         weights /= len(labels)
         gradient[:] = contracted_derivatives(
-            model.variances, rows, weights, progress=lambda done, total: report("Derivatives", done / total)
+            model.variances,
+            rows,
+            weights,
+            n_threads=n_threads,
+            progress=lambda done, total: report("Derivatives", done / total),
         )
     return total / len(labels), gradient

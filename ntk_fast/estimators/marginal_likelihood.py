@@ -75,14 +75,22 @@ class Model:
         noise = math.exp(theta[-1]) if self.fits_noise else self.noise_variance
         return replace(self, variances=self.variances.at(theta[: len(own)]), noise_variance=noise)
 
-    def factorise(self, X: NDArray[np.floating], report: Report = silent) -> CholeskyFactor:
-        return CholeskyFactor.in_place(gram_matrix(self.kernel, X, None, report, copies=2), self.noise_variance, report)
+    def factorise(
+        self, X: NDArray[np.floating], n_threads: int | None = None, report: Report = silent
+    ) -> CholeskyFactor:
+        matrix = gram_matrix(self.kernel, X, n_threads, report, copies=2)
+        return CholeskyFactor.in_place(matrix, self.noise_variance, report)
 
     def log_likelihood(
-        self, X: NDArray[np.floating], targets: Reals, with_gradient: bool, report: Report = silent
+        self,
+        X: NDArray[np.floating],
+        targets: Reals,
+        with_gradient: bool,
+        n_threads: int | None = None,
+        report: Report = silent,
     ) -> tuple[float, Reals]:
         """Return log p(targets), summed over their columns, and its gradient with respect to theta (or zeros)."""
-        factor = self.factorise(X, report)
+        factor = self.factorise(X, n_threads, report)
         if self.fits_mean:
             targets = targets - most_likely_mean(targets, factor)
         coefficients = factor.solve(targets)
@@ -98,7 +106,11 @@ class Model:
             n_variances = len(gradient) - self.fits_noise
             if n_variances:
                 gradient[:n_variances] = contracted_derivatives(
-                    self.variances, X, weights, progress=lambda done, total: report("Derivatives", done / total)
+                    self.variances,
+                    X,
+                    weights,
+                    n_threads=n_threads,
+                    progress=lambda done, total: report("Derivatives", done / total),
                 )
         return value, gradient
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, Self, TypeVar, cast
 
 from sklearn.base import BaseEstimator
 
 from ntk_fast.kernels import NNGP, Kernel
 from ntk_fast.solvers.base import Report, silent
+from ntk_fast.threads import limited_blas
 
 #: What `kernel=None` means, for rows whose mean squared norm is 1. Of NTK and NNGP of depths 1 to 5 and bias variances
 #: 0 to 3 none was better by more than 0.01 of R2 on six regressions, and none by more than 0.3 % on 17 classifications.
@@ -75,6 +78,20 @@ def with_kernel_changed(params: dict[str, Any], kernel: Kernel) -> dict[str, Any
             raise ValueError(f"Invalid parameter {name!r} for kernel {kernel!r}. Valid parameters are: {[*known]!r}.")
     outer = {name: value for name, value in params.items() if not name.startswith(prefix)}
     return {**outer, "kernel": kernel.with_parameters(**inner)} if inner else outer
+
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def within_its_threads(method: Method) -> Method:
+    """Hold BLAS to an estimator's `n_threads` while one of its methods runs; a fork meanwhile is safe, too."""
+
+    @wraps(method)
+    def limited(self: Any, *arguments: Any, **options: Any) -> Any:
+        with limited_blas(self.n_threads):
+            return method(self, *arguments, **options)
+
+    return cast(Method, limited)
 
 
 def choose_kernel(kernel: Any) -> Kernel:

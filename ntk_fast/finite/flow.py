@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike
 
 from ntk_fast import lapack
 from ntk_fast.finite.products import Reals
+from ntk_fast.threads import limited_blas
 from ntk_fast.validation import check_positive, check_rows, check_vector, refuse_not_finite
 
 #: How far a kernel may be from symmetric or positive semi-definite, relative to its largest entry.
@@ -31,6 +32,8 @@ class KernelFlow:
         Of test rows with the training rows.
     initial_test : array-like of shape (m,), optional
         f(0) of the test rows; None: zeros.
+    n_threads : int >= 1, optional
+        As in :func:`ntk_fast.gram`, of LAPACK.
 
     Raises
     ------
@@ -53,6 +56,7 @@ class KernelFlow:
         *,
         test_kernel: ArrayLike | None = None,
         initial_test: ArrayLike | None = None,
+        n_threads: int | None = None,
     ) -> None:
         matrix = check_rows(kernel, "kernel", np.dtype(np.float64))
         n = len(matrix)
@@ -65,7 +69,8 @@ class KernelFlow:
         self.y = check_vector(y, "y", n)
         self.initial = np.zeros(n) if initial is None else check_vector(initial, "initial", n)
         vectors = np.array(matrix, dtype=np.float64, order="C")
-        eigenvalues = lapack.eigh_in_place(vectors)
+        with limited_blas(n_threads):
+            eigenvalues = lapack.eigh_in_place(vectors)
         least = float(eigenvalues.min(initial=0.0))
         if least < -ROUNDING * n * size:
             raise ValueError(f"kernel must be positive semi-definite; it has an eigenvalue of {least:.3g}.")
