@@ -89,9 +89,9 @@ def test_the_least_of_several_limits_holds():
             X, X[:, 0], report=seen
         ),
         lambda X, n_threads: ntk.GradientFlowRegressor(n_threads=n_threads).fit(X, X[:, 0], report=seen),
-        lambda X, n_threads: ntk.NTKGaussianProcessRegressor(
-            fitted=(), solver="cholesky", n_threads=n_threads
-        ).fit(X, X[:, 0], report=seen),
+        lambda X, n_threads: ntk.NTKGaussianProcessRegressor(fitted=(), solver="cholesky", n_threads=n_threads).fit(
+            X, X[:, 0], report=seen
+        ),
         lambda X, n_threads: ntk.NTKGaussianProcessRegressor(fitted=(), solver="fitc", n_threads=n_threads).fit(
             X, X[:, 0], report=seen
         ),
