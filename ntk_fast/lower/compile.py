@@ -306,7 +306,8 @@ def _compiled_program(
         maps.append(PairMap(activation, kind, first, count, activation.parity, activation.map_constants, table))
         counts.append(count)
         first += count
-    fold_value, fold_angle = fold_tables(pieces, dtype) if pieces else (None, None)
+    folds = pieces and any(part.kind == "fold" for part in maps)
+    fold_value, fold_angle = fold_tables(pieces, dtype) if folds else (None, None)
     return Program(
         instructions.instructions,
         tuple(maps),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.polynomial import chebyshev
@@ -90,12 +91,19 @@ def _n_terms(coefficients: Reals, tolerance: float) -> int | None:
     return n_terms if n_terms <= len(coefficients) - 2 else None
 
 
+@lru_cache(maxsize=64)
+def _powers_of_chebyshev(n_terms: int) -> Reals:
+    """Column k: the powers of the offset in T_k(2 offset)."""
+    columns = np.zeros((n_terms, n_terms))
+    for k, unit in enumerate(np.eye(n_terms)):
+        row = chebyshev.cheb2poly(unit[: k + 1])
+        columns[: k + 1, k] = row * 2.0 ** np.arange(k + 1)
+    return columns
+
+
 def _powers(coefficients: Reals, n_terms: int, dtype: np.dtype) -> NDArray[np.floating]:
     """Powers of the offset from a piece's centre, -1/2 to 1/2, as one 64-byte aligned table."""
-    powers = np.zeros((n_terms, coefficients.shape[1]))
-    for piece, column in enumerate(coefficients[:n_terms].T):
-        row = chebyshev.cheb2poly(column)
-        powers[: len(row), piece] = row * 2.0 ** np.arange(len(row))
+    powers = product(_powers_of_chebyshev(n_terms), coefficients[:n_terms])
     size = powers.size * dtype.itemsize
     buffer = np.zeros(size + 64, dtype=np.uint8)
     start = -buffer.ctypes.data % 64
