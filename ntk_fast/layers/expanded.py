@@ -57,7 +57,8 @@ class ExpandedActivation(HermiteMap, abstract=True):
         return BEFORE + int(_Rows(self, held).needed(tolerance)[0])
 
     def second_moment(self, variance: Reals | float) -> Reals:
-        return self.centred_moment(variance) + self.mean(variance) ** 2
+        with np.errstate(over="ignore", invalid="ignore"):  # infinite moments are refused by who asks for them
+            return self.centred_moment(variance) + self.mean(variance) ** 2
 
     def centred_moment(self, variance: Reals | float) -> Reals:
         return _continued(variance, lambda held: np.exp(_Rows(self, held).evaluate("log_centred")))

@@ -108,16 +108,16 @@ def check_function(function: Any, name: str) -> Reals:
     z = np.stack([-TRIED, TRIED])
     try:
         with np.errstate(all="ignore"):
+            of_one_row = np.asarray(function(z.ravel()))
             values = np.asarray(function(z.copy()))
     except Exception as error:
         raise TypeError(
             f"{name} must take an array and return one of the same shape, as np.tanh does; "
             f"it raised {type(error).__name__}: {error}"
         ) from error
-    if values.shape != z.shape:
-        raise ValueError(
-            f"{name} must return an array of the same shape as its argument; got {values.shape} for {z.shape}."
-        )
+    for shape, needed in ((of_one_row.shape, (z.size,)), (values.shape, z.shape)):
+        if shape != needed:
+            raise ValueError(f"{name} must return an array of the same shape as its argument; got {shape} for {needed}.")
     if values.dtype.kind not in "fiub":
         raise TypeError(f"{name} must return real numbers; got dtype {values.dtype}.")
     bad = ~np.isfinite(values)

@@ -66,8 +66,9 @@ class Gaussian(ActivationLayer):
         return (2 * self.amplitude * self.exponent) ** 2 * reals(variance) * self._spread(variance) ** -1.5
 
     def _spread(self, variance: Reals | float) -> Reals:
-        """1 - 4 exponent q, a power of which is infinite where the moments are."""
-        return np.maximum(1 - 4 * self.exponent * reals(variance), np.finfo(np.float64).smallest_normal ** 0.5)
+        """1 - 4 exponent q, or NaN where the moments are infinite."""
+        spread = 1 - 4 * self.exponent * reals(variance)
+        return np.where(spread > 0, spread, np.nan)
 
     def row_parameters(self, variance: Reals, tolerance: float, most: int | None = None) -> Reals:
         w = -2 * self.exponent * variance
