@@ -191,6 +191,15 @@ def test_weights_are_one_for_each_entry(rows):
                 contracted_derivatives(VarianceParameters(prior, per_layer=False), rows, np.ones(shape), Y)
 
 
+def test_shifted_variances_may_take_more_terms_than_rows_have(rows):
+    direction = rows[0] / np.linalg.norm(rows[0])
+    for norm in np.geomspace(0.5, 4, 40):  # among them ends of what the same number of terms serves
+        kernel = ntk.NTK(2, layers.Silu(), bias_variance=0.1)
+        parameters = VarianceParameters(kernel, per_layer=False)
+        derivative = gram_derivatives(parameters, norm * direction[None], direction[None])
+        assert np.isfinite(derivative).all()
+
+
 def test_rows_of_one_norm_have_derivatives(rows):
     """The matrix is one table then, and its derivatives are not."""
     X = rows[[0, 1, 2, 7]] / np.linalg.norm(rows[[0, 1, 2, 7]], axis=1)[:, None]

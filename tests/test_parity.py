@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from described_networks import network_of
 
 import ntk_fast as ntk
 
@@ -38,3 +39,26 @@ def test_matrices_equal_those_of_neural_tangents(name, kind, backend):
         error = np.abs(K - expected) / scale
         assert error[~parallel].max() <= ORDINARY_ERROR
         assert error[parallel].max() <= (PARALLEL_ERROR * kernel.depth if kind is ntk.NTK else ORDINARY_ERROR)
+
+
+NETWORK_VALUES = np.load(Path(__file__).parent / "data" / "neural_tangents_networks.npz")
+DESCRIBED = {
+    name: network["layers"]
+    for name, network in json.loads(str(NETWORK_VALUES["meta"])).items()
+    if network["inputs"] == "rows"
+}
+
+
+@pytest.mark.parametrize("kind", [ntk.NNGP, ntk.NTK])
+@pytest.mark.parametrize("name", DESCRIBED)
+def test_any_networks_matrices_equal_those_of_neural_tangents(name, kind):
+    X, Y = NETWORK_VALUES["rows/X"], NETWORK_VALUES["rows/Y"]
+    kernel = kind(network=network_of(DESCRIBED[name], X.shape[1]))
+    backends = ntk.available_backends()
+    backend = backends[list(DESCRIBED).index(name) % len(backends)]
+    for rows, K, suffix in ((X, kernel(X, backend=backend), "XX"), (Y, kernel(X, Y, backend=backend), "XY")):
+        error = np.abs(K - NETWORK_VALUES[f"{name}/{kind.__name__.lower()}/{suffix}"])
+        error /= np.sqrt(np.outer(kernel.diag(X), kernel.diag(rows)))
+        same = np.eye(len(X), dtype=bool) if suffix == "XX" else np.zeros(K.shape, dtype=bool)
+        assert error[~same].max() <= 1e-11
+        assert error[same].max(initial=0) <= 3e-8  # its own error

@@ -46,7 +46,8 @@ class HermiteMap(CurvedActivation, abstract=True):
         # sums over odd and over even n of a_n a_n' cosine^n: as polynomials in cosine^2, and their derivatives by it
         sums = [np.zeros(np.broadcast_shapes(np.shape(m), x.shape[1:], y.shape[1:])) for _ in range(4)]
         n_terms = np.maximum(x[0], y[0])
-        for n in range(int(n_terms.max(initial=0)), 0, -1):
+        # what only one of the two has is multiplied by 0
+        for n in range(min(int(n_terms.max(initial=0)), len(x) - 1, len(y) - 1), 0, -1):
             which = n % 2
             sums[which + 2] = sums[which + 2] * square + sums[which]
             sums[which] = sums[which] * square + np.where(n <= n_terms, x[n] * y[n], 0.0)
