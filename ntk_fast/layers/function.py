@@ -117,7 +117,9 @@ def check_function(function: Any, name: str) -> Reals:
         ) from error
     for shape, needed in ((of_one_row.shape, (z.size,)), (values.shape, z.shape)):
         if shape != needed:
-            raise ValueError(f"{name} must return an array of the same shape as its argument; got {shape} for {needed}.")
+            raise ValueError(
+                f"{name} must return an array of the same shape as its argument; got {shape} for {needed}."
+            )
     if values.dtype.kind not in "fiub":
         raise TypeError(f"{name} must return real numbers; got dtype {values.dtype}.")
     bad = ~np.isfinite(values)
