@@ -50,6 +50,13 @@ class Stopped(Exception):
 _worker = threading.local()
 
 
+def stop_if_asked() -> None:
+    """Give up, on a worker's thread whose run has been stopped: for what takes long within a tile."""
+    run: _Run | None = getattr(_worker, "run", None)
+    if run is not None and run.stop.is_set():
+        raise Stopped
+
+
 class _Run:
     """Tiles that several workers share."""
 
@@ -92,12 +99,10 @@ def run_tiles(
     n_threads = min(n_threads, len(tiles))
     if n_threads <= 1:
         fill = make_fill() if tiles else None
-        outer: _Run | None = getattr(_worker, "run", None)
         done = 0
         for tile in tiles:
             assert fill is not None
-            if outer is not None and outer.stop.is_set():
-                raise Stopped
+            stop_if_asked()
             fill(tile)
             done += tile.n_entries
             if progress is not None:

@@ -6,6 +6,7 @@ import pickle
 import re
 import subprocess
 import sys
+import threading
 import warnings
 from pathlib import Path
 
@@ -14,14 +15,13 @@ import pytest
 import sklearn.exceptions
 
 import ntk_fast as ntk
-from ntk_fast import memory
-from ntk_fast.solvers import Cholesky, ConjugateGradient, ConvergenceWarning, Nystroem, Spectral
+from ntk_fast import memory, tiling
+from ntk_fast.solvers import Cholesky, ConjugateGradient, ConvergenceWarning, Nystroem, Spectral, streamed
 from ntk_fast.solvers.cholesky import CholeskyFactor, gram_matrix
 from ntk_fast.solvers.conjugate_gradient import conjugate_gradients
 from ntk_fast.solvers.nystroem import independent_centres
 from ntk_fast.solvers.pivoted_cholesky import LowRankPreconditioner, pivoted_cholesky
 from ntk_fast.solvers.spectral import SpectralDecomposition
-from ntk_fast.solvers.streamed import StreamedMatrix
 from ntk_fast.solvers.weighted import WeightedTargets
 
 PRIORS = {"ntk": ntk.NTK(3), "ntk-bias": ntk.NTK(2, bias_variance=0.1), "arccos": ntk.ArcCosine(0)}
@@ -281,12 +281,14 @@ def test_streamed_products(dtype_of_rows, monkeypatch):
     rows = generator.standard_normal((1000, 4)).astype(dtype_of_rows)
     prior, centres, vectors = ntk.NTK(2, bias_variance=0.1), rows[:70].astype(np.float64), generator.random((70, 2))
     K = prior(rows, centres, dtype=np.float64)
-    results = [StreamedMatrix(prior, rows, centres, n_threads).normal_product(vectors) for n_threads in (1, 2, 5)]
+    results = [
+        streamed.StreamedMatrix(prior, rows, centres, n_threads).normal_product(vectors) for n_threads in (1, 2, 5)
+    ]
     np.testing.assert_allclose(results[0], K.T @ (K @ vectors), rtol=1e-12)
     for result in results[1:]:
         np.testing.assert_array_equal(results[0], result)
     targets = generator.random((1000, 3))
-    transposed = StreamedMatrix(prior, rows, centres).transposed_product(targets)
+    transposed = streamed.StreamedMatrix(prior, rows, centres).transposed_product(targets)
     np.testing.assert_allclose(transposed, K.T @ targets, rtol=1e-12)
 
 
@@ -368,6 +370,27 @@ def test_what_does_not_fit_in_memory_is_refused_with_what_to_do(data, monkeypatc
     for solver in (Spectral(), Nystroem(n_centres=300)):
         with pytest.raises(MemoryError, match=r"The 300 x 300 kernel matrix .* solver='cg' or 'nystroem'"):
             solver.solve(ntk.NTK(2), *data, ridge=0.1)
+
+
+def test_a_streamed_product_stops_within_its_tile(monkeypatch):
+    """Of thousands of rows each of which may take a hundredth of a second."""
+    monkeypatch.setattr(streamed, "CACHED_NUMBERS", 1)
+    rows = np.random.default_rng(0).standard_normal((2 * streamed.ROWS_AT_A_TIME, 2))
+    matrix = streamed.StreamedMatrix(ntk.NTK(1), rows, rows[:5], n_threads=2)
+    is_inside, blocks = threading.Event(), []
+
+    def product(block, start):
+        if start < streamed.ROWS_AT_A_TIME:
+            is_inside.wait()
+            raise ValueError("the run stops here")
+        is_inside.set()
+        tiling._worker.run.stop.wait()
+        blocks.append(start)
+        return np.zeros((5, 1))
+
+    with pytest.raises(ValueError, match="the run stops here"):
+        matrix.sum(product, 1)
+    assert blocks == [streamed.ROWS_AT_A_TIME], "the block that it was at, and no other"
 
 
 @pytest.mark.parametrize("decades", [8, 12])

@@ -36,7 +36,7 @@ from ntk_fast.memory import available_bytes
 from ntk_fast.solvers.base import Report, silent
 from ntk_fast.solvers.cholesky import CholeskyFactor, gram_matrix
 
-Reals = NDArray[np.floating]
+Reals = NDArray[np.float64]
 
 #: Added to the diagonal of K_mm, in units of the targets' mean square: the values at the centres are known up to it. It
 #: keeps the matrix regular where centres nearly repeat, and D from 0 where they are rows.
@@ -81,7 +81,7 @@ class ProcessThroughCentres:
         of_some = CentreLikelihood(self._rows[some], inside[some], self._centres, JITTER * size, self._n_threads)
         of_all = CentreLikelihood(self._rows, inside, self._centres, JITTER * size, self._n_threads)
 
-        def exact(model: Model, with_gradient: bool, report: Report) -> tuple[float, Reals]:
+        def exact(model: Model, with_gradient: bool, report: Report) -> tuple[float, NDArray[np.floating]]:
             model = _with_noise_of(model, first)
             return model.log_likelihood(self._rows[first], inside[first], with_gradient, self._n_threads, report)
 
@@ -139,9 +139,9 @@ class CentreLikelihood:
         noise = np.broadcast_to(np.asarray(model.noise_variance, dtype=np.float64), diagonal.shape)
         for part in self._parts:
             block = model.kernel(self._centres, self._X[part], dtype=np.float64, n_threads=self._n_threads)
-            Z = solve_triangular(lower, block, lower=True, check_finite=False, overwrite_b=True)
-            square = np.maximum(diagonal[part] - np.einsum("ij,ij->j", Z, Z), 0) + noise[part] + self._jitter
-            yield Z, np.sqrt(square)
+            lapack.solve_lower_in_place(lower, block)
+            square = np.maximum(diagonal[part] - np.einsum("ij,ij->j", block, block), 0) + noise[part] + self._jitter
+            yield block, np.sqrt(square)
 
     def _passes(self, model: Model, with_gradient: bool, report: Report) -> tuple[ProcessPosterior, Reals]:
         n, n_targets, m = len(self._X), self._columns.shape[1] - 1, len(self._centres)
@@ -155,7 +155,7 @@ class CentreLikelihood:
         for part, (Z, deviation) in zip(self._parts, self._blocks(model, lower), strict=True):
             report("Centres", part.stop / n)
             A, columns = Z / deviation, self._columns[part] / deviation[:, None]
-            B += A @ A.T
+            lapack.add_product(B, A, A.T)
             right += A @ columns
             squares += columns.T @ columns
             log_deviations += float(np.log(deviation).sum())
@@ -183,12 +183,13 @@ class CentreLikelihood:
             return posterior, gradient
         n_variances = len(gradient) - model.fits_noise
         inverse = CholeskyFactor(damped.copy()).inverse_in_place(report)
-        inverse_lower = solve_triangular(lower, np.eye(m), lower=True, check_finite=False)
+        inverse_lower = np.eye(m)
+        lapack.solve_lower_in_place(lower, inverse_lower)
         inner = n_targets * (np.eye(m) - inverse)
         by_diagonal = np.empty(n)
         for part, (Z, deviation) in zip(self._parts, kept or self._blocks(model, lower), strict=True):
             report("Derivatives", part.stop / n)
-            solved = inverse @ (Z / deviation**2)  # B^-1 A D^-1
+            solved = lapack.product(inverse, Z / deviation**2)  # B^-1 A D^-1
             residual = self._columns[part, :-1] - self._columns[part, -1:] * mean - Z.T @ at_centres
             residual /= deviation[:, None] ** 2
             precision = 1 / deviation**2 - np.einsum("ij,ij->j", Z, solved) / deviation**2
@@ -196,14 +197,15 @@ class CentreLikelihood:
             by_diagonal[part] = g
             if n_variances:
                 scaled = 2 * Z * g
-                inner += scaled @ Z.T
+                lapack.add_product(inner, scaled, Z.T)
                 scaled += n_targets * solved
-                weights = residual @ a.T - scaled.T @ inverse_lower
+                weights = residual @ a.T
+                lapack.add_product(weights, scaled.T, inverse_lower, -1.0)
                 gradient[:n_variances] += contracted_derivatives(
                     model.variances, self._X[part], weights, self._centres, n_threads=self._n_threads
                 )
         if n_variances:
-            weights = inverse_lower.T @ inner @ inverse_lower / 2 - a @ a.T / 2
+            weights = lapack.product(lapack.product(inverse_lower.T, inner), inverse_lower) / 2 - a @ a.T / 2
             gradient[:n_variances] += contracted_derivatives(
                 model.variances, self._centres, (weights + weights.T) / 2, n_threads=self._n_threads
             )

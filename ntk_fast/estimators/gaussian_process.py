@@ -377,7 +377,8 @@ class NTKGaussianProcessRegressor(MultiOutputMixin, RegressorMixin, SavedEstimat
         vectors = np.ascontiguousarray(covariance[:, :, 0]) / self.y_scale_[0] ** 2
         values = lapack.eigh_in_place(vectors)
         root = vectors.T * np.sqrt(np.maximum(values, 0))
-        draws = root @ generator.standard_normal((mean.shape[1], len(root), n_samples))
+        normal = generator.standard_normal((mean.shape[1], len(root), n_samples))
+        draws = np.stack([lapack.product(root, each) for each in normal])
         samples = mean[:, :, None] + (draws * self.y_scale_[:, None, None]).transpose(1, 0, 2)
         return samples[:, 0] if self.single_target_ else samples
 

@@ -87,7 +87,7 @@ class KernelFlow:
             refuse_not_finite(test, "test_kernel")
             m = len(test)
             self.initial_test = np.zeros(m) if initial_test is None else check_vector(initial_test, "initial_test", m)
-            self._test = test @ self._vectors
+            self._test = lapack.product(test.astype(np.float64, copy=False), self._vectors)
 
     def outputs(self, time: float, step_size: float | None = None) -> Reals:
         """Return f of the training rows.

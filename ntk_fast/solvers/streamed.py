@@ -19,7 +19,7 @@ from ntk_fast.lower.compile import norm_range
 from ntk_fast.rows import MeasuredRows, measure
 from ntk_fast.solvers.weighted import roots_of
 from ntk_fast.threads import choose_n_threads, single_threaded_blas
-from ntk_fast.tiling import Progress, run_tiles
+from ntk_fast.tiling import Progress, run_tiles, stop_if_asked
 
 #: Rows that a thread prepares at a time, and numbers of K_nm that it keeps in its cache.
 ROWS_AT_A_TIME = 4096
@@ -100,6 +100,7 @@ class StreamedMatrix:
         rows = prepare_for(self._program, self._kernel, measured, self._backend)
         total = np.zeros((len(self._centres), n_columns))
         for start in range(0, len(rows), len(cache)):
+            stop_if_asked()  # products with n_centres^2 multiplications a row take minutes, of a million rows
             block = cache[: len(rows) - start]
             part = rows.part(slice(start, start + len(block)))
             task = GramTask(self._program, part, self._centres, block)
