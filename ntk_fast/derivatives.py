@@ -8,7 +8,7 @@ Kernels without bias whose activations are homogeneous are proportional to each 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -20,6 +20,7 @@ from ntk_fast.backends import choose_backend
 from ntk_fast.backends.base import Differentiator, FillTile, Tile
 from ntk_fast.backends.numpy_backend import NumpyBackend
 from ntk_fast.backends.numpy_chords import tile_chords
+from ntk_fast.caller import on_trial, warns_once
 from ntk_fast.compensated import Reals
 from ntk_fast.gram import check_both, prepare
 from ntk_fast.kernels import NNGP, NTK, Kernel
@@ -28,6 +29,7 @@ from ntk_fast.lower.compile import RowParameters, compile_program, norm_range, r
 from ntk_fast.lower.differentiate import MovedRows, differentiate
 from ntk_fast.lower.pair_state import pair_of_chord
 from ntk_fast.lower.plan import Mix, plan_of, variances_of
+from ntk_fast.lower.program import PlacedMap
 from ntk_fast.lower.reversible import reversible
 from ntk_fast.lower.row_derivatives import WEIGHTS, LogWeights, row_derivatives, step_for
 from ntk_fast.lower.scaled import Scaled
@@ -157,7 +159,9 @@ class VarianceParameters:
         return 2 * row_derivatives(self.kernel.plan, unit, self.directions).log_scale[:, 0]
 
 
-def _moved(parameters: VarianceParameters, rows: Rows, values: Reals, name: str) -> tuple[MovedRows, Reals]:
+def _moved(
+    parameters: VarianceParameters, rows: Rows, values: Reals, name: str, maps: Sequence[PlacedMap]
+) -> tuple[MovedRows, Reals]:
     """Return how rows move, and the derivatives of the logarithms of their scales."""
     plan = parameters.kernel.plan
     own = RowParameters(plan, measure(values, name, NumpyBackend()).square_norm)
@@ -165,18 +169,18 @@ def _moved(parameters: VarianceParameters, rows: Rows, values: Reals, name: str)
     tolerance = row_tolerance(np.dtype(np.float64))
     shifted: list[dict[int, Reals] | None] = []
     steps: list[Reals | None] = []
-    placed = own.placed(np.dtype(np.float64))
     for index, slot in enumerate(own.instructions.maps):
         activation = slot.step.activation
         if activation.homogeneity is not None:
             shifted.append(None)
             steps.append(None)
             continue
-        variance, count = own.variance(index), placed.maps[index].count
+        variance, count = own.variance(index), maps[index].count
         step, several = step_for(variance), {}
-        for k in WEIGHTS:
-            moved = activation.row_parameters(variance * np.exp(k * step), tolerance)[:count]
-            several[k] = np.concatenate([moved, np.zeros((count - len(moved), len(variance)))])
+        with on_trial():
+            for k in WEIGHTS:
+                moved = activation.row_parameters(variance * np.exp(k * step), tolerance, count)[:count]
+                several[k] = np.concatenate([moved, np.zeros((count - len(moved), len(variance)))])
         shifted.append(several)
         steps.append(step)
     moved_rows = MovedRows(rows.parameters, derivatives.shares, derivatives.log_variance, shifted, steps)
@@ -199,6 +203,7 @@ def _cut(moved: MovedRows, part: slice, axis: int) -> MovedRows:
     )
 
 
+@warns_once
 def gram_derivatives(
     parameters: VarianceParameters, X: ArrayLike, Y: ArrayLike | None = None, *, n_threads: int | None = None
 ) -> Reals:
@@ -351,8 +356,8 @@ def contracted_diagonal_derivatives(parameters: VarianceParameters, X: ArrayLike
     if parameters.powers is not None:
         return parameters.powers * np.vdot(weights, kernel.diag(values))
     x, _, program = prepare(kernel, values, None, NumpyBackend())
-    moved, log_scale = _moved(parameters, x, values, "X")
     maps = [part.placed for part in program.maps]
+    moved, log_scale = _moved(parameters, x, values, "X", maps)
     same = np.zeros(len(x)), np.full(len(x), 2.0)
     value, value_dot = differentiate(program.instructions, maps, *same, moved, moved, program.has_tangent)
     return (x.scale**2 * (2 * log_scale * value + value_dot)) @ weights
@@ -373,12 +378,12 @@ def _run(
 ) -> list[Tile]:
     """Compute the derivatives tile by tile, on several threads, and hand them to `use`."""
     x, y, program = prepare(parameters.kernel, x_values, y_values, NumpyBackend())
-    x_moved, x_scale = _moved(parameters, x, x_values, "X")
+    maps = [part.placed for part in program.maps]
+    x_moved, x_scale = _moved(parameters, x, x_values, "X", maps)
     other, y_moved, y_scale = x, x_moved, x_scale
     if y is not None and y_values is not None:
         other = y
-        y_moved, y_scale = _moved(parameters, y, y_values, "Y")
-    maps = [part.placed for part in program.maps]
+        y_moved, y_scale = _moved(parameters, y, y_values, "Y", maps)
     tiles = make_tiles(len(x), len(other), symmetric=y is None, block_rows=BLOCK_ROWS, block_columns=BLOCK_COLUMNS)
 
     def fill(tile: Tile) -> None:

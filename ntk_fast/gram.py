@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ntk_fast.backends import choose_backend
 from ntk_fast.backends.base import Backend, GramTask, Tile, TileTask
+from ntk_fast.caller import warns_once
 from ntk_fast.lower.compile import compile_program, norm_range
 from ntk_fast.lower.plan import Plan
 from ntk_fast.lower.program import Program
@@ -37,6 +38,7 @@ CACHE_LINE = 64
 LONGEST_TILE = 0.05
 
 
+@warns_once
 def gram(
     kernel: Kernel,
     X: ArrayLike,

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ntk_fast.backends import choose_backend
+from ntk_fast.caller import warns_once
 from ntk_fast.gram import gram
 from ntk_fast.layers.activation import ActivationLayer
 from ntk_fast.layers.arc_cosine import RectifiedMonomial, Step
@@ -129,6 +130,7 @@ class Kernel:
             return float(gram(self, x, y, dtype=dtype, backend=backend, n_threads=n_threads, progress=progress)[0, 0])
         return gram(self, X, Y, out=out, dtype=dtype, backend=backend, n_threads=n_threads, progress=progress)
 
+    @warns_once
     def diag(self, X: ArrayLike, *, dtype: Any = None, backend: str | None = None) -> NDArray[np.floating]:
         """Return the diagonal ``kernel(x, x)`` of each row, in O(n n_features), right to about the last bit.
 
@@ -159,6 +161,7 @@ class Kernel:
             warn_of_underflow(self, root, root, values.dtype)
         return diagonal.astype(values.dtype, copy=False)
 
+    @warns_once
     def profile(self, cosine: ArrayLike) -> NDArray[np.float64]:
         """Return the kernel of two unit rows as a function of the cosine between them.
 
@@ -224,6 +227,7 @@ class Kernel:
     def _pair(self) -> NetworkKernel:
         return NetworkKernel(self.network, self.has_tangent)
 
+    @warns_once
     def describe(self) -> None:
         """Print the network layer by layer, what each does, and how the kernel will be computed.
 

@@ -14,6 +14,7 @@ from scipy.sparse.linalg import LinearOperator
 
 from ntk_fast.backends import choose_backend
 from ntk_fast.backends.base import PADDING, Backend, FillTile, ProductTask, Tile
+from ntk_fast.caller import warns_once
 from ntk_fast.gram import are_same, check_both, choose_tiles, prepare
 from ntk_fast.rows import Rows
 from ntk_fast.threads import choose_n_threads, single_threaded_blas
@@ -77,6 +78,7 @@ class KernelOperator(LinearOperator):
     True
     """
 
+    @warns_once
     def __init__(
         self,
         kernel: Kernel,
@@ -100,6 +102,7 @@ class KernelOperator(LinearOperator):
         self._arguments: tuple[Any, ...] = (kernel, x_values, y_values, self.ridge, x_values.dtype, backend, n_threads)
         super().__init__(x_values.dtype, (len(self._x), len(self._x if self._y is None else self._y)))
 
+    @warns_once
     def diagonal(self) -> NDArray[np.floating]:
         """Return the diagonal, ridge included, without computing anything else; only without `Y`.
 
@@ -176,6 +179,7 @@ class KernelOperator(LinearOperator):
         product = self._product(columns.reshape(n_inner, math.prod(columns.shape[1:])))
         return np.moveaxis(product.reshape(n_rows, *columns.shape[1:]), 0, -2)
 
+    @warns_once
     def _product(self, V: NDArray[Any]) -> NDArray[np.floating]:
         """Return the Gram matrix times the columns of V, a matrix with as many rows as it has columns."""
         x, y = self._x, self._y

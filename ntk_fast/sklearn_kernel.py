@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.gaussian_process.kernels import Hyperparameter
 from sklearn.gaussian_process.kernels import Kernel as SklearnKernel
 
+from ntk_fast.caller import warns_once
 from ntk_fast.derivatives import VarianceParameters, gram_derivatives
 from ntk_fast.estimators.parameters import with_kernel_changed
 from ntk_fast.kernels import Kernel
@@ -107,6 +108,7 @@ class GaussianProcessKernel(SklearnKernel):
         """Logarithms of the bounds, (n_parameters, 2)."""
         return np.tile(np.log(self._checked_bounds), (len(self._parameters.groups), 1))
 
+    @warns_once
     def __call__(
         self, X: ArrayLike, Y: ArrayLike | None = None, eval_gradient: bool = False
     ) -> NDArray[np.floating] | tuple[NDArray[np.floating], NDArray[np.floating]]:

@@ -110,6 +110,22 @@ def test_activations_of_large_variances_bend_over_small_angles(activation, rows)
         assert error <= 1e-12 * size * np.abs(exact).max(), (size, error)
 
 
+@pytest.mark.parametrize("activation", [layers.Tanh(), layers.Silu()], ids=repr)
+def test_rows_that_need_more_terms_than_others(activation):
+    """Of few and of many terms, each side alone and both together: against differences."""
+    parameters = VarianceParameters(ntk.NTK(1, activation, bias_variance=0.1), per_layer=True)
+    generator = np.random.default_rng(0)
+    small, large = (size * generator.standard_normal((4, 3)) for size in (0.05, 0.7))
+    for x, y in ((small, large), (large, small), (np.concatenate([small, large]), None)):
+
+        def matrix(shift, k, x=x, y=y):
+            return parameters.kernel_at(parameters.theta + shift * np.eye(len(parameters.theta))[k])(x, y)
+
+        for k, derivative in enumerate(gram_derivatives(parameters, x, y)):
+            differences = (8 * (matrix(1e-3, k) - matrix(-1e-3, k)) - matrix(2e-3, k) + matrix(-2e-3, k)) / 12e-3
+            np.testing.assert_allclose(derivative, differences, rtol=1e-8, atol=1e-8)
+
+
 @pytest.mark.parametrize("prior", BIASED.values(), ids=BIASED.keys())
 def test_scaling_all_variances(prior, rows):
     """v_l -> c v_l and b_l -> c^(l + 1) b_l multiplies the kernel by c^(depth + 1)."""

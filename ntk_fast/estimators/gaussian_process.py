@@ -19,6 +19,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from ntk_fast import lapack
+from ntk_fast.caller import warns_once
 from ntk_fast.checked_rows import validate_data
 from ntk_fast.derivatives import VARIANCES, VarianceParameters
 from ntk_fast.estimators.exact_process import ExactProcess
@@ -169,6 +170,7 @@ class NTKGaussianProcessRegressor(MultiOutputMixin, RegressorMixin, SavedEstimat
         self.random_state = random_state
         self.n_threads = n_threads
 
+    @warns_once
     @within_its_threads
     def fit(self, X: ArrayLike, y: ArrayLike, *, report: Report | None = None) -> Self:
         """Fit the variances, compare the depths, and condition on the targets.
@@ -249,6 +251,7 @@ class NTKGaussianProcessRegressor(MultiOutputMixin, RegressorMixin, SavedEstimat
         fits_noise = NOISE in names and not is_array and noise > 0
         return [Model(VarianceParameters(k, per_layer, variances), noise, fits_noise) for k in kernels]
 
+    @warns_once
     @within_its_threads
     def log_marginal_likelihood(
         self, theta: ArrayLike | None = None, eval_gradient: bool = False
@@ -280,6 +283,7 @@ class NTKGaussianProcessRegressor(MultiOutputMixin, RegressorMixin, SavedEstimat
         value, gradient = model.log_likelihood(self.X_fit_, self.y_fit_, eval_gradient, self.n_threads)
         return (value, gradient) if eval_gradient else value
 
+    @warns_once
     @within_its_threads
     def predict(
         self, X: ArrayLike, return_std: bool = False, return_cov: bool = False, include_noise: bool = False
@@ -354,6 +358,7 @@ class NTKGaussianProcessRegressor(MultiOutputMixin, RegressorMixin, SavedEstimat
                 unknown = np.concatenate([unknown, mean[None, :]])
             yield known, unknown
 
+    @warns_once
     @within_its_threads
     def sample_y(self, X: ArrayLike, n_samples: int = 1, random_state: Any = 0) -> Reals:
         """Draw functions from the posterior.

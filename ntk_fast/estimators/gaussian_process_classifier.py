@@ -14,6 +14,7 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from ntk_fast.caller import warns_once
 from ntk_fast.checked_rows import validate_data
 from ntk_fast.derivatives import VARIANCES, VarianceParameters, contracted_derivatives
 from ntk_fast.estimators.expansion import kernel_expansion
@@ -117,6 +118,7 @@ class NTKGaussianProcessClassifier(ClassifierMixin, SavedEstimator, KernelParame
         self.random_state = random_state
         self.n_threads = n_threads
 
+    @warns_once
     @within_its_threads
     def fit(self, X: ArrayLike, y: ArrayLike, *, report: Report | None = None) -> Self:
         """Fit the variances, compare the depths, and find the most likely latent functions.
@@ -191,6 +193,7 @@ class NTKGaussianProcessClassifier(ClassifierMixin, SavedEstimator, KernelParame
         variances = tuple(name for name in VARIANCES if name in names)
         return [Model(VarianceParameters(kernel, per_layer, variances), 0.0, False) for kernel in kernels]
 
+    @warns_once
     @within_its_threads
     def log_marginal_likelihood(
         self, theta: ArrayLike | None = None, eval_gradient: bool = False
@@ -218,6 +221,7 @@ class NTKGaussianProcessClassifier(ClassifierMixin, SavedEstimator, KernelParame
         )
         return (value, gradient) if eval_gradient else value
 
+    @warns_once
     @within_its_threads
     def predict_proba(self, X: ArrayLike) -> Reals:
         """Return the probabilities of the classes.
@@ -253,6 +257,7 @@ class NTKGaussianProcessClassifier(ClassifierMixin, SavedEstimator, KernelParame
             return np.column_stack([1 - shares[:, 0], shares[:, 0]])
         return shares / shares.sum(axis=1, keepdims=True)
 
+    @warns_once
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """Return the most probable classes.
 

@@ -24,6 +24,7 @@ from sklearn.base import MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
 from ntk_fast import lapack
+from ntk_fast.caller import warns_once
 from ntk_fast.checked_rows import validate_data
 from ntk_fast.estimators.expansion import kernel_expansion
 from ntk_fast.estimators.parameters import KernelParameters, choose_kernel, choose_report
@@ -110,6 +111,7 @@ class GradientFlowRegressor(SavedEstimator, MultiOutputMixin, RegressorMixin, Ke
         self.trained_layers = trained_layers
         self.n_threads = n_threads
 
+    @warns_once
     def fit(self, X: ArrayLike, y: ArrayLike, *, report: Report | None = None) -> Self:
         """Train.
 
@@ -163,6 +165,7 @@ class GradientFlowRegressor(SavedEstimator, MultiOutputMixin, RegressorMixin, Ke
         initial = NNGP(**network)
         return (NTK(**network) if self.trained_layers == "all" else initial), initial
 
+    @warns_once
     def predict(
         self,
         X: ArrayLike,

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from ntk_fast.caller import warns_once
 from ntk_fast.checked_rows import validate_data
 from ntk_fast.estimators.expansion import kernel_expansion
 from ntk_fast.estimators.fit_warnings import warn_of_a_kernel_of_zeros, warn_of_a_large_ridge
@@ -100,6 +101,7 @@ class KernelRidge(SavedEstimator, KernelParameters):
         self.random_state = random_state
         self.n_threads = n_threads
 
+    @warns_once
     def _solve(
         self,
         rows: NDArray[np.floating],
@@ -198,6 +200,7 @@ class KernelRidge(SavedEstimator, KernelParameters):
         check_is_fitted(self, "dual_coef_")
         return self._values(validate_data(self, X, reset=False, dtype=FLOATS))
 
+    @warns_once
     def _values(self, rows: NDArray[np.floating]) -> NDArray[np.float64]:
         if not self.dual_coef_.any():
             return self.target_scaling_.undo(np.zeros((len(rows), self.dual_coef_.shape[1])))

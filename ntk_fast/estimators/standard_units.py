@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
+from ntk_fast.caller import on_trial
 from ntk_fast.derivatives import contracted_diagonal_derivatives
 from ntk_fast.estimators.likelihood_search import maximise
 from ntk_fast.estimators.marginal_likelihood import Model
@@ -142,7 +143,7 @@ class Search:
             tolerance = TOLERANCE if likelihood is likelihoods[0] else TOLERANCE_OF_MANY
             named = model.names if determined is None else determined
             named = named if likelihood is likelihoods[-1] else ()
-            with single_threaded_blas() if len(X) <= MOST_ROWS_FOR_ONE_THREAD else nullcontext():
+            with on_trial(), single_threaded_blas() if len(X) <= MOST_ROWS_FOR_ONE_THREAD else nullcontext():
                 value, theta = maximise(
                     at, starts, restarts, bounds, model.names, repr(model.kernel), named, tolerance, steepness
                 )

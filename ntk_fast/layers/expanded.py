@@ -248,6 +248,7 @@ class _Rows:
                 f"{self._activation!r} has kinks, or is steep where the variance is {self._largest:.1g}: "
                 f"{MOST_TERMS} terms of its Hermite expansion give the derivative's dual to {worst:.1g} only.",
                 AccuracyWarning,
+                severity=worst,
             )
         return result
 

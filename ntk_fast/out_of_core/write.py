@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 
 from ntk_fast.backends import choose_backend
 from ntk_fast.backends.base import Tile
+from ntk_fast.caller import warns_once
 from ntk_fast.disk import DISK_FULL
 from ntk_fast.engines import chosen_engine
 from ntk_fast.gram import are_same, check_both, check_kernel
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 DEFAULT_CHUNK_SIZE = 1024
 
 
+@warns_once
 def write_gram(
     kernel: Kernel,
     X: ArrayLike,
