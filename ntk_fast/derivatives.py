@@ -28,11 +28,12 @@ from ntk_fast.layers.dense import with_variances
 from ntk_fast.lower.compile import RowParameters, compile_program, norm_range, row_tolerance
 from ntk_fast.lower.differentiate import MovedRows, differentiate
 from ntk_fast.lower.pair_state import pair_of_chord
-from ntk_fast.lower.plan import Mix, plan_of, variances_of
-from ntk_fast.lower.program import PlacedMap
+from ntk_fast.lower.plan import plan_of, variances_of
+from ntk_fast.lower.program import PlacedMap, Program
 from ntk_fast.lower.reversible import reversible
 from ntk_fast.lower.row_derivatives import WEIGHTS, LogWeights, row_derivatives, step_for
 from ntk_fast.lower.scaled import Scaled
+from ntk_fast.lower.steps import Mix
 from ntk_fast.rows import Rows, measure, prepare_rows
 from ntk_fast.threads import choose_n_threads, single_threaded_blas
 from ntk_fast.tiling import Progress, make_tiles, run_tiles
@@ -356,6 +357,7 @@ def contracted_diagonal_derivatives(parameters: VarianceParameters, X: ArrayLike
     if parameters.powers is not None:
         return parameters.powers * np.vdot(weights, kernel.diag(values))
     x, _, program = prepare(kernel, values, None, NumpyBackend())
+    assert isinstance(program, Program)
     maps = [part.placed for part in program.maps]
     moved, log_scale = _moved(parameters, x, values, "X", maps)
     same = np.zeros(len(x)), np.full(len(x), 2.0)
@@ -378,6 +380,7 @@ def _run(
 ) -> list[Tile]:
     """Compute the derivatives tile by tile, on several threads, and hand them to `use`."""
     x, y, program = prepare(parameters.kernel, x_values, y_values, NumpyBackend())
+    assert isinstance(program, Program)
     maps = [part.placed for part in program.maps]
     x_moved, x_scale = _moved(parameters, x, x_values, "X", maps)
     other, y_moved, y_scale = x, x_moved, x_scale

@@ -48,7 +48,7 @@ def available_engines() -> list[Engine]:
     return engines
 
 
-def chosen_engine(backend: str | None = None) -> Engine:
-    """Return the engine that a call with this `backend` argument runs on."""
-    chosen = choose_backend(backend)
+def chosen_engine(backend: str | None = None, *, images: bool = False) -> Engine:
+    """Return the engine that a call with this `backend` argument runs on; `images`: for a network on images."""
+    chosen = choose_backend(backend, images=images)
     return Engine(chosen.name, chosen.instruction_set)

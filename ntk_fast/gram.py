@@ -9,12 +9,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ntk_fast.backends import choose_backend
-from ntk_fast.backends.base import Backend, GramTask, Tile, TileTask
+from ntk_fast.backends.base import Backend, GramTask, ImageBackend, Tile, TileTask
 from ntk_fast.caller import warns_once
 from ntk_fast.lower.compile import compile_program, norm_range
-from ntk_fast.lower.plan import Plan
 from ntk_fast.lower.program import Program
 from ntk_fast.lower.scaled import Scaled
+from ntk_fast.lower.spatial_compile import compile_spatial
+from ntk_fast.lower.spatial_program import SpatialProgram
+from ntk_fast.lower.steps import Plan
 from ntk_fast.memory import refuse_too_large
 from ntk_fast.rows import MeasuredRows, Rows, measure, prepare_rows
 from ntk_fast.threads import choose_n_threads, single_threaded_blas
@@ -92,10 +94,11 @@ def gram(
     array([[1.        , 0.15915494],
            [0.15915494, 1.        ]])
     """
-    chosen = choose_backend(backend)
+    shape_of_rows = image_shape(kernel)
+    chosen = choose_backend(backend, images=shape_of_rows is not None)
     threads = choose_n_threads(n_threads)
     check_progress(progress)
-    x_values, y_values = check_both(X, None if are_same(X, Y) else Y, dtype)
+    x_values, y_values = check_both(X, None if are_same(X, Y) else Y, dtype, shape_of_rows)
     shape = (len(x_values), len(x_values if y_values is None else y_values))
     if out is not None:
         out = check_out(out, shape, x_values.dtype)
@@ -121,14 +124,14 @@ def are_same(X: Any, Y: Any) -> bool:
 
 
 def check_both(
-    X: ArrayLike, Y: ArrayLike | None, dtype: Any
+    X: ArrayLike, Y: ArrayLike | None, dtype: Any, shape: tuple[int, ...] | None = None
 ) -> tuple[NDArray[np.floating], NDArray[np.floating] | None]:
     """Return checked rows of one dtype: the one asked for, else float32 if all are float32, else float64."""
     wanted = None if dtype is None else check_dtype(dtype)
-    x = check_rows(X, "X", wanted)
+    x = check_rows(X, "X", wanted, shape)
     if Y is None:
         return x, None
-    y = check_rows(Y, "Y", wanted)
+    y = check_rows(Y, "Y", wanted, shape)
     if x.dtype != y.dtype:
         x, y = (check_rows(rows, name, np.dtype(np.float64)) for rows, name in ((x, "X"), (y, "Y")))
     check_same_features(x, y)
@@ -141,24 +144,35 @@ def check_kernel(kernel: Any) -> None:
         raise TypeError(f"kernel must be an ntk_fast.ArcCosine, NNGP or NTK; got a {type(kernel).__name__}.")
 
 
-def compile_for(kernel: Kernel, dtype: np.dtype, backend: Backend, *square_norms: Scaled) -> Program:
+def image_shape(kernel: Any) -> tuple[int, ...] | None:
+    """Return the shape of the images or sequences that a kernel takes; None if it takes rows."""
+    check_kernel(kernel)
+    shape: tuple[int, ...] | None = kernel.plan.shape
+    return shape
+
+
+def compile_for(kernel: Kernel, dtype: np.dtype, backend: Backend, *square_norms: Scaled) -> Program | SpatialProgram:
     """Compile a kernel for a backend's tiles and for rows whose squared norms lie in the range of those given."""
     norms = norm_range(*square_norms)
+    if kernel.plan.shape is not None:
+        return compile_spatial(kernel.plan, kernel.has_tangent, dtype, backend.pieces(dtype), norms)
     return compile_program(kernel.plan, kernel.has_tangent, dtype, backend.pieces(dtype), norms)
 
 
-def prepare_for(program: Program, kernel: Kernel, rows: MeasuredRows, backend: Backend) -> Rows:
+def prepare_for(program: Program | SpatialProgram, kernel: Kernel, rows: MeasuredRows, backend: Backend) -> Rows:
     """Prepare rows for tiles of a program that was compiled for them, and perhaps for others."""
     return prepare_rows(rows, kernel.plan, program, backend.parameter_dtype(rows.values.dtype))
 
 
 def prepare(
     kernel: Kernel, x_values: NDArray[np.floating], y_values: NDArray[np.floating] | None, backend: Backend
-) -> tuple[Rows, Rows | None, Program]:
+) -> tuple[Rows, Rows | None, Program | SpatialProgram]:
     """Prepare rows for tiles of a kernel, and refuse those whose kernel values overflow."""
-    check_kernel(kernel)
+    shape = image_shape(kernel)
     measured = [
-        measure(values, name, backend) for values, name in ((x_values, "X"), (y_values, "Y")) if values is not None
+        measure(values, name, backend, shape)
+        for values, name in ((x_values, "X"), (y_values, "Y"))
+        if values is not None
     ]
     program = compile_for(kernel, x_values.dtype, backend, *(rows.square_norm for rows in measured))
     prepared = [prepare_for(program, kernel, rows, backend) for rows in measured]
@@ -172,6 +186,12 @@ def prepare(
 def choose_tiles(task: TileTask, backend: Backend, offset: int = 0) -> list[Tile]:
     """Cut a task into tiles of a size that suits the backend; see `make_tiles` for `offset`."""
     n_rows, n_columns = task.shape
+    if isinstance(task.program, SpatialProgram):
+        assert isinstance(backend, ImageBackend)
+        block_rows, block_columns = backend.image_block(task.program)
+        return make_tiles(
+            n_rows, n_columns, symmetric=task.y is None, block_rows=block_rows, block_columns=block_columns
+        )
     n_features = task.x.values.shape[1]
     block_rows, block_columns = backend.block_shape(n_features, task.dtype, task.program.n_parameters)
     layers = task.program.cost

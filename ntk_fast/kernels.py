@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import InitVar, dataclass
 from functools import cached_property
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ntk_fast.backends import choose_backend
+from ntk_fast.backends.numpy_backend import NumpyBackend
 from ntk_fast.caller import warns_once
 from ntk_fast.gram import gram
 from ntk_fast.layers.activation import ActivationLayer
@@ -24,10 +26,10 @@ from ntk_fast.layers.relu import Relu
 from ntk_fast.layers.sequential import Sequential
 from ntk_fast.lower.compile import RowParameters, profile_of
 from ntk_fast.lower.describe import describe_network
-from ntk_fast.lower.plan import Plan, plan_of, variances_of
-from ntk_fast.lower.row_forms import RowValues
+from ntk_fast.lower.plan import plan_of, variances_of
 from ntk_fast.lower.scaled import Scaled
-from ntk_fast.rows import measure, row_values
+from ntk_fast.lower.steps import Plan
+from ntk_fast.rows import diagonal_of, measure
 from ntk_fast.tiling import Progress
 from ntk_fast.validation import (
     check_dtype,
@@ -87,7 +89,9 @@ class Kernel:
     @cached_property
     def is_zero(self) -> bool:
         """Whether the kernel is 0 for all rows: a layer without weights, and no bias in it or after it."""
-        return bool(RowValues(self.plan, UNIT).diagonal(self.has_tangent).is_zero.all())
+        n_features = 1 if self.plan.shape is None else math.prod(self.plan.shape)
+        ones = measure(np.ones((1, n_features)), "X", NumpyBackend(), self.plan.shape)
+        return bool(diagonal_of(self.plan, ones, self.has_tangent).is_zero.all())
 
     @cached_property
     def _hash(self) -> int:
@@ -152,9 +156,11 @@ class Kernel:
         >>> ntk.NTK(depth=1).diag([[3.0, 4.0]])
         array([25.])
         """
-        values = check_rows(X, "X", None if dtype is None else check_dtype(dtype))
-        rows = measure(values, "X", choose_backend(backend))
-        diagonal = row_values(self.plan, rows).diagonal(self.has_tangent).plain()
+        shape = self.plan.shape
+        chosen = choose_backend(backend, images=shape is not None)
+        values = check_rows(X, "X", None if dtype is None else check_dtype(dtype), shape)
+        rows = measure(values, "X", chosen, shape)
+        diagonal = diagonal_of(self.plan, rows, self.has_tangent).plain()
         root = float(np.sqrt(diagonal.max(initial=0.0)))
         refuse_overflow(root, root, values.dtype)
         if rows.inverse_norm.any() and not self.is_zero:
@@ -238,8 +244,8 @@ class Kernel:
         layer ... S ... T ... S(x, x)
         ...
         """
-        pieces = choose_backend(None).pieces(np.dtype(np.float64))
-        print(describe_network(self.network, self.has_tangent, pieces))
+        backend = choose_backend(None, images=self.plan.shape is not None)
+        print(describe_network(self.network, self.has_tangent, backend))
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the parameters by name, as scikit-learn asks for them: an estimator's are then ``kernel__depth`` etc.

@@ -15,7 +15,7 @@ from scipy.sparse.linalg import LinearOperator
 from ntk_fast.backends import choose_backend
 from ntk_fast.backends.base import PADDING, Backend, FillTile, ProductTask, Tile
 from ntk_fast.caller import warns_once
-from ntk_fast.gram import are_same, check_both, choose_tiles, prepare
+from ntk_fast.gram import are_same, check_both, choose_tiles, image_shape, prepare
 from ntk_fast.rows import Rows
 from ntk_fast.threads import choose_n_threads, single_threaded_blas
 from ntk_fast.tiling import run_tiles
@@ -95,9 +95,10 @@ class KernelOperator(LinearOperator):
         Y = None if are_same(X, Y) else Y
         if Y is not None and self.ridge:
             raise ValueError(f"ridge must be 0 where Y is given: there is no diagonal to add it to; got {ridge!r}.")
-        self._backend = choose_backend(backend)
+        shape = image_shape(kernel)
+        self._backend = choose_backend(backend, images=shape is not None)
         self._n_threads = choose_n_threads(n_threads)
-        x_values, y_values = check_both(X, Y, dtype)
+        x_values, y_values = check_both(X, Y, dtype, shape)
         self._x, self._y, self._program = prepare(kernel, x_values, y_values, self._backend)
         self._arguments: tuple[Any, ...] = (kernel, x_values, y_values, self.ridge, x_values.dtype, backend, n_threads)
         super().__init__(x_values.dtype, (len(self._x), len(self._x if self._y is None else self._y)))

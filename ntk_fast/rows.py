@@ -2,35 +2,47 @@
 
 The numbers are not normalised, so a kernel entry is a function of the very floats given, and usually not even copied.
 Only rows whose squares would leave the range of the dtype are scaled, each by its own power of two, which is exact.
+Images are rows, too; what is known of a row without positions, its norm, is known of each of their pixels.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ntk_fast.backends.base import Backend
-from ntk_fast.compensated import Reals
+from ntk_fast.compensated import Reals, square_norms
 from ntk_fast.lower.compile import RowParameters
-from ntk_fast.lower.plan import Plan
 from ntk_fast.lower.program import Program
 from ntk_fast.lower.row_forms import RowValues
 from ntk_fast.lower.scaled import Scaled
+from ntk_fast.lower.spatial_compile import compile_spatial
+from ntk_fast.lower.spatial_program import SpatialProgram
+from ntk_fast.lower.spatial_rows import Pixels, SpatialRows, SpatialValues
+from ntk_fast.lower.steps import Plan
 from ntk_fast.validation import refuse_not_finite
 
 #: Squared norms for which products of two rows are sure to keep full relative precision.
 SAFE_SQUARES = {np.dtype(np.float64): (2.0**-400, 2.0**400), np.dtype(np.float32): (2.0**-60, 2.0**60)}
 
+#: Squared norms of pixels below this, in images whose own are near 1 by comparison, are none: they have lost digits.
+FAINT_PIXEL = 2.0**-960
+#: Numbers of a node's state that images are prepared with at a time, each a dozen times.
+NUMBERS_AT_A_TIME = 1 << 20
+
 
 @dataclass(frozen=True, eq=False)
 class MeasuredRows:
-    """Rows that are safe to multiply, and the norms of the rows given."""
+    """Rows that are safe to multiply, and the norms of the rows given; of images those of all pixels, row by row."""
 
     values: NDArray[np.floating]  # (n, n_features)
-    inverse_norm: NDArray[np.float64]  # (n,), of `values`; 0 for a zero row
-    square_norm: Scaled  # (n,), of the rows given
+    inverse_norm: NDArray[np.float64]  # (n,) or (n * n_positions,), of `values`; 0 for a zero row
+    square_norm: Scaled  # (n,) or (n * n_positions,), of the rows given
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +50,7 @@ class Rows:
     """Prepared rows of one matrix; `scale` and `parameters` are those of one kernel's program."""
 
     values: NDArray[np.floating]  # (n, n_features)
-    inverse_norm: NDArray[np.floating]  # (n,); 0 for a zero row
+    inverse_norm: NDArray[np.floating]  # (n,); 0 for a zero row; images have theirs among the parameters, and ones here
     diagonal: Reals  # (n,) of float64: K(x, x)
     root_diagonal: Reals  # (n,): its square root, which may be in range when K(x, x) is not
     scale: Reals  # (n,): an entry is scale * scale' * (profile, or what the instructions leave)
@@ -59,8 +71,10 @@ class Rows:
         )
 
 
-def measure(values: NDArray[np.floating], name: str, backend: Backend) -> MeasuredRows:
-    """Check that rows are finite, and compute their norms."""
+def measure(
+    values: NDArray[np.floating], name: str, backend: Backend, shape: tuple[int, ...] | None = None
+) -> MeasuredRows:
+    """Check that rows are finite, and compute their norms, or those of their pixels if they are images of a shape."""
     squares, rests = backend.square_norms(values)
     low, high = SAFE_SQUARES[values.dtype]
     unsafe = ~((squares >= low) & (squares <= high))
@@ -72,23 +86,39 @@ def measure(values: NDArray[np.floating], name: str, backend: Backend) -> Measur
         values[unsafe] = np.ldexp(values[unsafe], -power[:, None])
         squares[unsafe], rests[unsafe] = backend.square_norms(np.ascontiguousarray(values[unsafe]))
         exponent[unsafe] = 2 * power.astype(np.int64)
+    if shape is not None:
+        pixels = values.reshape(-1, shape[-1])
+        squares, rests = (part.astype(np.float64) for part in square_norms(pixels))
+        faint = squares < FAINT_PIXEL
+        squares[faint], rests[faint] = 0.0, 0.0
+        exponent = np.repeat(exponent, len(pixels) // max(1, len(values)))
     with np.errstate(divide="ignore"):
         inverse = np.where(squares > 0, 1 / np.sqrt(squares), 0.0)
     return MeasuredRows(values, inverse, Scaled.of(squares, rests, exponent))
 
 
-def row_values(plan: Plan, rows: MeasuredRows) -> RowValues:
-    """Return what the layers make of rows."""
-    return RowValues(plan, rows.square_norm)
+def diagonal_of(plan: Plan, rows: MeasuredRows, has_tangent: bool) -> Scaled:
+    """Return K(x, x) of rows: T, or S."""
+    if plan.shape is None:
+        return RowValues(plan, rows.square_norm).diagonal(has_tangent)
+    program = compile_spatial(plan, has_tangent, np.dtype(np.float64), 0, rows.square_norm)
+    parts = [part.tangent if has_tangent else part.variance for part in _image_values(rows, plan, program)]
+    return _joined(parts)
 
 
 def prepare_rows(
-    rows: MeasuredRows, plan: Plan, program: Program, dtype: np.dtype, parameters: RowParameters | None = None
+    rows: MeasuredRows,
+    plan: Plan,
+    program: Program | SpatialProgram,
+    dtype: np.dtype,
+    parameters: RowParameters | None = None,
 ) -> Rows:
     """Compute what tiles of a program need of rows; `dtype`: of the parameters, as the backend takes them.
 
     `parameters`: the plan's of these rows, where they are known already.
     """
+    if isinstance(program, SpatialProgram):
+        return _prepare_images(rows, plan, program, dtype)
     parameters = parameters or RowParameters(plan, rows.square_norm)
     values = parameters.values
     diagonal = values.diagonal(program.has_tangent)
@@ -106,4 +136,48 @@ def prepare_rows(
         root_diagonal,
         scale,
         planes,
+    )
+
+
+def _prepare_images(rows: MeasuredRows, plan: Plan, program: SpatialProgram, dtype: np.dtype) -> Rows:
+    parts = list(_image_values(rows, plan, program))
+    variance, tangent = _joined([part.variance for part in parts]), _joined([part.tangent for part in parts])
+    diagonal = tangent if program.has_tangent else variance
+    empty = np.empty((program.n_parameters, 0))
+    return Rows(
+        rows.values,
+        np.ones(len(rows.values), dtype=dtype),
+        diagonal.plain(),
+        diagonal.root().plain(),
+        variance.root().plain(),
+        np.concatenate([empty, *(part.planes for part in parts)], axis=1).astype(dtype, copy=False),
+    )
+
+
+def _image_values(rows: MeasuredRows, plan: Plan, program: SpatialProgram) -> Iterator[SpatialValues]:
+    """Yield what the layers make of images, some at a time."""
+    n = len(rows.values)
+    n_positions = math.prod(program.shape[:-1])
+    at_a_time = max(1, NUMBERS_AT_A_TIME // program.row_pairs.largest)
+    square = rows.square_norm
+    for start in range(0, n, at_a_time):
+        stop = min(start + at_a_time, n)
+        some = slice(start * n_positions, stop * n_positions)
+
+        def by_position(values: NDArray[Any], some: slice = some) -> NDArray[Any]:
+            return np.ascontiguousarray(values[some].reshape(-1, n_positions).T)
+
+        pixels = Pixels(
+            rows.values[start:stop].astype(np.float64, copy=False),
+            by_position(rows.inverse_norm),
+            Scaled(*(by_position(part) for part in (square.high, square.low, square.exponent))),
+        )
+        yield SpatialRows(plan, program, pixels, rows.values.dtype).values()
+
+
+def _joined(parts: list[Scaled]) -> Scaled:
+    """Return numbers one after the other."""
+    none = Scaled.of(np.empty(0))
+    return Scaled(
+        *(np.concatenate([getattr(part, name) for part in (none, *parts)]) for name in ("high", "low", "exponent"))
     )

@@ -37,9 +37,9 @@ from ntk_fast.layers.arc_cosine import RectifiedMonomial, Sign, Step
 from ntk_fast.layers.relu import PiecewiseLinear, sine_minus_angle_cosine
 from ntk_fast.lower.compile import RowParameters
 from ntk_fast.lower.instructions import Instructions
-from ntk_fast.lower.plan import Map, Mix, Multiply, Normalise, Plan, Promote
 from ntk_fast.lower.program import ABSENT, WHOLE
 from ntk_fast.lower.scaled import Scaled
+from ntk_fast.lower.steps import Map, Mix, Multiply, Normalise, Plan, Promote
 from ntk_fast.power_law import PowerLaw, fit_power_law
 from ntk_fast.sphere_series import TERMS, series_eigenvalues
 from ntk_fast.validation import check_whole_number, refuse_overflow

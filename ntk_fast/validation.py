@@ -100,9 +100,27 @@ def check_reals(values: Any, name: str, accepted: str) -> NDArray[np.float64]:
     return array.astype(np.float64, copy=False)
 
 
-def check_rows(rows: Any, name: str, dtype: np.dtype | None) -> NDArray[np.floating]:
+def flattened(array: Any, name: str, shape: tuple[int, ...]) -> Any:
+    """Return images or sequences of a shape as rows; rows pass as they are, if they have as many numbers."""
+    got, n_features = tuple(array.shape), math.prod(shape)
+    if got[1:] == shape:
+        return array.reshape(got[0], n_features)
+    if len(got) == 2 and got[1] == n_features:
+        return array
+    what = "images" if len(shape) == 3 else "sequences"
+    hint = f"; for one of them pass {name}[None]" if got in (shape, (n_features,)) else ""
+    raise ValueError(
+        f"{name} must hold {what} of shape (n, {', '.join(map(str, shape))}), as the network's Input has them, or the "
+        f"same as rows of shape (n, {n_features}); got shape {got}{hint}."
+    )
+
+
+def check_rows(
+    rows: Any, name: str, dtype: np.dtype | None, shape: tuple[int, ...] | None = None
+) -> NDArray[np.floating]:
     """Return rows as an (n, n_features) array of float32 or float64, contiguous along the features; no copy if it is.
 
+    `shape`: that of the images or sequences which they are; then arrays of these are taken, too.
     Values are looked at later, where their norms are computed: `rows.prepare_rows` refuses NaN and infinity.
     """
     kind = type(rows).__name__
@@ -113,6 +131,8 @@ def check_rows(rows: Any, name: str, dtype: np.dtype | None) -> NDArray[np.float
         raise TypeError(f"{name} must hold real numbers; got complex dtype {array.dtype}.")
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name} must hold real numbers; got dtype {array.dtype} (from a {kind}).")
+    if shape is not None:
+        array = flattened(array, name, shape)
     if array.ndim != 2:
         hint = f"; for one row pass {name}.reshape(1, -1)" if array.ndim == 1 else ""
         raise ValueError(f"{name} must be a 2-D array (n_rows, n_features); got shape {array.shape}{hint}.")

@@ -7,7 +7,7 @@ import importlib.util
 import os
 from functools import cache, lru_cache
 
-from ntk_fast.backends.base import Backend
+from ntk_fast.backends.base import Backend, ImageBackend
 from ntk_fast.caller import warn_caller
 
 BACKEND_VARIABLE = "NTK_FAST_BACKEND"
@@ -71,8 +71,10 @@ def _warn_of_fallback(name: str) -> None:
     warn_caller(f"ntk_fast runs on {name.capitalize()}: {why_missing('cython')}.", RuntimeWarning)
 
 
-def choose_backend(name: str | None = None) -> Backend:
+def choose_backend(name: str | None = None, *, images: bool = False) -> Backend:
     """Return the backend of this name, of the environment's name, or the fastest; one asked for by name must exist.
+
+    `images`: the fastest for networks on images and sequences.
 
     It keeps to the instruction set that the environment names now: tables, tiles and scratch memory are made for it.
     """
@@ -83,9 +85,16 @@ def choose_backend(name: str | None = None) -> Backend:
         fastest = next(backend for backend in BACKENDS if why_missing(backend) is None)
         if fastest != "cython":
             _warn_of_fallback(fastest)
-        return _load(fastest)
+        backend = _load(fastest)
+        return _load("numpy") if images and not isinstance(backend, ImageBackend) else backend
     if name in BACKENDS and why_missing(name) is None:
-        return _load(name)
+        backend = _load(name)
+        if images and not isinstance(backend, ImageBackend):
+            raise ValueError(
+                f"{source} {name!r} does not compute networks on images and sequences (with Input) yet: they run on "
+                "NumPy; leave it out, or pass backend='numpy'."
+            )
+        return backend
     present = ", ".join(repr(backend) for backend in available_backends())
     if name not in BACKENDS:
         raise ValueError(f"{source} must be one of {present}; got {name!r}.")

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from ntk_fast.lower.program import Program
+    from ntk_fast.lower.spatial_program import SpatialProgram
     from ntk_fast.rows import Rows
 
 
@@ -43,7 +44,7 @@ PADDING = 16
 class TileTask:
     """One Gram matrix. Symmetric (`y` is None): tiles compute the diagonal and above, once for both halves."""
 
-    program: Program
+    program: Program | SpatialProgram
     x: Rows
     y: Rows | None
 
@@ -127,3 +128,14 @@ class Differentiator(Protocol):
 
     def differentiate_tile(self, task: AdjointTask) -> DifferentiateTile:
         """Return a function that differentiates tiles of a task, with scratch memory of its own."""
+
+
+@runtime_checkable
+class ImageBackend(Protocol):
+    """What a backend is besides whose tiles may be of images: of tasks whose program is spatial."""
+
+    #: About what a term of an entry costs, as `SpatialProgram.cost` counts them, on one thread.
+    seconds_per_term: float
+
+    def image_block(self, program: SpatialProgram) -> tuple[int, int]:
+        """Return the images of x and of y of a tile."""

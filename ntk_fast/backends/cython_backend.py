@@ -93,6 +93,7 @@ class CythonBackend:
     def _prepare(self, task: TileTask) -> tuple[Functions, CompiledProgram, NDArray[np.uint8]]:
         functions = self._functions(task.dtype)
         program = task.program
+        assert isinstance(program, Program)
         compiled = _compiled(program, task.dtype)
         n_features = task.x.values.shape[1]
         columns = min(functions.block_columns(n_features, program.n_parameters), task.shape[1])

@@ -114,6 +114,7 @@ class NumbaBackend:
 
     def fill_tile(self, task: GramTask) -> FillTile:
         program, x, y = task.program, task.x, task.x if task.y is None else task.y
+        assert isinstance(program, Program)
         encoded = _encoded(program)
         x_planes, y_planes = np.ascontiguousarray(_planes(x.parameters).T), _planes(y.parameters)
         scratch = _scratch(program, len(y_planes))

@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 from ntk_fast.backends.base import FillTile, GramTask, MultiplyTile, ProductTask, Tile
 from ntk_fast.backends.blas_products import multiply_with_blas
 from ntk_fast.backends.numpy_chords import tile_chords
+from ntk_fast.backends.numpy_images import SECONDS_PER_TERM, fill_images, image_block
 from ntk_fast.compensated import Reals, square_norms
 from ntk_fast.lower.evaluate import evaluate
 from ntk_fast.lower.pair_state import pair_of_chord
+from ntk_fast.lower.spatial_program import SpatialProgram
 
 #: Rows at a time of which the part that crosses the diagonal is told from the part above it.
 STRIP = 64
@@ -26,6 +28,7 @@ class NumpyBackend:
     uses_blas = True
     seconds_per_layer = 6e-8
     multiplies_with_blas = True
+    seconds_per_term = SECONDS_PER_TERM
 
     def square_norms(self, values: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         norms, rests = square_norms(values)
@@ -40,8 +43,14 @@ class NumpyBackend:
     def block_shape(self, n_features: int, dtype: np.dtype, n_parameters: int) -> tuple[int, int]:
         return 256, 512
 
+    def image_block(self, program: SpatialProgram) -> tuple[int, int]:
+        return image_block(program)
+
     def fill_tile(self, task: GramTask) -> FillTile:
         x, y, program = task.x, task.y or task.x, task.program
+        if isinstance(program, SpatialProgram):
+            images = program
+            return lambda tile: store(task, tile, fill_images(images, task, tile))
         maps = [part.placed for part in program.maps]
 
         def fill(tile: Tile) -> None:

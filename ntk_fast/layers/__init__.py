@@ -4,6 +4,8 @@
     dense, sequential     Dense; Sequential, Identity
     branches              Sum, Residual, Product, Concatenate
     layer_norm, tangent   LayerNorm; Tangent
+    input, conv, pool,    images and sequences: Input, Conv, AveragePool, SumPool, GlobalAveragePool, GlobalSumPool,
+    flatten, attention    Flatten, Attention; `positions`: what they have in common
     relu, erf, gelu, ...  activations, a family a file; `names`: those that kernels take by name
     curved, hermite_map,  what the maps of activations have in common that depend on variances: near and opposite pairs,
     expanded              Hermite series, and Hermite coefficients by quadrature where there is no closed form
@@ -15,19 +17,24 @@ One file says all of a layer: what it is, its rule for S and T (`lower`, in term
 """
 
 from ntk_fast.layers.arc_cosine import RectifiedMonomial, Sign, Step
+from ntk_fast.layers.attention import Attention
 from ntk_fast.layers.branches import Concatenate, Product, Residual, Sum
+from ntk_fast.layers.conv import Conv
 from ntk_fast.layers.dense import Dense
 from ntk_fast.layers.elu import Elu
 from ntk_fast.layers.erf import Erf, SigmoidLike
 from ntk_fast.layers.expanded import AccuracyWarning
 from ntk_fast.layers.exponential import Exp, Rbf
+from ntk_fast.layers.flatten import Flatten
 from ntk_fast.layers.function import Activation
 from ntk_fast.layers.gaussian import Gaussian
 from ntk_fast.layers.gelu import Gelu
+from ntk_fast.layers.input import Input
 from ntk_fast.layers.json_text import from_json, to_json
 from ntk_fast.layers.layer import Layer
 from ntk_fast.layers.layer_norm import LayerNorm
 from ntk_fast.layers.polynomial import Hermite, Monomial, Polynomial
+from ntk_fast.layers.pool import AveragePool, GlobalAveragePool, GlobalSumPool, SumPool
 from ntk_fast.layers.relu import Abs, LeakyRelu, Relu
 from ntk_fast.layers.sequential import Identity, Sequential
 from ntk_fast.layers.sine import Cos, Sin
@@ -38,16 +45,23 @@ __all__ = [
     "Abs",
     "AccuracyWarning",
     "Activation",
+    "Attention",
+    "AveragePool",
     "Concatenate",
+    "Conv",
     "Cos",
     "Dense",
     "Elu",
     "Erf",
     "Exp",
+    "Flatten",
     "Gaussian",
     "Gelu",
+    "GlobalAveragePool",
+    "GlobalSumPool",
     "Hermite",
     "Identity",
+    "Input",
     "Layer",
     "LayerNorm",
     "LeakyRelu",
@@ -67,6 +81,7 @@ __all__ = [
     "Softplus",
     "Step",
     "Sum",
+    "SumPool",
     "Tangent",
     "Tanh",
     "from_json",

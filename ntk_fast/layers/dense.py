@@ -15,25 +15,39 @@ if TYPE_CHECKING:
     from ntk_fast.lower.plan import Builder, Node
 
 
+def check_weight_variance(value: Any) -> float | str:
+    """Return a weight variance: a number, or "he"."""
+    if value == "he":
+        return "he"
+    if isinstance(value, str):
+        raise ValueError(f"weight_variance must be a number >= 0 or 'he'; got {value!r}.")
+    return check_not_negative(value, "weight_variance")
+
+
+def exact_weight_variance(value: float | str, node: Node) -> Fraction:
+    """Return it as a number, after a node."""
+    return 1 / Fraction(node.gain) if isinstance(value, str) else Fraction(value)
+
+
 def with_variances(network: Layer, weight_variances: Sequence[float], bias_variances: Sequence[float]) -> Layer:
-    """Return a network with other variances: those of each Dense, in order."""
+    """Return a network with other variances: those of each layer with weights, in order."""
     pairs = zip(weight_variances, bias_variances, strict=True)
 
-    def changed(dense: Dense) -> Dense:
+    def changed(layer: Any) -> Layer:
         weight, bias = next(pairs)
-        return replace(dense, weight_variance=weight, bias_variance=bias)
+        return replace(layer, weight_variance=weight, bias_variance=bias)
 
     return _with_each(network, changed)
 
 
 def frozen(network: Layer) -> Layer:
     """Return a network of which nothing is trained: T is 0."""
-    return _with_each(network, lambda dense: replace(dense, trained=False))
+    return _with_each(network, lambda layer: replace(layer, trained=False))
 
 
-def _with_each(value: Any, change: Callable[[Dense], Dense]) -> Any:
-    """Return a network, or a field of one, with every Dense changed, in order."""
-    if isinstance(value, Dense):
+def _with_each(value: Any, change: Callable[[Any], Layer]) -> Any:
+    """Return a network, or a field of one, with every layer that has weights changed, in order."""
+    if hasattr(value, "weight_variance"):
         return change(value)
     if isinstance(value, tuple):
         return tuple(_with_each(part, change) for part in value)
@@ -68,16 +82,12 @@ class Dense(Layer):
     trained: bool = True
 
     def __post_init__(self) -> None:
-        if self.weight_variance != "he":
-            if isinstance(self.weight_variance, str):
-                raise ValueError(f"weight_variance must be a number >= 0 or 'he'; got {self.weight_variance!r}.")
-            object.__setattr__(self, "weight_variance", check_not_negative(self.weight_variance, "weight_variance"))
+        object.__setattr__(self, "weight_variance", check_weight_variance(self.weight_variance))
         object.__setattr__(self, "bias_variance", check_not_negative(self.bias_variance, "bias_variance"))
         object.__setattr__(self, "trained", check_flag(self.trained, "trained"))
 
     def lower(self, builder: Builder, node: Node) -> Node:
-        weight = 1 / Fraction(node.gain) if isinstance(self.weight_variance, str) else Fraction(self.weight_variance)
-        bias = Fraction(self.bias_variance)
+        weight, bias = exact_weight_variance(self.weight_variance, node), Fraction(self.bias_variance)
         builder.variances.append((weight, bias))
         return builder.mix(
             [node],

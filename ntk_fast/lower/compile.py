@@ -19,10 +19,10 @@ from ntk_fast.layers.relu import sine_minus_angle_cosine
 from ntk_fast.lower.evaluate import evaluate
 from ntk_fast.lower.instructions import Instructions, MapSlot, MeanPlanes, SharePlanes, instructions_of
 from ntk_fast.lower.pair_state import pair_of_chord
-from ntk_fast.lower.plan import Plan
 from ntk_fast.lower.program import PairMap, PlacedMap, Program, Table, UnivariateMap
 from ntk_fast.lower.row_forms import RowValues
 from ntk_fast.lower.scaled import Scaled
+from ntk_fast.lower.steps import Plan
 from ntk_fast.lower.tables import LARGEST_CHORD, STRETCHES, Truths, fit_table
 
 #: Relative differences of squared norms, and of what is made of them, that count as none: a few roundings.
@@ -297,7 +297,7 @@ def _compiled_program(
         if pieces and kind != "fold" and (activation.homogeneity is not None or index in constant_maps):
             own = placed.maps[index]
             columns = np.ascontiguousarray(placed.parameters[own.first : own.first + own.count, :1])
-            table = _compiled_map(activation, columns.tobytes(), len(columns), pieces, dtype)
+            table = compiled_map(activation, columns.tobytes(), len(columns), pieces, dtype)
             if table is not None:  # instead of row parameters
                 tabulated.add(index)
                 kind = "table"
@@ -382,7 +382,7 @@ def _compiled_profile(
 
 
 @lru_cache(maxsize=256)
-def _compiled_map(activation, parameters: bytes, count: int, pieces: int, dtype: np.dtype) -> UnivariateMap | None:  # type: ignore[no-untyped-def]
+def compiled_map(activation, parameters: bytes, count: int, pieces: int, dtype: np.dtype) -> UnivariateMap | None:  # type: ignore[no-untyped-def]
     """Return the tables of an activation between rows that all have these parameters."""
     own = np.frombuffer(parameters).reshape(count, 1)
     power = 1 if activation.homogeneity == 0 else 2

@@ -6,18 +6,28 @@ from collections import Counter
 
 import numpy as np
 
+from ntk_fast.backends.base import Backend, ImageBackend
 from ntk_fast.layers.activation import ActivationLayer
+from ntk_fast.layers.attention import Attention
 from ntk_fast.layers.branches import Concatenate, Product, Residual, Sum
+from ntk_fast.layers.conv import Conv
 from ntk_fast.layers.dense import Dense
+from ntk_fast.layers.flatten import Flatten
+from ntk_fast.layers.input import Input
 from ntk_fast.layers.layer import Layer
 from ntk_fast.layers.layer_norm import LayerNorm
+from ntk_fast.layers.pool import AveragePool, GlobalAveragePool, GlobalSumPool, SumPool
 from ntk_fast.layers.tangent import Tangent
 from ntk_fast.lower.compile import compile_program, norm_range, promised
 from ntk_fast.lower.instructions import instructions_of
-from ntk_fast.lower.plan import ROWS, Builder, Plan, plan_of
+from ntk_fast.lower.plan import ROWS, Builder, plan_of
+from ntk_fast.lower.positions import Pairs
 from ntk_fast.lower.program import Program
 from ntk_fast.lower.row_forms import RowValues
 from ntk_fast.lower.scaled import Scaled
+from ntk_fast.lower.spatial_compile import compile_spatial
+from ntk_fast.lower.steps import Plan
+from ntk_fast.lower.window import shown
 
 #: Layers that are shown of a deep network: so many at either end.
 SHOWN = 20
@@ -27,29 +37,70 @@ COSTS = {"fold": 1.2, "table": 1.5, "exponential": 2.0, "gaussian": 1.5, "erf": 
 MIX_COST, TERM_COST, PROFILE_COST = 0.5, 0.15, 2.5
 
 
-def describe_network(network: Layer, has_tangent: bool, pieces: int) -> str:
-    """Return the table; `pieces`: of the backend's tables, 0 if it has none."""
+def describe_network(network: Layer, has_tangent: bool, backend: Backend) -> str:
+    """Return the table, and how a backend computes it."""
+    plan = plan_of(network)
     builder = Builder()
     output = network.lower(builder, ROWS)
-    unit = RowValues(builder.steps, Scaled.of(np.ones(1)))
-    rows = [("layer", "S", "T", "S(x, x)")]
+    if plan.shape is None:
+        unit = RowValues(builder.steps, Scaled.of(np.ones(1)))
+        names: tuple[str, ...] = ("S(x, x)",)
+
+        def numbers(node: int) -> tuple[str, ...]:
+            return (f"{unit.variance(node).plain()[0]:.4g}",)
+
+    else:
+        names, pairs = ("positions", "pairs"), Pairs.behind_output(builder.steps, output.index)
+
+        def numbers(node: int) -> tuple[str, ...]:
+            grid, planes = builder.steps.grids[node], pairs.of_nodes[node]
+            return shown(grid) if grid else "-", str(planes.n_pairs) if planes else "-"
+
+    rows = [("layer", "S", "T", *names)]
     for lowered in builder.lowered:
         layer = lowered.layer
         text = "  " * (lowered.level - 1) + (layer.name if _holds_layers(layer) else repr(layer))
-        rows.append((text, *_rules(layer), f"{unit.variance(lowered.node).plain()[0]:.4g}"))
+        rows.append((text, *_rules(layer), *numbers(lowered.node)))
     if not builder.lowered:
-        rows.append((repr(network), *_rules(network), f"{unit.variance(output.index).plain()[0]:.4g}"))
+        rows.append((repr(network), *_rules(network), *numbers(output.index)))
     if len(rows) > 2 * SHOWN + 2:
-        rows[SHOWN + 1 : -SHOWN] = [(f"... {len(rows) - 1 - 2 * SHOWN} more", "", "", "")]
-    widths = [max(len(row[k]) for row in rows) for k in range(4)]
+        rows[SHOWN + 1 : -SHOWN] = [(f"... {len(rows) - 1 - 2 * SHOWN} more", *("",) * (len(rows[0]) - 1))]
+    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     lines.insert(1, "  ".join("-" * width for width in widths))
     what = "T, its Neural Tangent Kernel" if has_tangent else "S, its Gaussian process"
+    if plan.shape is not None:
+        return "\n".join([*lines, "", f"The kernel is {what}.", *_image_path(plan, has_tangent, backend)])
     lines += ["", f"S(x, x) is that of a row of norm 1. The kernel is {what}."]
-    plan = plan_of(network)
     for title, squares in (("rows of equal norm", [1.0, 1.0]), ("other rows", [0.25, 4.0])):
-        lines.append(f"{title}: {_path(plan, has_tangent, pieces, squares)}")
+        lines.append(f"{title}: {_path(plan, has_tangent, backend.pieces(np.dtype(np.float64)), squares)}")
     return "\n".join(lines)
+
+
+def _image_path(plan: Plan, has_tangent: bool, backend: Backend) -> list[str]:
+    """How tiles compute it, and what Gram matrices cost."""
+    dtype = np.dtype(np.float64)
+    program = compile_spatial(plan, has_tangent, dtype, backend.pieces(dtype), Scaled.of(np.ones(1)))
+    assert isinstance(backend, ImageBackend)
+    seconds = backend.seconds_per_term * program.cost
+    lines = [
+        f"images of shape {shown(program.shape)}, channels last; an entry takes {program.pairs.count} pairs of "
+        f"positions of all layers and {program.cost} terms",
+        f"on {backend.name}: about {_duration(seconds)} an entry and core",
+    ]
+    for n in (1000, 10_000):
+        lines.append(
+            f"{n} images: {_duration(seconds * n * (n + 1) / 2)} on one core, {8e-6 * n * n:.0f} MB in float64 for the "
+            f"matrix and {8e-6 * n * program.n_parameters:.0f} MB for what is known of each image"
+        )
+    return lines
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("days", 86400.0), ("hours", 3600.0), ("min", 60.0), ("s", 1.0), ("ms", 1e-3)):
+        if seconds >= 2 * size or unit == "ms":
+            return f"{seconds / size:.3g} {unit}"
+    raise AssertionError
 
 
 def _holds_layers(layer: Layer) -> bool:
@@ -65,6 +116,22 @@ def _rules(layer: Layer) -> tuple[str, str]:
             return rule, f"{scaled} T" + (" + new S" if trained else "")
         case ActivationLayer():
             return layer.formula, "T E[s'(u) s'(v)]"
+        case Input():
+            return "x_i . x'_i'", "0"
+        case Conv(_, _, _, weight, bias, _, trained):
+            scaled = "v" if isinstance(weight, str) else f"{weight:g}"
+            rule = f"{scaled} mean over taps of S" + (f" + {bias:g}" if bias else "")
+            return rule, f"{scaled} mean over taps of T" + (" + new S" if trained else "")
+        case SumPool() | GlobalSumPool():
+            return "sum over both windows", "likewise"
+        case AveragePool() | GlobalAveragePool():
+            return "mean over both windows", "likewise"
+        case Flatten():
+            return "mean over equal positions", "likewise"
+        case Attention(scaling):
+            return (
+                ("v G S G' + b", "v G T G' + 2 new S - b") if scaling == "d^-1" else ("v c^2 s S + b", "see Attention")
+            )
         case LayerNorm():
             return "S / sqrt(q q')", "T / sqrt(q q')"
         case Tangent():

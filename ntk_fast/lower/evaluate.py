@@ -13,7 +13,7 @@ from ntk_fast.lower.program import ABSENT, WHOLE, Instruction, PlacedMap
 
 
 @dataclass(frozen=True, eq=False)
-class _State:
+class State:
     """Of pairs at a node; `rest` is what the tangent's rounding has lost, for deep chains of small decreases."""
 
     m: Reals
@@ -36,39 +36,40 @@ def evaluate(
     `m` and `p` are those of the rows; `x` and `y` the row parameters, of shapes (n_parameters, ...) that broadcast.
     """
     zero = np.zeros_like(m)
-    registers = {0: _State(m, p, zero, zero)}
+    registers = {0: State(m, p, zero, zero)}
     state = registers[0]
     for instruction in instructions:
         sources = [registers[k] for k in instruction.sources]
         if instruction.is_product:
-            state = _product(sources)
+            state = multiplied(sources)
         elif instruction.promotes:
-            state = _promoted(sources[0], x[instruction.shares[0]] * y[instruction.shares[0]])
+            state = promoted(sources[0], x[instruction.shares[0]] * y[instruction.shares[0]])
         else:
             if instruction.map != ABSENT:
-                sources = [_mapped(maps[instruction.map], sources[0], x, y)]
-            state = _mixed(instruction, sources, x, y)
+                sources = [mapped(maps[instruction.map], sources[0], x, y)]
+            state = mixed(instruction, sources, x, y)
         registers[instruction.destination] = state
     return state.tangent if has_tangent else cosine_of(state.m, state.p)
 
 
-def _mapped(placed: PlacedMap, state: _State, x: Reals, y: Reals) -> _State:
+def mapped(placed: PlacedMap, state: State, x: Reals, y: Reals) -> State:
     """Through an activation. Theta's digits are kept by rounding what the map takes away, and not what it leaves."""
     own = slice(placed.first, placed.first + placed.count)
     m, p, derivative, loss = placed.activation.map_with_loss(state.m, state.p, x[own], y[own])
     if loss is None:
-        return _State(m, p, derivative * state.tangent, derivative * state.rest)
+        return State(m, p, derivative * state.tangent, derivative * state.rest)
     tangent, rest = two_sum(state.tangent, state.rest - loss * state.tangent)
-    return _State(m, p, tangent, rest)
+    return State(m, p, tangent, rest)
 
 
-def _mixed(instruction: Instruction, sources: list[_State], x: Reals, y: Reals) -> _State:
+def mixed(instruction: Instruction, sources: list[State], x: Reals, y: Reals) -> State:
+    """Several together, in shares that each row has of its own."""
     if instruction.shares == (WHOLE,) and instruction.bias == ABSENT:
         (source,) = sources
         if not instruction.adds_own:
             return source
         tangent, error = two_sum(source.tangent, cosine_of(source.m, source.p))
-        return _State(source.m, source.p, tangent, source.rest + error)
+        return State(source.m, source.p, tangent, source.rest + error)
     m = p = tangent = rest = gap = np.zeros_like(sources[0].m)
     for plane, source in zip(instruction.shares, sources, strict=True):
         share = x[plane] * y[plane]
@@ -81,17 +82,18 @@ def _mixed(instruction: Instruction, sources: list[_State], x: Reals, y: Reals) 
         p = p + 2 * tau_x * tau_y
     m, p = m + gap, p + gap
     tangent = tangent + (cosine_of(m, p) + rest) if instruction.adds_own else tangent + rest
-    return _State(m, p, tangent, np.zeros_like(m))
+    return State(m, p, tangent, np.zeros_like(m))
 
 
-def _promoted(state: _State, share: Reals) -> _State:
+def promoted(state: State, share: Reals) -> State:
     """The tangent in the place of the covariance; share = sqrt(q q' / (T(x, x) T(x', x')))."""
     cosine = share * (state.tangent + state.rest)
     zero = np.zeros_like(cosine)
-    return _State(np.maximum(1 - cosine, 0), np.maximum(1 + cosine, 0), zero, zero)
+    return State(np.maximum(1 - cosine, 0), np.maximum(1 + cosine, 0), zero, zero)
 
 
-def _product(sources: list[_State]) -> _State:
+def multiplied(sources: list[State]) -> State:
+    """The product of several."""
     state = sources[0]
     for other in sources[1:]:
         u, v = np.minimum(state.m, state.p), np.minimum(other.m, other.p)
@@ -99,5 +101,5 @@ def _product(sources: list[_State]) -> _State:
         cosines = cosine_of(state.m, state.p), cosine_of(other.m, other.p)
         m, p = place(u + (1 - u) * v, opposite)
         tangent = (state.tangent + state.rest) * cosines[1] + (other.tangent + other.rest) * cosines[0]
-        state = _State(m, p, tangent, np.zeros_like(m))
+        state = State(m, p, tangent, np.zeros_like(m))
     return state

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from ntk_fast.lower.plan import Map, Mix, Multiply, Normalise, Plan, Promote
 from ntk_fast.lower.program import ABSENT, MOST_SOURCES, WHOLE, Instruction
+from ntk_fast.lower.steps import Map, Mix, Multiply, Normalise, Plan, Promote, refuse_images
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,7 @@ class _Registers:
 @lru_cache(maxsize=256)
 def instructions_of(plan: Plan) -> Instructions:
     """Return the instructions of a plan."""
+    refuse_images(plan, "this is")
     alias = list(range(len(plan.steps) + 1))  # a LayerNorm's node is its source
     uses = [0] * (len(plan.steps) + 1)
     for node, step in enumerate(plan.steps, start=1):

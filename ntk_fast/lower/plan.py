@@ -1,25 +1,32 @@
-"""A network as the few steps that everything is computed with: the recursion over layers, once.
+"""From a description to its plan: layers are lowered to steps, and what a network may not be is refused.
 
-Node 0 is the rows, S = x.x' and T = 0; each step makes the next node. With q = S(x, x), q' = S(x', x') and (u, v)
-Gaussian of covariance (q, q', S),
-
-    Mix         S = sum_k w_k S_k + b             T = sum_k w_k T_k + (S, if the layer's parameters are trained)
-    Map         S = E[sigma(u) sigma(v)]          T = T E[sigma'(u) sigma'(v)]
-    Normalise   S = S / sqrt(q q')                T = T / sqrt(q q')
-    Multiply    S = prod_k S_k                    T = sum_k T_k prod_{j != k} S_j
-    Promote     S = T                             T = 0
-
-(Yang 2020; Eqs. 1 and 6 are Mix, Map, Mix with w = 1, b = 0). What a network may not be is refused here, by the place
-of the layer, before any work.
+By the place of the layer, and before any work.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
 from typing import TYPE_CHECKING
+
+from ntk_fast.lower.steps import (
+    Arrange,
+    Attend,
+    Convolve,
+    Map,
+    Mix,
+    Multiply,
+    Normalise,
+    Plan,
+    Pool,
+    Promote,
+    Step,
+    joined,
+)
+from ntk_fast.lower.window import Grid, Window, shown
 
 if TYPE_CHECKING:
     from ntk_fast.layers.activation import ActivationLayer
@@ -27,64 +34,6 @@ if TYPE_CHECKING:
 
 #: Layers within layers. A description deeper than this is a mistake, and would exhaust the stack.
 MOST_NESTED = 100
-
-
-@dataclass(frozen=True)
-class Mix:
-    """Dense layers, sums, concatenations; adjoining ones are one."""
-
-    sources: tuple[int, ...]
-    weights: tuple[Fraction, ...]
-    bias: Fraction
-    adds_own: bool
-
-    @property
-    def has_shares(self) -> bool:
-        """Whether there is more than one thing to mix, in shares that each row has of its own."""
-        return len(self.sources) > 1 or self.bias != 0
-
-
-@dataclass(frozen=True)
-class Map:
-    """An activation."""
-
-    source: int
-    activation: ActivationLayer
-    place: str = field(default="", compare=False)  # of the layer, for sentences
-
-
-@dataclass(frozen=True)
-class Normalise:
-    """LayerNorm."""
-
-    source: int
-
-
-@dataclass(frozen=True)
-class Multiply:
-    """A product of branches."""
-
-    sources: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Promote:
-    """The tangent as a covariance: a factor of a product of kernels."""
-
-    source: int
-
-
-Step = Mix | Map | Normalise | Multiply | Promote
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The steps of a network, in the order in which they can be computed; the last one's node is the output."""
-
-    steps: tuple[Step, ...]
-
-    def sources(self, step: Step) -> tuple[int, ...]:
-        return step.sources if isinstance(step, Mix | Multiply) else (step.source,)
 
 
 @dataclass(frozen=True)
@@ -105,6 +54,7 @@ class Node:
     is_centred: bool  # of mean zero over the random parameters that precede it
     gain: Fraction | float  # E[sigma(z)^2] of the activation whose output this is, else 1: for He scaling
     origins: frozenset[int]  # the Dense layers, or the rows (0), that its units are made of, one by one
+    grid: Grid = ()  # positions along each dimension; (): none
 
 
 #: The rows themselves: numbers, and no Gaussians.
@@ -153,9 +103,95 @@ class Builder:
     ) -> Node:
         """Add a sum of nodes with weights, and a bias; `is_dense`: of all units, with weights drawn anew."""
         self.has_parameters |= is_dense
+        grid = self._common_grid(nodes)
         index = self._add(Mix(tuple(node.index for node in nodes), tuple(weights), bias, adds_own))
         origins = frozenset({index}) if is_dense else frozenset().union(*(node.origins for node in nodes))
-        return Node(index, is_gaussian, is_centred, 1, origins)
+        return Node(index, is_gaussian, is_centred, 1, origins, grid)
+
+    def _common_grid(self, nodes: Sequence[Node]) -> Grid:
+        """Return the positions that all nodes have."""
+        grids = list(dict.fromkeys(node.grid for node in nodes))
+        if len(grids) > 1:
+            each = " and ".join(shown(grid) if grid else "none" for grid in grids)
+            raise self.refuse(f"branches that meet must have the same positions; got {each}.")
+        return grids[0]
+
+    def arrange(self, node: Node, shape: tuple[int, ...]) -> Node:
+        """Add the rows, as numbers at positions; wherever they are taken, they are arranged alike."""
+        if node.index != 0:
+            raise self.refuse("Input says what the rows are: it must be the first layer.")
+        index = next((k for k, step in enumerate(self._steps, start=1) if isinstance(step, Arrange)), 0)
+        if not index:
+            index = self._add(Arrange(0, shape))
+        elif self._steps[index - 1] != Arrange(0, shape):
+            raise self.refuse(f"the same rows are {shown(shape)} here and of another shape in another branch.")
+        return replace(node, index=index, grid=shape[:-1])
+
+    def _positions_of(self, node: Node) -> Grid:
+        """Return the positions of a node, which has some."""
+        if not node.grid:
+            hint = (
+                "begin the network with Input(height, width, channels) or Input(length, channels)"
+                if node.index == 0
+                else "it must come before Flatten or the global pool"
+            )
+            raise self.refuse(f"there are no positions here: {hint}.")
+        return node.grid
+
+    def window(self, node: Node, sizes: Grid, strides: Grid | None, dilation: Grid | None, padding: str) -> Window:
+        """Return windows on a node's positions; strides and dilation are 1 where they are not given."""
+        grid = self._positions_of(node)
+        given = {"windows": sizes, "strides": strides, "dilation": dilation}
+        for name, numbers in given.items():
+            if numbers is not None and len(numbers) != len(grid):
+                raise self.refuse(
+                    f"{name} of {numbers} are for {len(numbers)} dimensions; there are {shown(grid)} positions."
+                )
+        ones = (1,) * len(grid)
+        try:
+            return Window.padded(grid, sizes, strides or ones, dilation or ones, padding)
+        except ValueError as error:
+            raise self.refuse(str(error)) from None
+
+    def convolve(self, node: Node, window: Window, weight: Fraction, bias: Fraction, *, adds_own: bool) -> Node:
+        """Add a convolution, with weights drawn anew."""
+        if window.is_one_position:
+            return self.mix([node], [weight], bias, adds_own=adds_own, is_dense=True, is_gaussian=True, is_centred=True)
+        self.has_parameters = True
+        index = self._add(Convolve(node.index, window, weight, bias, adds_own))
+        return Node(index, True, True, 1, frozenset({index}), window.output)
+
+    def flatten(self, node: Node) -> Node:
+        """Add the units of all positions side by side."""
+        window = Window.whole(self._positions_of(node))
+        index = self._add(Convolve(node.index, window, Fraction(1), Fraction(0), False))
+        return Node(index, False, node.is_centred, 1, node.origins)
+
+    def pool(self, node: Node, window: Window, weight: Fraction) -> Node:
+        """Add sums over windows, times the root of a weight."""
+        index = self._add(Pool(node.index, window, weight))
+        return Node(index, node.is_gaussian, node.is_centred, 1, node.origins, window.output)
+
+    def global_pool(self, node: Node, *, averages: bool) -> Node:
+        """Add the average, or the sum, over all positions."""
+        window = Window.whole(self._positions_of(node))
+        return self.pool(node, window, Fraction(1, window.n_taps**2) if averages else Fraction(1))
+
+    def add_own(self, node: Node) -> Node:
+        """Add S to T."""
+        return replace(node, index=self._add(Mix((node.index,), (Fraction(1),), Fraction(0), True)))
+
+    def attend(self, node: Node, zeta: str, scale: Fraction) -> Node:
+        """Add sums over all positions, by weights that each row has of its own."""
+        self._positions_of(node)
+        return replace(node, index=self._add(Attend(node.index, zeta, scale)), is_gaussian=False, gain=1)
+
+    def correlate(self, node: Node) -> Node:
+        """Add S times the sum of all S^2: what attention with the scaling d^-1/2 has between positions."""
+        self._positions_of(node)
+        square = replace(node, index=self._add(Multiply((node.index, node.index))))
+        total = self.global_pool(square, averages=False)
+        return replace(node, index=self._add(Multiply((total.index, node.index))), is_gaussian=False, gain=1)
 
     def refuse_dependent(self, nodes: Sequence[Node], what: str) -> None:
         """Refuse branches that are not independent: that are made, unit by unit, of the same ones."""
@@ -172,78 +208,43 @@ class Builder:
         """Add an activation."""
         if not node.is_gaussian:
             raise self.refuse(
-                "an activation needs a Dense before it: the rows as they are, what another activation made, products "
-                "and concatenations of them, and sums with any of these, are not Gaussian."
+                "an activation needs a Dense, a Conv or an Attention before it: the rows as they are, what another "
+                "activation made, products and concatenations of them, what Flatten made, and sums with any of these, "
+                "are not Gaussian."
             )
         step = Map(node.index, activation, ", ".join(self._places))
-        return Node(self._add(step), False, activation.parity == -1, activation.gain, node.origins)
+        return Node(self._add(step), False, activation.parity == -1, activation.gain, node.origins, node.grid)
 
     def normalise(self, node: Node) -> Node:
-        """Add a normalisation of each row's variance to 1."""
-        return Node(self._add(Normalise(node.index)), node.is_gaussian, node.is_centred, 1, node.origins)
+        """Add a normalisation of each row's variance to 1, at every position."""
+        return replace(node, index=self._add(Normalise(node.index)), gain=1)
 
     def promote(self, node: Node) -> Node:
         """Add a node whose S is another's T: units drawn anew."""
         index = self._add(Promote(node.index))
-        return Node(index, is_gaussian=False, is_centred=True, gain=1, origins=frozenset({index}))
+        return Node(index, is_gaussian=False, is_centred=True, gain=1, origins=frozenset({index}), grid=node.grid)
 
     def multiply(self, nodes: Sequence[Node]) -> Node:
         """Add a product of independent nodes."""
         self.refuse_dependent(nodes, "product")
+        grid = self._common_grid(nodes)
         step = Multiply(tuple(node.index for node in nodes))
         origins = frozenset().union(*(node.origins for node in nodes))
-        return Node(self._add(step), False, any(node.is_centred for node in nodes), 1, origins)
+        return Node(self._add(step), False, any(node.is_centred for node in nodes), 1, origins, grid)
 
     def plan(self, output: Node) -> Plan:
         """Return the plan, in which sums of sums are one."""
-        return Plan(_joined(self._steps, output.index))
+        if math.prod(output.grid) != 1:
+            raise ValueError(
+                f"network: its output still has {shown(output.grid)} positions: a Flatten, a GlobalAveragePool or a "
+                "GlobalSumPool must come before the last Dense."
+            )
+        return Plan(joined(self._steps, output.index))
 
     @property
     def steps(self) -> Plan:
         """All steps so far, one by one, as `lowered` counts them."""
         return Plan(tuple(self._steps))
-
-
-def _joined(steps: list[Step], output: int) -> tuple[Step, ...]:
-    """Merge each mix into the mix that is its only user, and drop what nothing uses."""
-    plan = Plan(tuple(steps))
-    users = [0] * (len(steps) + 1)
-    users[output] = 1
-    for step in steps:
-        for source in plan.sources(step):
-            users[source] += 1
-    merged: list[Step] = []
-    for step in steps:
-        if isinstance(step, Mix):
-            terms: list[tuple[int, Fraction]] = []
-            bias = step.bias
-            for source, weight in zip(step.sources, step.weights, strict=True):
-                inner = merged[source - 1] if source else None
-                if isinstance(inner, Mix) and not inner.adds_own and users[source] == 1:
-                    terms += [(k, weight * w) for k, w in zip(inner.sources, inner.weights, strict=True)]
-                    bias += weight * inner.bias
-                    users[source] = 0
-                else:
-                    terms.append((source, weight))
-            step = Mix(tuple(k for k, _ in terms), tuple(w for _, w in terms), bias, step.adds_own)
-        merged.append(step)
-    kept = [k for k in range(1, len(merged) + 1) if users[k]]
-    number = {0: 0, **{k: position for position, k in enumerate(kept, start=1)}}
-    return tuple(_renumbered(merged[k - 1], number) for k in kept)
-
-
-def _renumbered(step: Step, number: dict[int, int]) -> Step:
-    match step:
-        case Mix(sources, weights, bias, adds_own):
-            return Mix(tuple(number[k] for k in sources), weights, bias, adds_own)
-        case Multiply(sources):
-            return Multiply(tuple(number[k] for k in sources))
-        case Map(source, activation, place):
-            return Map(number[source], activation, place)
-        case Normalise(source):
-            return Normalise(number[source])
-        case Promote(source):
-            return Promote(number[source])
 
 
 def variances_of(network: Layer) -> list[tuple[Fraction, Fraction]]:
@@ -265,5 +266,5 @@ def plan_of(network: Layer) -> Plan:
     builder = Builder()
     plan = builder.plan(network.lower(builder, ROWS))
     if not builder.has_parameters:
-        raise ValueError("network must have a Dense: without parameters it has no kernel.")
+        raise ValueError("network must have a Dense, a Conv or an Attention: without parameters it has no kernel.")
     return plan

@@ -19,9 +19,9 @@ from ntk_fast.compensated import Reals
 from ntk_fast.layers.activation import ActivationLayer
 from ntk_fast.lower.compile import RowParameters
 from ntk_fast.lower.instructions import MeanPlanes, SharePlanes
-from ntk_fast.lower.plan import Map, Mix, Multiply, Normalise, Plan, Promote, Step
 from ntk_fast.lower.row_forms import RowValues, scaled_fraction
 from ntk_fast.lower.scaled import Scaled
+from ntk_fast.lower.steps import Map, Mix, Multiply, Normalise, Plan, Promote, Step
 
 #: A central difference: sum of WEIGHTS[k] f(k STEP) over STEP is f' to the sixth order, errors near 1e-13.
 STEP = 2.0**-6

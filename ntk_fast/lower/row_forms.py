@@ -7,7 +7,7 @@ GELU, a LayerNorm's quotient, a product). The forms depend on the plan alone; `R
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from dataclasses import fields as dataclass_fields
 from fractions import Fraction
@@ -17,8 +17,8 @@ import numpy as np
 
 from ntk_fast.compensated import Reals
 from ntk_fast.layers.activation import ActivationLayer
-from ntk_fast.lower.plan import Map, Mix, Multiply, Normalise, Plan, Promote
 from ntk_fast.lower.scaled import Scaled
+from ntk_fast.lower.steps import Map, Mix, Multiply, Normalise, Plan, Promote, refuse_images
 
 #: A linear form: exact coefficients by base. Base 0 is 1, base 1 is |x|^2.
 Form = dict[int, Fraction]
@@ -78,6 +78,7 @@ def _combined(terms: list[tuple[Form, Fraction]], constant: Fraction = Fraction(
 @lru_cache(maxsize=256)
 def row_forms(plan: Plan) -> RowForms:
     """Return the forms of a plan."""
+    refuse_images(plan, "this is")
     variances: list[Form] = [{SQUARE_NORM: Fraction(1)}]
     tangents: list[Form] = [{}]
     bases: list[Ratio | ProductOf | Moment] = []
@@ -174,6 +175,20 @@ def share_forms(plan: Plan) -> tuple[StackedForms, StackedForms]:
     return StackedForms.of(parts), StackedForms.of(wholes)
 
 
+def moment_of(variance: Scaled, moments: Callable[[Reals], Reals], place: str) -> Scaled:
+    """Return a moment of an activation at a place, or refuse variances for which it is out of range."""
+    plain = variance.plain()
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = np.asarray(moments(plain))
+    bad = ~np.isfinite(values) | ~np.isfinite(plain)
+    if bad.any():
+        raise ValueError(
+            f"network: {place}: a second moment is out of float64's range where the variance before it is "
+            f"{plain[bad].flat[0]:.3g}; scale the rows or the weight variances down."
+        )
+    return Scaled.of(values)
+
+
 #: Of the shares that are computed at once, which stay in a second-level cache.
 NUMBERS_AT_A_TIME = 1 << 14
 #: Exact coefficients as numbers: the same ones come again in every block of rows.
@@ -203,17 +218,8 @@ class RowValues:
                     result = result * self._evaluate(form) ** power
                 return result
             case Moment(form, activation, of_derivative, place):
-                variance = self._evaluate(form).plain()
-                with np.errstate(over="ignore", invalid="ignore"):
-                    moments = activation.derivative_second_moment if of_derivative else activation.second_moment
-                    values = np.asarray(moments(variance))
-                bad = ~np.isfinite(values) | ~np.isfinite(variance)
-                if bad.any():
-                    raise ValueError(
-                        f"network: {place}: a second moment is out of float64's range where the variance before it is "
-                        f"{variance[bad].flat[0]:.3g}; scale the rows or the weight variances down."
-                    )
-                return Scaled.of(values)
+                moments = activation.derivative_second_moment if of_derivative else activation.second_moment
+                return moment_of(self._evaluate(form), moments, place)
 
     def _evaluate(self, form: Form) -> Scaled:
         total: Scaled | None = None

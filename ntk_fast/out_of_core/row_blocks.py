@@ -16,11 +16,12 @@ import numpy as np
 
 from ntk_fast.backends.base import Backend
 from ntk_fast.lower.compile import norm_range
-from ntk_fast.lower.plan import Plan
 from ntk_fast.lower.program import Program
 from ntk_fast.lower.scaled import Scaled
+from ntk_fast.lower.spatial_program import SpatialProgram
+from ntk_fast.lower.steps import Plan
 from ntk_fast.rows import MeasuredRows, Rows, measure, prepare_rows
-from ntk_fast.validation import check_rows
+from ntk_fast.validation import check_rows, flattened
 
 #: Of rows in a block.
 BLOCK_BYTES = 16 << 20
@@ -29,12 +30,18 @@ BLOCK_BYTES = 16 << 20
 KEPT_BLOCKS = 8
 
 
-def sliceable(rows: Any, name: str) -> Any:
-    """Return rows as they are if they can be sliced like an array, in memory or not; else as an array."""
+def sliceable(rows: Any, name: str, shape: tuple[int, ...] | None = None) -> Any:
+    """Return rows as they are if they can be sliced like an array, in memory or not; else as an array.
+
+    `shape`: that of images. Those that are an array become rows; elsewhere they must be rows already.
+    """
     is_array_like = all(hasattr(rows, attribute) for attribute in ("shape", "dtype", "__getitem__"))
     # tensors are in memory anyway, and some know no slice of rows alone
     is_tensor = hasattr(rows, "__dlpack__") and not isinstance(rows, np.ndarray)
-    return rows if is_array_like and not is_tensor and len(rows.shape) == 2 else check_rows(rows, name, None)
+    if shape is not None and is_array_like and not is_tensor and (isinstance(rows, np.ndarray) or len(rows.shape) == 2):
+        return flattened(rows, name, shape)
+    is_rows = is_array_like and not is_tensor and len(rows.shape) == 2
+    return rows if is_rows else check_rows(rows, name, None, shape)
 
 
 class RowBlocks:
@@ -60,7 +67,7 @@ class RowBlocks:
         self._block = max(64, BLOCK_BYTES // (self.n_features * dtype.itemsize) // 64 * 64)
         self._converted = lru_cache(maxsize=KEPT_BLOCKS)(self._convert)
         self._in_place: Rows | None = None
-        self._program: Program | None = None
+        self._program: Program | SpatialProgram | None = None
         self._scan()
 
     def __len__(self) -> int:
@@ -69,7 +76,7 @@ class RowBlocks:
     def _measured(self, start: int, stop: int) -> tuple[Any, MeasuredRows]:
         name = f"{self._name}[{start}:{stop}]"
         values = check_rows(self._rows[start:stop], name, self._dtype)
-        return values, measure(values, name, self._backend)
+        return values, measure(values, name, self._backend, self._plan.shape)
 
     def _convert(self, start: int, stop: int) -> Rows:
         assert self._program is not None
@@ -93,7 +100,7 @@ class RowBlocks:
         self.fingerprint = digest.hexdigest()
         self.square_norms = norm_range(*norms)
 
-    def compile(self, program: Program) -> None:
+    def compile(self, program: Program | SpatialProgram) -> None:
         """Prepare rows for a program from now on."""
         self._program = program
         self.largest_root = 0.0

@@ -17,7 +17,7 @@ from ntk_fast.backends.base import Tile
 from ntk_fast.caller import warns_once
 from ntk_fast.disk import DISK_FULL
 from ntk_fast.engines import chosen_engine
-from ntk_fast.gram import are_same, check_both, check_kernel
+from ntk_fast.gram import are_same, check_both, check_kernel, image_shape
 from ntk_fast.layers.json_text import from_record, to_record
 from ntk_fast.out_of_core.block_matrix import BlockMatrix
 from ntk_fast.out_of_core.blocks_to_disk import write_blocks
@@ -122,8 +122,11 @@ def write_gram(
     path = Path(os.path.realpath(path)) if path.is_symlink() else path
     resume, overwrite = check_flag(resume, "resume"), check_flag(overwrite, "overwrite")
     check_progress(progress)
-    chosen, engine, threads = choose_backend(backend), chosen_engine(backend), choose_n_threads(n_threads)
-    x_rows, y_rows = sliceable(X, "X"), None if Y is None else sliceable(Y, "Y")
+    shape_of_rows = image_shape(kernel)
+    images = shape_of_rows is not None
+    chosen, engine = choose_backend(backend, images=images), chosen_engine(backend, images=images)
+    threads = choose_n_threads(n_threads)
+    x_rows, y_rows = sliceable(X, "X", shape_of_rows), None if Y is None else sliceable(Y, "Y", shape_of_rows)
     for name, rows in (("X", x_rows), ("Y", y_rows)):
         if path.exists() and any(os.path.samefile(file, path) for file in _mapped_files(rows)):
             raise ValueError(f"path must not be the file that {name} is mapped from; got {path}.")

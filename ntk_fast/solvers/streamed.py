@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ntk_fast.backends import choose_backend
 from ntk_fast.backends.base import FillTile, GramTask, Tile
-from ntk_fast.gram import choose_tiles, compile_for, prepare_for
+from ntk_fast.gram import choose_tiles, compile_for, image_shape, prepare_for
 from ntk_fast.kernels import Kernel
 from ntk_fast.lower.compile import norm_range
 from ntk_fast.rows import MeasuredRows, measure
@@ -42,9 +42,10 @@ class StreamedMatrix:
         self._kernel = kernel
         self._rows = rows
         self._roots = None if weights is None else roots_of(weights, len(rows))
-        self._backend = choose_backend(None)
+        self._shape = image_shape(kernel)
+        self._backend = choose_backend(None, images=self._shape is not None)
         self._n_threads = choose_n_threads(n_threads)
-        measured = measure(centres, "X", self._backend)
+        measured = measure(centres, "X", self._backend, self._shape)
         norms = [measured.square_norm]
         for start in range(0, len(rows), ROWS_AT_A_TIME):
             norms.append(norm_range(self._measured(start, start + ROWS_AT_A_TIME).square_norm))
@@ -53,7 +54,7 @@ class StreamedMatrix:
 
     def _measured(self, start: int, stop: int) -> MeasuredRows:
         values = np.ascontiguousarray(self._rows[start:stop], dtype=np.float64)
-        return measure(values, "X", self._backend)
+        return measure(values, "X", self._backend, self._shape)
 
     def normal_product(self, vectors: Reals) -> Reals:
         """Return K_nm^T K_nm vectors."""

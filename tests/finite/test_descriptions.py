@@ -250,7 +250,7 @@ def sequential(*layers):
         (lambda: draw(Relu), "network must be a layer of ntk_fast.layers; got a type."),
         (
             lambda: draw(Sequential(Relu(), Dense())),
-            "network: layer 1 of 2, Relu: an activation needs a Dense before it",
+            "network: layer 1 of 2, Relu: an activation needs a Dense, a Conv or an Attention before it",
         ),
         (lambda: draw(Identity()), "network must have a Dense"),
         (

@@ -1,0 +1,52 @@
+"""Tiles of images in NumPy: one image against several at a time, each pair of positions as the equations have it."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ntk_fast.backends.base import GramTask, Tile
+from ntk_fast.compensated import Reals
+from ntk_fast.lower.pair_state import cosine_of
+from ntk_fast.lower.spatial_evaluate import Evaluation, Side
+from ntk_fast.lower.spatial_program import SpatialProgram
+from ntk_fast.rows import Rows
+from ntk_fast.tiling import stop_if_asked
+
+#: Numbers of one part of a node's state that are computed at a time; a dozen such arrays are needed.
+NUMBERS_AT_A_TIME = 1 << 19
+#: Images of y at a time: more are no faster.
+MOST_IMAGES = 64
+#: About what a term of an entry costs, and what a tile may take.
+SECONDS_PER_TERM, LONGEST_TILE = 5e-8, 0.5
+
+
+def image_block(program: SpatialProgram) -> tuple[int, int]:
+    """Return how many images of x and of y a tile has."""
+    seconds = SECONDS_PER_TERM * program.cost
+    return 1, max(1, min(MOST_IMAGES, NUMBERS_AT_A_TIME // program.pairs.largest, int(LONGEST_TILE / seconds)))
+
+
+def side(rows: Rows, some: slice) -> Side:
+    """Return some prepared images as evaluations take them."""
+    return Side(rows.values[some].astype(np.float64, copy=False), rows.parameters[:, some])
+
+
+def evaluate_images(program: SpatialProgram, x: Rows, y: Rows, row: int, columns: slice) -> Reals:
+    """Return the kernel of one image with some others."""
+    left, right = side(x, slice(row, row + 1)), side(y, columns)
+    state = Evaluation(program, program.pairs, left, right, stop_if_asked).run()
+    values = state.tangent[0] + state.rest[0] if program.has_tangent else cosine_of(state.m[0], state.p[0])
+    return np.asarray(values * (x.scale[row] * y.scale[columns]))
+
+
+def fill_images(program: SpatialProgram, task: GramTask, tile: Tile) -> NDArray[np.float64]:
+    """Return the values of a tile; in a symmetric matrix zeros where the other half is."""
+    x, y = task.x, task.y or task.x
+    values = np.zeros((tile.row_stop - tile.row_start, tile.column_stop - tile.column_start))
+    for row in range(tile.row_start, tile.row_stop):
+        first = tile.column_start if task.y is not None else max(tile.column_start, row + 1)
+        if first < tile.column_stop:
+            part = evaluate_images(program, x, y, row, slice(first, tile.column_stop))
+            values[row - tile.row_start, first - tile.column_start :] = part
+    return values

@@ -1,0 +1,245 @@
+"""The steps of spatial programs executed in NumPy: the reference for all tiles.
+
+All planes of a node at once: arrays (n_pairs, n) of n pairs of images. Planes of the images on the left are (n_planes,
+1) or (n_planes, n), those on the right (n_planes, n).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from ntk_fast.compensated import Reals
+from ntk_fast.lower.evaluate import State, mapped, mixed, multiplied, promoted
+from ntk_fast.lower.pair_state import cosine_of
+from ntk_fast.lower.positions import OUTSIDE, Pairs, PlaneSet, Positions, n_positions, seen_positions
+from ntk_fast.lower.spatial_program import (
+    ArrangeStep,
+    ConvolveStep,
+    GatherStep,
+    PointStep,
+    SpatialProgram,
+    SpatialStep,
+)
+
+#: Numbers of one of a state's parts that a sum over taps takes at a time.
+NUMBERS_AT_A_TIME = 1 << 15
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """Some images: their numbers, (n, n_features), and their planes, (n_planes, n)."""
+
+    values: Reals
+    planes: Reals
+
+
+@dataclass(frozen=True, eq=False)
+class Gathered:
+    """The sums of a GatherStep, before they are normalised."""
+
+    m: Reals
+    p: Reals
+    tangent: Reals
+
+
+class Evaluation:
+    """One run of a program on pairs of images, step by step; states that nothing needs any more are forgotten."""
+
+    def __init__(
+        self, program: SpatialProgram, pairs: Pairs, x: Side, y: Side, poll: Callable[[], None] | None = None
+    ) -> None:
+        """`poll` is called often, and may raise."""
+        self._poll = poll
+        self._program = program
+        self._pairs = pairs
+        self._x, self._y = x, y
+        self._states: dict[int, State] = {}
+        self._last_use = last_uses(program)
+
+    def planes(self, node: int) -> PlaneSet:
+        """Return the pairs of positions of a node."""
+        planes = self._pairs.of_nodes[node]
+        assert planes is not None
+        return planes
+
+    def state(self, node: int) -> State:
+        return self._states[node]
+
+    def run(self) -> State:
+        """Return the state of the last node."""
+        for node, step in enumerate(self._program.steps, start=1):
+            self.step(node, step)
+        return self._states[len(self._program.steps)]
+
+    def step(self, node: int, step: SpatialStep) -> None:
+        """Compute a node, if it is needed at any pair of positions."""
+        if self._pairs.of_nodes[node] is None:
+            return
+        match step:
+            case ArrangeStep():
+                state = self._arranged(node, step)
+            case PointStep():
+                state = self._at_points(node, step)
+            case ConvolveStep():
+                state = self._convolved(node, step)
+            case GatherStep():
+                state = self.normalised(node, step, self.gathered(node, step))
+        self.keep(node, step, state)
+
+    def keep(self, node: int, step: SpatialStep, state: State) -> None:
+        """Store the state of a node, and forget what was needed for it alone."""
+        self._states[node] = state
+        for source in sources_of(step):
+            if self._last_use[source] == node:
+                self._states.pop(source, None)
+
+    def _sides(self, node: int, first: int, n_planes: int) -> tuple[Reals, Reals]:
+        """Return planes on a node's grid at both positions of its pairs, (n_planes, n_pairs, ...)."""
+        planes = self.planes(node)
+        shape = n_planes, n_positions(planes.grid), -1
+        rows = slice(first, first + shape[0] * shape[1])
+        x, y = (side.planes[rows].reshape(shape) for side in (self._x, self._y))
+        return np.take(x, planes.left, axis=1), np.take(y, planes.right, axis=1)
+
+    def _arranged(self, node: int, step: ArrangeStep) -> State:
+        (inverse,), (other,) = self._sides(node, step.inverse, 1)
+        planes, channels = self.planes(node), step.shape[-1]
+        x, y = (side.values.reshape(-1, n_positions(planes.grid), channels) for side in (self._x, self._y))
+        m = 0.5 * (inverse == 0) + 0.5 * (other == 0)
+        p = m.copy()
+        for channel in range(channels):
+            u, v = x[:, planes.left, channel].T * inverse, y[:, planes.right, channel].T * other
+            m += 0.5 * (u - v) ** 2
+            p += 0.5 * (u + v) ** 2
+        zero = np.zeros_like(m)
+        return State(m, p, zero, zero)
+
+    def _at_points(self, node: int, step: PointStep) -> State:
+        instruction, planes = step.instruction, self.planes(node)
+        sources = [self._at_pairs(source, planes) for source in instruction.sources]
+        if instruction.is_product:
+            return multiplied(sources)
+        x, y = self._sides(node, step.first, step.n_planes) if step.n_planes else (np.empty(0), np.empty(0))
+        if instruction.promotes:
+            return promoted(sources[0], x[0] * y[0])
+        if step.map is not None:
+            sources = [mapped(step.map.placed, sources[0], x, y)]
+        return mixed(instruction, sources, x, y)
+
+    def _at_pairs(self, source: int, planes: PlaneSet) -> State:
+        """Return a source's states at the pairs of positions of a node."""
+        own, state = self.planes(source), self._states[source]
+        if own.grid != planes.grid or len(own.offsets) == len(planes.offsets):
+            return state
+        at = own.pairs(planes.left, planes.right)
+        return State(state.m[at], state.p[at], state.tangent[at], state.rest[at])
+
+    def _convolved(self, node: int, step: ConvolveStep) -> State:
+        planes, source = self.planes(node), self._states[step.source]
+        (tau,), (other_tau,) = self._sides(node, step.tau, 1)
+        (inverse,), (other_inverse,) = self._sides(node, step.inverse, 1)
+        n_seen = n_positions(self.planes(step.source).grid)
+        root, other_root = (side.planes[step.root : step.root + n_seen] for side in (self._x, self._y))
+        gap = 0.5 * (tau - other_tau) ** 2
+        m, p, tangent = np.zeros_like(gap), 2 * tau * other_tau, np.zeros_like(gap)
+        seen = seen_positions(step.window)
+        for left, right, pairs in self._taps(step.source, seen[:, planes.left], seen[:, planes.right]):
+            share = np.where(left[..., None] == OUTSIDE, 0.0, root[left]) * inverse
+            other_share = np.where(right[..., None] == OUTSIDE, 0.0, other_root[right]) * other_inverse
+            both = np.where(pairs[..., None] == OUTSIDE, 0.0, share * other_share)
+            gap = added(gap, 0.5 * (share - other_share) ** 2)
+            m = added(m, both * source.m[pairs])
+            p = added(p, both * source.p[pairs])
+            tangent = added(tangent, both * (source.tangent[pairs] + source.rest[pairs]))
+        m, p = m + gap, p + gap
+        if step.adds_own:
+            tangent = tangent + cosine_of(m, p)
+        return State(m, p, tangent, np.zeros_like(m))
+
+    def _taps(self, source: int, left: Positions, right: Positions) -> Iterator[tuple[Positions, Positions, Positions]]:
+        """Yield positions that taps see, (n_taps, n_pairs), some at a time, and the numbers of their pairs."""
+        at_a_time = max(1, NUMBERS_AT_A_TIME // max(1, left.shape[1]))
+        for start in range(0, len(left), at_a_time):
+            if self._poll is not None:
+                self._poll()
+            some = slice(start, start + at_a_time)
+            yield left[some], right[some], self.planes(source).pairs(left[some], right[some])
+
+    def gathered(self, node: int, step: GatherStep) -> Gathered:
+        """Return the sums over positions on both sides: within those over positions of x, those over positions of y."""
+        planes, source = self.planes(node), self._states[step.source]
+        grid = self.planes(step.source).grid
+        x, seen = _weights(self._x, step, n_positions(grid), n_positions(planes.grid))
+        y, _ = _weights(self._y, step, n_positions(grid), n_positions(planes.grid))
+        left, right = seen[:, planes.left], seen[:, planes.right]
+        n = self._y.planes.shape[1]
+        m, p, tangent = (np.zeros((planes.n_pairs, n)) for _ in range(3))
+        for tap, positions in enumerate(left):
+            inner: list[Reals] = [np.zeros((planes.n_pairs, n)) for _ in range(3)]
+            weight = x[tap][planes.left]
+            everywhere = np.broadcast_to(positions, right.shape)
+            start = 0
+            for _, others, pairs in self._taps(step.source, everywhere, right):
+                other = np.take(y[start : start + len(others)], planes.right, axis=1)
+                start += len(others)
+                both = np.where(pairs[..., None] == OUTSIDE, 0.0, other)
+                mass = np.abs(both)
+                nearer, further = source.m[pairs], source.p[pairs]
+                if step.window is None:
+                    opposite = (weight < 0) != (both < 0)
+                    nearer, further = np.where(opposite, further, nearer), np.where(opposite, nearer, further)
+                slope = source.tangent[pairs] + source.rest[pairs]
+                sums = (mass * nearer, mass * further, both * slope)
+                inner = [added(total, part) for total, part in zip(inner, sums, strict=True)]
+            m, p, tangent = m + np.abs(weight) * inner[0], p + np.abs(weight) * inner[1], tangent + weight * inner[2]
+        return Gathered(m, p, tangent)
+
+    def normalised(self, node: int, step: GatherStep, sums: Gathered) -> State:
+        """Return the state that the sums make; see `GatherStep`."""
+        (mu,), (other,) = self._sides(node, step.mu, 1)
+        root = np.sqrt(np.maximum(1 - mu, 0) * np.maximum(1 - other, 0))
+        is_zero = root == 0
+        inverse = np.where(is_zero, 0.0, 1 / np.where(is_zero, 1.0, root))
+        lost = (mu + other - mu * other) / (1 + root)
+        m, p = (is_zero + np.maximum(part - lost, 0) * inverse for part in (sums.m, sums.p))
+        return State(m, p, sums.tangent * inverse, np.zeros_like(m))
+
+
+def _weights(side: Side, step: GatherStep, n_seen: int, n_own: int) -> tuple[Reals, Positions]:
+    """Return the alpha of each tap and output position, (n_taps, n_outputs, n), and the positions that they see."""
+    n = side.planes.shape[1]
+    if step.window is None:
+        seen = np.broadcast_to(np.arange(n_seen)[:, None], (n_seen, n_own))
+        return side.planes[step.root : step.root + n_seen * n_own].reshape(n_seen, n_own, n), seen
+    seen = seen_positions(step.window)
+    root = side.planes[step.root : step.root + n_seen]
+    inverse = side.planes[step.inverse : step.inverse + n_own]
+    return np.where(seen[..., None] == OUTSIDE, 0.0, root[seen]) * inverse, seen
+
+
+def added(total: Reals, terms: Reals) -> Reals:
+    """Return total + terms[0] + terms[1] + ..., one after the other, whatever the other axes; terms may be lost."""
+    terms = np.ascontiguousarray(terms)
+    terms[0] += total
+    if total.size == 1:  # NumPy adds a single column in pairs
+        return np.add.accumulate(terms)[-1]
+    return np.add.reduce(terms)
+
+
+def sources_of(step: SpatialStep) -> tuple[int, ...]:
+    """Return the nodes that a step takes."""
+    match step:
+        case ArrangeStep():
+            return ()
+        case PointStep(instruction):
+            return instruction.sources
+        case _:
+            return (step.source,)
+
+
+def last_uses(program: SpatialProgram) -> dict[int, int]:
+    """Return of each node the last one that takes it."""
+    return {source: node for node, step in enumerate(program.steps, start=1) for source in sources_of(step)}

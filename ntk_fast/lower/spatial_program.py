@@ -1,0 +1,126 @@
+"""What tiles execute on a pair of images: steps on the states of all pairs of positions that the output needs.
+
+A pair of positions, i of one image and i' of the other, has the state of a pair of rows, m = 1 - cosine, p = 1 + cosine
+and t = T / sqrt(q q'), with the variances q at i and q' at i'. Per node there is one state for each pair of
+`SpatialProgram.pairs`; the nodes are numbered as in the plan, and there is one step for each but node 0.
+
+    ArrangeStep     the state of the images themselves
+    PointStep       an `Instruction` of the programs on rows, at every pair of positions on its own
+    ConvolveStep    sums over the taps d of a filter, the same d on both sides
+    GatherStep      sums over positions on both sides independently: pools and attention
+
+What they need to know of an image lies in the planes of `Rows.parameters`, (n_planes, n_images): of plane k of a step,
+position i of the grid that it is said to have lies in row ``first + k * n_positions + i``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from ntk_fast.lower.positions import Pairs, n_positions
+from ntk_fast.lower.program import Instruction, PairMap, Table
+from ntk_fast.lower.window import Grid, Window
+
+
+@dataclass(frozen=True, eq=False)
+class ArrangeStep:
+    """Pixels as they are: units u = (channels of the row at i) * inverse(i).
+
+    m = |u - u'|^2 / 2, p = |u + u'|^2 / 2 and t = 0; to both come 1/2 for each of the two whose inverse is 0: a pixel
+    of zeros has m = p = 1 with any other.
+    """
+
+    shape: tuple[int, ...]  # positions along each dimension, channels
+    inverse: int  # first row of its one plane, on its own grid
+
+
+@dataclass(frozen=True, eq=False)
+class PointStep:
+    """An instruction whose destination and sources are nodes, and whose planes are counted from `first`.
+
+    Its planes lie on the grid of the node. A source without positions, in a product, is the same at all of them.
+    """
+
+    instruction: Instruction
+    map: PairMap | None  # with `first_parameter` counted from `first`, too
+    first: int
+    n_planes: int
+
+
+@dataclass(frozen=True, eq=False)
+class ConvolveStep:
+    """With r_d(i) = root(position that tap d sees) * inverse(i), 0 where it sees none, and tau:
+
+        gap = sum_d (r_d - r_d')^2 / 2 + (tau - tau')^2 / 2
+        m'  = sum_d r_d r_d' m_d + gap      p' = sum_d r_d r_d' p_d + 2 tau tau' + gap
+        t'  = sum_d r_d r_d' t_d + (the cosine, if `adds_own`)
+
+    Each image has sum_d r_d^2 + tau^2 = 1, so that gap = 1 - sum_d r_d r_d' - tau tau', and nothing cancels. A tap that
+    is outside on one side alone still counts in the gap. Where a patch is blank, r = 0 and tau = 1.
+    """
+
+    source: int
+    window: Window
+    adds_own: bool
+    root: int  # on the grid of the source
+    inverse: int  # on that of the output, as is ...
+    tau: int
+
+
+@dataclass(frozen=True, eq=False)
+class GatherStep:
+    """With weights alpha of the source's positions, whose absolute values add up to 1 (or are all 0), and mu:
+
+        mu_xy = sum_a sum_b |alpha_a alpha_b'| m_ab      nu_xy = sum_a sum_b |alpha_a alpha_b'| p_ab
+
+    with m and p exchanged where the weights' signs differ. Of an image with itself and i = i', mu_xy is its mu. Then
+
+        g = sqrt((1 - mu) (1 - mu'))      h = (mu + mu' - mu mu') / (1 + g) = 1 - g
+        m' = max(mu_xy - h, 0) / g        p' = max(nu_xy - h, 0) / g        t' = sum_a sum_b alpha_a alpha_b' t_ab / g
+
+    and m' = p' = 1, t' = 0 where g = 0. Equal images have m' = 0 exactly if mu was summed as mu_xy is.
+    A pool: alpha_a = root(a) * inverse(i), for the positions a that the window of i sees. Attention: planes of alpha.
+    """
+
+    source: int
+    window: Window | None  # None: attention, every position sees all
+    root: int  # a pool's, on the grid of the source; attention's n_positions planes of alpha, one for each a
+    inverse: int  # a pool's, on the grid of the output; attention: none, -1
+    mu: int  # on the grid of the output
+
+
+SpatialStep = ArrangeStep | PointStep | ConvolveStep | GatherStep
+
+
+@dataclass(frozen=True, eq=False)
+class SpatialProgram:
+    """A kernel of images, compiled for one dtype and one number of pieces of its tables."""
+
+    shape: tuple[int, ...]  # of an image: positions along each dimension, channels
+    steps: tuple[SpatialStep, ...]
+    grids: tuple[Grid, ...]  # of each node
+    pairs: Pairs  # of each node: which pairs of positions the output needs
+    row_pairs: Pairs  # the same for an image with itself: see `Pairs.of_rows`
+    segments: tuple[int, ...]  # of each node: see `positions.segments`
+    n_parameters: int  # planes of an image
+    has_tangent: bool  # an entry is scale scale' t, else scale scale' cosine
+    fold_value: Table | None  # as in `Program`
+    fold_angle: Table | None
+
+    @cached_property
+    def cost(self) -> int:
+        """How many terms an entry has: one for each tap of a filter, or map, at each pair of positions."""
+        return sum(self._n_terms(node, step) for node, step in enumerate(self.steps, start=1))
+
+    def _n_terms(self, node: int, step: SpatialStep) -> int:
+        planes = self.pairs.of_nodes[node]
+        if planes is None:
+            return 0
+        match step:
+            case ConvolveStep(window=window):
+                return planes.n_pairs * window.n_taps
+            case GatherStep(source, window):
+                return planes.n_pairs * (n_positions(self.grids[source]) if window is None else window.n_taps) ** 2
+            case _:
+                return planes.n_pairs
