@@ -89,10 +89,14 @@ class TestFit:
         for part in ("classification", "classes", "training accuracy", "leave-one-out", "spectral", "60 x 3 features"):
             assert part in shown
 
-    def test_numbers_are_regressed_unless_they_are_called_labels(self, folder: Path) -> None:
+    def test_numbers_are_regressed_unless_they_are_called_labels(
+        self, folder: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         write_csv("codes.csv", ["a", "b", "code"], [X[:, 0], X[:, 1], (X[:, 0] > 0).astype(int)])
         assert run("fit codes.csv --target code --model numbers.ntk") == 0
-        assert isinstance(ntk.load_model("numbers.ntk"), ntk.NTKRegressor)
+        assert isinstance(ntk.load_model("numbers.ntk")[-1], ntk.NTKRegressor)
+        assert "The targets are 2 different whole numbers" in (said := capsys.readouterr().err)
+        assert "if they are labels, pass --task classification." in said
         assert run("fit codes.csv --target code --model codes.ntk --task classification") == 0
         assert run("predict codes.ntk codes.csv --out codes.txt.csv") == 0
         assert set(column("codes.txt.csv")) == {"code", "0", "1"}

@@ -114,6 +114,16 @@ def test_the_bar_shows_the_same(clock: list[float], monkeypatch: pytest.MonkeyPa
             "ridge='loo' decomposes the matrix: pass solver='cholesky'.",
             "--ridge loo decomposes the matrix: pass --solver cholesky.",
         ),
+        (
+            "They are regressed as numbers: if they are labels, fit an NTKClassifier.",
+            "They are regressed as numbers: if they are labels, pass --task classification.",
+        ),
+        (
+            "The likelihood is largest at a bound of what was fitted: bias_variance = 5e+04. Start elsewhere, or leave "
+            "out of `fitted` what the data do not determine.",
+            "The likelihood is largest at a bound of what was fitted: bias variance = 5e+04. Start elsewhere: with "
+            "another kernel.",
+        ),
         ("X must be finite; row 3 holds nan in column 1.", "The rows must be finite; row 3 holds nan in column 1."),
         ("y must hold at least two classes.", "The targets must hold at least two classes."),
         ("The kernel matrix with ridge 1e-9 is singular.", "The kernel matrix with ridge 1e-9 is singular."),

@@ -202,13 +202,32 @@ class TestOneSetOfNames:
         self.FRAME.assign(y=self.Y).to_csv("train.csv", index=False)
         assert run("fit train.csv --target y --model line.ntk --ridge 0.1") == 0
         model = ntk.load_model("line.ntk")
-        assert isinstance(model, ntk.NTKRegressor)
         assert list(model.feature_names_in_) == ["a", "b", "c"]
-        assert np.array_equal(
-            model.predict(self.FRAME), ntk.NTKRegressor(ridge=0.1).fit(self.X, self.Y).predict(self.X)
-        )
-        with pytest.raises(ValueError, match="feature names"):
-            model.predict(self.FRAME[["c", "b", "a"]])
+        expected = ntk.NTKRegressor(ridge=0.1).fit(self.X, self.Y).predict(self.X)
+        for frame in (self.FRAME, self.FRAME[["c", "b", "a"]]):
+            assert np.array_equal(model.predict(frame), expected)
+        with pytest.raises(ValueError, match="X must have one column 'b', as in training; got 0"):
+            model.predict(self.FRAME[["c", "a"]])
+
+    @pytest.mark.parametrize("others", ["a,b", "a,b,city"])
+    def test_gaps_in_new_rows_only_get_the_median_whatever_the_other_columns_are(
+        self, folder: Path, capsys: pytest.CaptureFixture[str], others: str
+    ) -> None:
+        cities = np.where(self.FRAME["c"] > 0, "Rome", "Oslo")
+        frame = self.FRAME.assign(y=self.Y, city=cities)
+        frame[[*others.split(","), "y"]].to_csv("train.csv", index=False)
+        assert run("fit train.csv --target y --model m.ntk") == 0
+        gaps, filled = frame.drop(columns="y"), frame.drop(columns="y")
+        gaps.loc[3, "a"] = np.nan
+        filled.loc[3, "a"] = frame["a"].median()
+        gaps.to_csv("gaps.csv", index=False)
+        filled.to_csv("filled.csv", index=False)
+        capsys.readouterr()
+        for name in ("gaps", "filled"):
+            assert run(f"predict m.ntk {name}.csv --out {name}.npy") == 0
+            words = "Column 'a' has gaps in 1 rows, and had none in training: filled with the median of training."
+            assert (words in capsys.readouterr().err) == (name == "gaps")
+        assert np.array_equal(np.load("gaps.npy"), np.load("filled.npy"))
 
     def test_a_model_of_release_0_1_0_finds_its_names(self, folder: Path) -> None:
         ntk.NTKRegressor(ntk.NTK(2), ridge=0.1).fit(self.X, self.Y).save("new.ntk")
@@ -298,6 +317,18 @@ class TestMoreThanPredictions:
         told = json.loads(capsys.readouterr().out)
         assert told["R2"] == pytest.approx(ntk.load_model("m.ntk").score(HOUSES, HOUSES["price"]), abs=1e-12)
         assert told["columns_found_by"] == "name"
+        np.save("rows.npy", np.random.default_rng(0).standard_normal((30, 3)))
+        capsys.readouterr()
+        for out in ("K.npy", "K.zarr"):
+            assert run(f"gram rows.npy --out {out} --depth 2 --json") == 0
+            told = json.loads(capsys.readouterr().out)
+            assert [told[name] for name in ("out", "rows", "columns", "dtype")] == [out, 30, 30, "float64"]
+            assert told["kernel"] == "NTK(depth=2)" and told["seconds"] > 0 and told["share_computed"] == 1
+        assert "largest" not in told  # a store is not read again
+        assert run("gram rows.npy --out K.npy --depth 2 --json --force") == 0
+        matrix, told = np.load("K.npy"), json.loads(capsys.readouterr().out)
+        assert (told["least"], told["largest"]) == (matrix.min(), matrix.max())
+        assert told["largest_on_diagonal"] == matrix.diagonal().max()
         assert run("info --json") == 0
         assert json.loads(capsys.readouterr().out)["threads"]
 

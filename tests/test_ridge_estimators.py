@@ -310,7 +310,7 @@ def test_a_fit_that_is_probably_not_meant_warns_once(data):
         r"ridge is 1e\+04 times the mean diagonal": lambda: ntk.NTKRegressor(ridge=1e4).fit(X, y),
         r"is 0 on all training rows, .* weight_variance='he'": lambda: ntk.NTKRegressor(ntk.NTK(1100)).fit(X, y),
         "all rows are 0": lambda: ntk.NTKRegressor(ntk.NTK(2)).fit(np.ones((30, 2)), y[:30]),
-        "y holds 4 different whole numbers": lambda: ntk.NTKRegressor().fit(X, np.clip(np.rint(y), -1, 2)),
+        "The targets are 4 different whole numbers": lambda: ntk.NTKRegressor().fit(X, np.clip(np.rint(y), -1, 2)),
         r"worse than the targets' mean: R2 is -": lambda: ntk.NTKRegressor(ridge=1e-9).fit(
             X, np.random.default_rng(1).standard_normal(200)
         ),

@@ -209,8 +209,6 @@ def _task_and_target(task: str | None, data: LabelledRows) -> tuple[str, NDArray
 
 def _save(arguments: argparse.Namespace, model: Any, encoder: Any, data: LabelledRows) -> None:
     model.set_params(n_threads=None)  # those of this run, not the model's
-    if encoder is None and data.names is not None:
-        model.feature_names_in_ = np.array(data.names, dtype=object)
     model.target_name_ = data.target_name
     check_new(arguments.model, arguments.force)  # it may have appeared meanwhile
     if encoder is None:

@@ -18,7 +18,7 @@ from ntk_fast.cli.new_files import check_new, check_new_store
 from ntk_fast.cli.parser import Subparsers, add_command
 from ntk_fast.cli.progress import shown_progress
 from ntk_fast.cli.row_files import is_archive, read_rows
-from ntk_fast.cli.summary import aligned
+from ntk_fast.cli.summary import Summary, add_json_argument
 from ntk_fast.disk import DISK_FULL
 from ntk_fast.engines import chosen_engine
 from ntk_fast.gram import check_both
@@ -46,6 +46,7 @@ def add_parser(commands: Subparsers) -> None:
     parser.add_argument(
         "--resume", action="store_true", help="keep unfinished work, as FILE.partial, and go on with what there is"
     )
+    add_json_argument(parser)
     add_csv_arguments(parser)
     add_kernel_arguments(parser)
     group = parser.add_argument_group("computation")
@@ -76,15 +77,24 @@ def run(arguments: argparse.Namespace) -> None:
         options = {"backend": engine.backend, "n_threads": n_threads, "progress": show}
         _write(arguments, target, kernel, x, y, options)
     seconds = time.perf_counter() - start
-    summary = [
-        ("written", f"{arguments.out}: {shape[0]} x {shape[1]} {x.dtype}, {_size(target) / 1e6:.4g} MB"),
-        ("kernel", repr(kernel)),
-        ("time", _time(seconds, shape[0] * shape[1], 1 - shares[0])),
-        ("computed by", f"{engine}, {n_threads} threads"),
-    ]
-    if target.suffix.lower() == ".npy" and _size(target) <= MOST_BYTES_TO_LOOK_AT:
-        summary += _value_ranges(np.load(target, mmap_mode="r", allow_pickle=False), is_symmetric=y is None)
-    print(aligned(summary))
+    n_bytes, share = _size(target), 1 - shares[0]
+    summary = Summary()
+    summary.add(
+        "written",
+        f"{arguments.out}: {shape[0]} x {shape[1]} {x.dtype}, {n_bytes / 1e6:.4g} MB",
+        out=str(arguments.out),
+        rows=shape[0],
+        columns=shape[1],
+        dtype=str(x.dtype),
+        bytes=n_bytes,
+    )
+    summary.add("kernel", repr(kernel))
+    words = _time(seconds, shape[0] * shape[1], share)
+    summary.add("time", words, seconds=seconds, share_computed=share)
+    summary.add("computed by", f"{engine}, {n_threads} threads", engine=str(engine), threads=n_threads)
+    if target.suffix.lower() == ".npy" and n_bytes <= MOST_BYTES_TO_LOOK_AT:
+        _add_value_ranges(summary, np.load(target, mmap_mode="r", allow_pickle=False), is_symmetric=y is None)
+    print(summary.text(arguments.json))
 
 
 def _check_out(arguments: argparse.Namespace) -> Path:
@@ -155,12 +165,12 @@ def _read(arguments: argparse.Namespace) -> tuple[NDArray[np.floating[Any]], NDA
     return x, None
 
 
-def _value_ranges(matrix: NDArray[np.floating[Any]], is_symmetric: bool) -> list[tuple[str, str]]:
+def _add_value_ranges(summary: Summary, matrix: NDArray[np.floating[Any]], is_symmetric: bool) -> None:
     step = max(1, BLOCK_ENTRIES // matrix.shape[1])
     blocks = [matrix[start : start + step] for start in range(0, len(matrix), step)]
     least, most = min(float(block.min()) for block in blocks), max(float(block.max()) for block in blocks)
-    lines = [("values", f"{least:.6g} to {most:.6g}")]
+    summary.add("values", f"{least:.6g} to {most:.6g}", least=least, largest=most)
     if is_symmetric:
         diagonal = matrix.diagonal()
-        lines.append(("diagonal", f"{float(diagonal.min()):.6g} to {float(diagonal.max()):.6g}"))
-    return lines
+        low, high = float(diagonal.min()), float(diagonal.max())
+        summary.add("diagonal", f"{low:.6g} to {high:.6g}", least_on_diagonal=low, largest_on_diagonal=high)

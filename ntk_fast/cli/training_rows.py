@@ -34,13 +34,11 @@ def split(share: float | None, target: NDArray[Any], task: str) -> tuple[NDArray
 
 
 def encoded(data: LabelledRows, chosen: NDArray[np.intp]) -> tuple[Any, NDArray[np.floating[Any]]]:
-    """Return how a table becomes rows, None if it needs nothing, and the rows to fit."""
+    """Return how a table becomes rows, None where the file holds an array, and the rows to fit."""
     if data.source is None:
         return None, data.features[chosen] if len(chosen) < len(data.features) else data.features
     try:
         encoder = ntk_fast.TableEncoder().fit(data.features)
-        if encoder.changes_nothing:
-            return None, rows_at(data, chosen, None)
         if len(chosen) < len(data.features):  # what rows kept out hold is not to be known
             encoder.fit(data.features.iloc[chosen])
         return encoder, rows_at(data, chosen, encoder)

@@ -7,9 +7,16 @@ import re
 #: Options by the arguments that they stand for, where the two differ in more than hyphens.
 RENAMED = {"n_threads": "--threads", "n_centres": "--centres"}
 #: Arguments whose names are no words of prose: they are options wherever they stand.
-NAMES = ["bias_variance", "max_iterations", "n_centres", "n_threads", "noise_variance", "weight_variance"]
+NAMES = ["bias_variance", "max_iterations", "n_centres", "n_threads", "weight_variance"]
 #: Arguments that prose has too: they are options before an equals sign, before "must", and where they are to be raised.
 WORDS = ["activation", "backend", "depth", "dtype", "order", "rank", "ridge", "slope", "solver", "tolerance"]
+
+#: What to do in Python, and what here; nothing where there is no option for it.
+REMEDIES = {
+    "fit an NTKClassifier": "pass --task classification",
+    "Start elsewhere, or leave out of `fitted` what the data do not determine": "Start elsewhere: with another kernel",
+    "noise_variance": "noise variance",
+}
 
 _ANY = "|".join(NAMES + WORDS)
 
@@ -24,6 +31,9 @@ def in_words_of_the_command_line(sentence: str) -> str:
     >>> in_words_of_the_command_line("ridge='loo' is for small ones: pass solver='cholesky'.")
     '--ridge loo is for small ones: pass --solver cholesky.'
     """
+    for there, here in REMEDIES.items():
+        sentence = sentence.replace(there, here)
+    sentence = re.sub(r"\b([a-z]+)_variance = ", r"\1 variance = ", sentence)  # what was found, and not an option
     sentence = re.sub(r"^X\b", "The rows", sentence)
     sentence = re.sub(r"^y\b", "The targets", sentence)
     # a kernel is shown as Python writes it, NTK(depth=3)

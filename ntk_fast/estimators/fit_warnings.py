@@ -60,7 +60,7 @@ def warn_of_labels(targets: NDArray[np.float64]) -> None:
     n_values = len(np.unique(targets))
     if 1 < n_values <= MOST_LABELS and n_values * ROWS_PER_LABEL <= len(targets):
         warn_caller(
-            f"y holds {n_values} different whole numbers, and they are regressed as numbers: if they are labels, fit "
-            "an NTKClassifier.",
+            f"The targets are {n_values} different whole numbers, and are regressed as numbers: if they are labels, "
+            "fit an NTKClassifier.",
             FitWarning,
         )

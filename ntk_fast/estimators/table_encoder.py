@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ntk_fast.estimators.column_encodings import LeftOut, Number, encoding_of
+from ntk_fast.estimators.column_encodings import LeftOut, encoding_of
 from ntk_fast.estimators.saving import SavedEstimator
 from ntk_fast.frames import Column, columns_of, columns_of_array, is_frame
 from ntk_fast.validation import check_whole_number
@@ -138,11 +138,6 @@ class TableEncoder(SavedEstimator, TransformerMixin, BaseEstimator):
         """Return what becomes of each column: its name, and words."""
         check_is_fitted(self, "encodings_")
         return [(name, str(encoding)) for name, encoding in zip(self._names(), self.encodings_, strict=True)]
-
-    @property
-    def changes_nothing(self) -> bool:
-        """Whether all columns are numbers without gaps."""
-        return all(isinstance(encoding, Number) and not encoding.has_gaps for encoding in self.encodings_)
 
     def _names(self) -> list[str]:
         return list(getattr(self, "feature_names_in_", [str(i) for i in range(self.n_features_in_)]))
