@@ -8,12 +8,6 @@
  * a row are for that: ell, the arc length of the curve of its output, and bend, the curve's squared curvature.
  */
 
-#define NEAR_PARAMETERS 2
-
-typedef struct {
-    vreal odd, even, odd_slope, even_slope;
-} parts;
-
 /* alpha alpha', beta beta' and 1 - alpha alpha' of shares of signal and noise: planes `first` and `first + 1`. */
 typedef struct {
     vreal kept, noise, shortfall, normalisation;
@@ -96,77 +90,6 @@ ALWAYS_INLINE parts NAME(sine_parts)(const ntk_map *map, parameters at, int g, v
     return result;
 }
 
-#if defined(NTK_AVX512)
-#define VECTORS_OF_POLYNOMIAL 4 /* with four sums each and a square: 20 of 32 registers */
-#else
-#define VECTORS_OF_POLYNOMIAL 2
-#endif
-
-/* layers/hermite_map.py: sums of a_n a_n' cosine^n over odd and over even n = 1, 2, ..., as polynomials in cosine^2. The
- * parameters: how many terms the row needs, a_1, a_2, ... A pair takes as many as the one of its rows that needs more. */
-typedef struct {
-    vreal sum[VECTORS_OF_POLYNOMIAL], rise[VECTORS_OF_POLYNOMIAL]; /* rise: the derivative by cosine^2 */
-} series;
-
-/* The next term by Horner's rule; beyond what the row needs, of the columns that need it. */
-ALWAYS_INLINE void NAME(add_term)(series *s, parameters at, ptrdiff_t needed, int term, int g, const int n,
-                                  const vreal *square, const int has_slope, const int is_masked)
-{
-    const vreal row = NAME(of_row)(at, needed + term), order = vreal_set((real)(term - 0.5));
-#pragma GCC unroll 4
-    for (int k = 0; k < n; k++) {
-        vreal product = vreal_mul(row, NAME(of_columns)(at, needed + term, g + k));
-        if (is_masked)
-            product = vreal_select(vreal_less(order, NAME(of_columns)(at, needed, g + k)), product, vreal_set(0));
-        if (has_slope)
-            s->rise[k] = vreal_fma(s->rise[k], square[k], s->sum[k]);
-        s->sum[k] = vreal_fma(s->sum[k], square[k], product);
-    }
-}
-
-ALWAYS_INLINE void NAME(polynomial_parts)(const ntk_map *map, parameters at, int g, const int n, const vreal *cosine,
-                                          parts *result, const int has_slope, const int parity)
-{
-    const vreal zero = vreal_set(0), two = vreal_set(2);
-    const ptrdiff_t needed = map->first_parameter + NEAR_PARAMETERS;
-    vreal square[VECTORS_OF_POLYNOMIAL], most = vreal_set(at.row[needed]);
-    series odd, even;
-#pragma GCC unroll 4
-    for (int k = 0; k < n; k++) {
-        odd.sum[k] = odd.rise[k] = even.sum[k] = even.rise[k] = zero;
-        square[k] = vreal_mul(cosine[k], cosine[k]);
-        most = vreal_max(most, NAME(of_columns)(at, needed, g + k));
-    }
-    const int step = parity ? 2 : 1, row_terms = (int)at.row[needed];
-    int term = (int)vreal_largest(most);
-    if (parity)
-        term -= (term & 1) != (parity < 0);
-    for (; term > row_terms; term -= step) {
-        if (parity < 0 || (parity == 0 && term % 2))
-            NAME(add_term)(&odd, at, needed, term, g, n, square, has_slope, 1);
-        else
-            NAME(add_term)(&even, at, needed, term, g, n, square, has_slope, 1);
-    }
-    if (parity == 0 && term % 2) {
-        NAME(add_term)(&odd, at, needed, term, g, n, square, has_slope, 0);
-        term--;
-    }
-    for (; term > 0; term -= 2) {
-        if (parity >= 0)
-            NAME(add_term)(&even, at, needed, term, g, n, square, has_slope, 0);
-        if (parity <= 0)
-            NAME(add_term)(&odd, at, needed, parity < 0 ? term : term - 1, g, n, square, has_slope, 0);
-    }
-#pragma GCC unroll 4
-    for (int k = 0; k < n; k++) {
-        result[k].odd = vreal_mul(cosine[k], odd.sum[k]);
-        result[k].even = vreal_mul(square[k], even.sum[k]);
-        result[k].odd_slope = vreal_fma(vreal_mul(two, square[k]), odd.rise[k], odd.sum[k]);
-        result[k].even_slope =
-            vreal_mul(vreal_mul(two, cosine[k]), vreal_fma(square[k], even.rise[k], even.sum[k]));
-    }
-}
-
 /* The parts of n vectors from the g-th on, at m >= 0 and cosine = 1 - m >= 0. */
 ALWAYS_INLINE void NAME(parts_of)(const ntk_map *map, parameters at, int g, const int n, const vreal *m,
                                   const vreal *cosine, parts *result, const int kind, const int parity,
@@ -174,7 +97,7 @@ ALWAYS_INLINE void NAME(parts_of)(const ntk_map *map, parameters at, int g, cons
 {
     const ptrdiff_t first = map->first_parameter + NEAR_PARAMETERS;
     if (kind == NTK_POLYNOMIAL) {
-        NAME(polynomial_parts)(map, at, g, n, cosine, result, has_slope, parity);
+        NAME(polynomial_parts)(map, at, g, n, m, cosine, result, has_slope, parity);
         return;
     }
     for (int k = 0; k < n; k++) {
@@ -189,7 +112,7 @@ ALWAYS_INLINE void NAME(parts_of)(const ntk_map *map, parameters at, int g, cons
 
 /* The shortfall of the g-th vector where outputs are near: from L = ell - ell', bend, and the integral of D, by three
  * Gauss-Legendre nodes. Where noise is mixed in, D is a function of sqrt(m + (1 - alpha alpha') / (alpha alpha')), which is
- * then the variable of integration. */
+ * then the variable of integration; and, after a kink, of sqrt(m). */
 ALWAYS_INLINE vreal NAME(near_shortfall)(const ntk_map *map, parameters at, int g, vreal m, vreal shortfall,
                                          const int kind, const int parity)
 {
@@ -203,6 +126,7 @@ ALWAYS_INLINE vreal NAME(near_shortfall)(const ntk_map *map, parameters at, int 
     const vreal bending = vreal_abs(vreal_mul(vreal_mul(length, square), bend));
     const vreal series = vreal_fma(vreal_mul(bend, vreal_set((real)(-1.0 / 12))), square, one);
     const int has_noise = kind == NTK_ERF || kind == NTK_GELU;
+    const int has_root = has_noise || (kind == NTK_POLYNOMIAL && map->tail.n_functions);
     vreal start = zero, whole = one, step = m, lost = zero;
     if (has_noise) {
         const noise_shares s = NAME(noise_shares_of)(at, first + NEAR_PARAMETERS, g);
@@ -210,10 +134,13 @@ ALWAYS_INLINE vreal NAME(near_shortfall)(const ntk_map *map, parameters at, int 
         start = vreal_sqrt(noise);
         whole = vreal_max(vreal_add(start, vreal_sqrt(vreal_add(m, noise))), vreal_set(LEAST_NORMAL));
         step = vreal_div(m, whole); /* of the root */
+    } else if (has_root) {
+        whole = vreal_max(vreal_sqrt(m), vreal_set(LEAST_NORMAL));
+        step = vreal_div(m, whole);
     }
     for (int k = 0; k < 3; k++) {
         vreal node = vreal_mul(step, vreal_set((real)nodes[k])), weight = vreal_set((real)weights[k]);
-        if (has_noise) {
+        if (has_root) {
             const vreal root = vreal_add(start, node);
             weight = vreal_mul(weight, vreal_div(vreal_mul(two, root), whole));
             node = vreal_mul(node, vreal_add(start, root));

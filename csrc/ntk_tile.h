@@ -29,6 +29,17 @@ enum ntk_map_kind {
     NTK_POLYNOMIAL,
 };
 
+/* What a kink at 0 leaves of a Hermite expansion after its first terms: see layers/hermite_tails.py. */
+#define NTK_TAIL_NODES 7
+#define NTK_TAIL_FUNCTIONS (2 * (NTK_TAIL_NODES + 1))
+
+typedef struct {
+    int n_functions; /* 0: there is no tail */
+    ntk_table functions[NTK_TAIL_FUNCTIONS]; /* of even orders, then of odd ones; on all pieces, all at the same positions */
+    double at_zero[NTK_TAIL_NODES], steps[NTK_TAIL_NODES];
+    double reach, shift, largest_square;
+} ntk_tail;
+
 #define NTK_CONSTANTS 4 /* the most numbers that a kind needs besides the rows' */
 
 typedef struct {
@@ -40,6 +51,7 @@ typedef struct {
     double near_shortfall, near_bending; /* see lower/near_pairs.py */
     int power;               /* table: 1 - cosine' = chord^power value(chord); the power only where cosine >= 0 if parity 0 */
     ntk_table value, derivative;
+    ntk_tail tail;           /* polynomial */
 } ntk_map;
 
 /* One step: see program.h. Planes n_parameters and n_parameters + 1 hold ones and zeros. */

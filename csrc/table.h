@@ -38,16 +38,22 @@ ALWAYS_INLINE positions NAME(locate)(const vreal *chord, const vmask *opposite, 
     return at;
 }
 
-ALWAYS_INLINE void NAME(evaluate)(const ntk_table *table, const positions *at, vreal *result)
+ALWAYS_INLINE void NAME(evaluate_some)(const ntk_table *table, const vreal *u, const vindex *piece, const int n,
+                                       vreal *result)
 {
     const real *row = (const real *)table->coefficients + (ptrdiff_t)PIECES * (table->n_terms - 1);
 #pragma GCC unroll 4
-    for (int g = 0; g < GROUP; g++)
-        result[g] = vreal_lookup(row, at->piece[g]);
+    for (int g = 0; g < n; g++)
+        result[g] = vreal_lookup(row, piece[g]);
     for (int k = 1; k < table->n_terms; k++) {
         row -= PIECES;
 #pragma GCC unroll 4
-        for (int g = 0; g < GROUP; g++)
-            result[g] = vreal_fma(result[g], at->u[g], vreal_lookup(row, at->piece[g]));
+        for (int g = 0; g < n; g++)
+            result[g] = vreal_fma(result[g], u[g], vreal_lookup(row, piece[g]));
     }
+}
+
+ALWAYS_INLINE void NAME(evaluate)(const ntk_table *table, const positions *at, vreal *result)
+{
+    NAME(evaluate_some)(table, at->u, at->piece, GROUP, result);
 }

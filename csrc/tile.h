@@ -18,6 +18,7 @@
 #include "map_table.h"
 #include "elementary.h"
 #include "map_closed.h"
+#include "map_polynomial.h"
 #include "map_curved.h"
 #include "program.h"
 

@@ -71,7 +71,7 @@ static void NAME(find_used)(const ntk_program *program, const ntk_rows *x, const
         const real of_rows = NAME(largest)(x, needed, block->row_start, block->row_stop);
         const real of_columns = NAME(largest)(y, needed, block->column_start, block->column_stop);
         const ptrdiff_t n_terms = (ptrdiff_t)(of_rows > of_columns ? of_rows : of_columns);
-        for (ptrdiff_t plane = needed + n_terms + 1; plane < map->first_parameter + map->n_parameters; plane++)
+        for (ptrdiff_t plane = NAME(before_terms)(map) + n_terms + 1; plane < map->first_parameter + map->n_parameters; plane++)
             w->is_used[plane] = 0;
     }
 }

@@ -23,6 +23,19 @@ cdef extern from "ntk_tile.h" nogil:
         NTK_GAUSSIAN
         NTK_POLYNOMIAL
 
+    enum:
+        NTK_TAIL_NODES
+        NTK_TAIL_FUNCTIONS
+
+    ctypedef struct ntk_tail:
+        int n_functions
+        ntk_table *functions
+        double *at_zero
+        double *steps
+        double reach
+        double shift
+        double largest_square
+
     ctypedef struct ntk_map:
         int kind
         int parity
@@ -34,6 +47,7 @@ cdef extern from "ntk_tile.h" nogil:
         int power
         ntk_table value
         ntk_table derivative
+        ntk_tail tail
 
     ctypedef struct ntk_instruction:
         int destination
@@ -242,6 +256,23 @@ cdef fill_map(ntk_map *result, pair_map):
         result.power = pair_map.table.power
         fill_table(&result.value, pair_map.table.value)
         fill_table(&result.derivative, pair_map.table.derivative)
+    if pair_map.tail is not None:
+        fill_tail(&result.tail, pair_map.tail)
+
+
+cdef fill_tail(ntk_tail *result, tail):
+    cdef int k
+    result.n_functions = len(tail.functions)
+    if (result.n_functions, len(tail.steps)) != (NTK_TAIL_FUNCTIONS, NTK_TAIL_NODES):
+        raise ValueError(f"tails have {NTK_TAIL_NODES} nodes here, and {len(tail.steps)} there")
+    for k in range(NTK_TAIL_FUNCTIONS):
+        fill_table(&result.functions[k], tail.functions[k])
+    for k in range(NTK_TAIL_NODES):
+        result.at_zero[k] = tail.at_zero[k]
+        result.steps[k] = tail.steps[k]
+    result.reach = tail.reach
+    result.shift = tail.shift
+    result.largest_square = tail.largest_square
 
 
 cdef fill_table(ntk_table *result, table):

@@ -7,6 +7,7 @@ and programs with the compiled backend, and no code.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -18,11 +19,12 @@ from ntk_fast.backends.blas_products import multiply_with_blas
 from ntk_fast.backends.numba_maps import KINDS
 from ntk_fast.backends.numba_state import N_KEPT, N_STATES, RUN
 from ntk_fast.backends.numba_tables import PIECES, TERMS
+from ntk_fast.backends.numba_tails import FIRST_ROW, ROWS_EACH
 from ntk_fast.backends.numba_tile import MIX, PRODUCT, PROMOTION, SUM, dot_products, fill, transpose
 from ntk_fast.backends.numpy_backend import store
 from ntk_fast.compensated import square_norms
 from ntk_fast.lower.near_pairs import near_pair_thresholds
-from ntk_fast.lower.program import ABSENT, WHOLE, PairMap, Program, Table
+from ntk_fast.lower.program import ABSENT, WHOLE, PairMap, Program, Table, Tail
 
 
 class _Encoded:
@@ -69,6 +71,17 @@ class _Encoded:
         self._tables.append(padded)
         return start, start + len(padded)
 
+    def _encode_tail(self, code: Any, constants: Any, tail: Tail) -> None:
+        """All its functions in one table, of the same number of terms: see `numba_tails`."""
+        most = max(len(table.coefficients) for table in tail.functions)
+        n_rows = -(-most // TERMS) * TERMS
+        padded = [
+            np.pad(table.coefficients, ((0, n_rows - len(table.coefficients)), (0, 0))) for table in tail.functions
+        ]
+        start, _ = self._add(replace(tail.functions[0], coefficients=np.concatenate(padded)))
+        code[FIRST_ROW], code[ROWS_EACH] = start, n_rows
+        constants[2:6] = tail.functions[0].scale, tail.largest_square, tail.reach, tail.shift
+
     def _encode_map(self, index: int, part: PairMap, fold: list[tuple[tuple[int, int], float]]) -> None:
         code, constants = self.codes[index], self.constants[index]
         code[:3] = KINDS.index(part.kind), max(0, part.first_parameter), part.parity
@@ -77,6 +90,8 @@ class _Encoded:
         if part.kind == "fold":
             code[4:8] = [end for terms, _ in fold for end in terms]
             constants[2:4] = [scale for _, scale in fold]
+        elif part.tail is not None:
+            self._encode_tail(code, constants, part.tail)
         elif part.table is not None:
             code[3] = part.table.power
             for k, table in enumerate((part.table.value, part.table.derivative)):

@@ -12,6 +12,7 @@ import numpy as np
 
 from ntk_fast.backends.numba_state import CHORD, EVEN, EVEN_SLOPE, ODD, ODD_SLOPE, RUN, SCRATCH, SLOPE, M, P
 from ntk_fast.backends.numba_tables import arcsine, compiled, inlined, look_up
+from ntk_fast.backends.numba_tails import add_tails, before_terms, has_tail, tail_parts
 from ntk_fast.lower.near_pairs import BENDING, GAUSS_NODES, GAUSS_WEIGHTS
 
 KINDS = ("fold", "table", "exponential", "gaussian", "erf", "gelu", "sine", "polynomial")
@@ -138,35 +139,39 @@ def parts(kind: Any, m: Any, x: Any, y: Any, j: Any, odd_share: Any, even_share:
 
 
 @compiled
-def polynomial_parts(m: Any, x: Any, y: Any, j: Any, parity: Any) -> Any:
+def polynomial_parts(m: Any, x: Any, y: Any, j: Any, parity: Any, tables: Any, code: Any, constants: Any) -> Any:
     """The same of a Hermite expansion."""
     cosine = 1 - m
     square = cosine * cosine
+    before = before_terms(code)
     odd = even = odd_derivative = even_derivative = 0.0 * cosine
     for n in range(int(max(x[2], y[2, j])), 0, -1):
         if n % 2 and parity <= 0:
             odd_derivative = odd_derivative * square + odd
-            odd = odd * square + x[2 + n] * y[2 + n, j]
+            odd = odd * square + x[before + n] * y[before + n, j]
         elif not n % 2 and parity >= 0:
             even_derivative = even_derivative * square + even
-            even = even * square + x[2 + n] * y[2 + n, j]
-    return (
-        cosine * odd,
-        square * even,
-        odd + 2 * square * odd_derivative,
-        2 * cosine * (even + square * even_derivative),
-    )
+            even = even * square + x[before + n] * y[before + n, j]
+    odd_slope = odd + 2 * square * odd_derivative
+    even_slope = 2 * cosine * (even + square * even_derivative)
+    odd, even = cosine * odd, square * even
+    if has_tail(code):
+        tail = tail_parts(m, x, y, j, parity, tables, code, constants)
+        return odd + tail[0], even + tail[1], odd_slope + tail[2], even_slope + tail[3]
+    return odd, even, odd_slope, even_slope
 
 
 @inlined
-def any_parts(kind: Any, m: Any, x: Any, y: Any, j: Any, odd_share: Any, even_share: Any, parity: Any) -> Any:
+def any_parts(kind: Any, m: Any, x: Any, y: Any, j: Any, parity: Any, tables: Any, code: Any, constants: Any) -> Any:
     if kind == POLYNOMIAL:
-        return polynomial_parts(m, x, y, j, parity)
-    return parts(kind, m, x, y, j, odd_share, even_share)
+        return polynomial_parts(m, x, y, j, parity, tables, code, constants)
+    return parts(kind, m, x, y, j, constants[0], constants[1])
 
 
 @compiled
-def near_shortfall(kind: Any, m: Any, x: Any, y: Any, j: Any, odd_share: Any, even_share: Any, parity: Any) -> Any:
+def near_shortfall(
+    kind: Any, m: Any, x: Any, y: Any, j: Any, parity: Any, tables: Any, code: Any, constants: Any
+) -> Any:
     """1 - cosine of the output of a near pair, without cancellation: see `lower.near_pairs`; negative: not near."""
     length, mean_bend = x[0] - y[0, j], 0.5 * (x[1] + y[1, j])
     square = length * length
@@ -180,13 +185,13 @@ def near_shortfall(kind: Any, m: Any, x: Any, y: Any, j: Any, odd_share: Any, ev
     start, stop = np.sqrt(rounding), np.sqrt(m + rounding)
     whole = max(start + stop, 1e-300)
     for k in range(3):
-        if rounding > 0:
+        if rounding > 0 or (kind == POLYNOMIAL and has_tail(code)):
             root = start + GAUSS_NODES[k] * (m / whole)
             at = m * GAUSS_NODES[k] * ((start + root) / whole)
             weight = GAUSS_WEIGHTS[k] * (2 * root / whole)
         else:
             at, weight = m * GAUSS_NODES[k], GAUSS_WEIGHTS[k]
-        _, _, odd_slope, even_slope = any_parts(kind, at, x, y, j, odd_share, even_share, parity)
+        _, _, odd_slope, even_slope = any_parts(kind, at, x, y, j, parity, tables, code, constants)
         lost += weight * (odd_slope + even_slope)
     return gap + m * lost
 
@@ -238,10 +243,13 @@ def sine(state: Any, n: Any, x: Any, y: Any, odd_share: Any, even_share: Any) ->
 
 
 @compiled
-def polynomial(state: Any, n: Any, x: Any, y: Any, parity: Any) -> None:
+def polynomial(
+    state: Any, opposite: Any, n: Any, x: Any, y: Any, parity: Any, tables: Any, code: Any, constants: Any
+) -> None:
     """Terms outside, columns inside, so that columns are vectors."""
     n = min(n, RUN)
     most = x[2]
+    before = before_terms(code)
     for j in range(n):
         most = max(most, y[2, j])
         state[CHORD * RUN + j] = min(state[M * RUN + j], state[P * RUN + j])
@@ -252,32 +260,39 @@ def polynomial(state: Any, n: Any, x: Any, y: Any, parity: Any) -> None:
         if (k % 2 and parity > 0) or (not k % 2 and parity < 0):
             continue
         total, slope = (ODD, ODD_SLOPE) if k % 2 else (EVEN, EVEN_SLOPE)
-        coefficient = x[2 + k]
+        coefficient = x[before + k]
         for j in range(n):
             cosine = 1 - state[CHORD * RUN + j]
             square = cosine * cosine
-            term = coefficient * y[2 + k, j] if k <= max(x[2], y[2, j]) else 0 * coefficient
+            term = coefficient * y[before + k, j] if k <= max(x[2], y[2, j]) else 0 * coefficient
             state[slope * RUN + j] = state[slope * RUN + j] * square + state[total * RUN + j]
             state[total * RUN + j] = state[total * RUN + j] * square + term
     for j in range(n):
         cosine = 1 - state[CHORD * RUN + j]
         square = cosine * cosine
-        odd, even = cosine * state[ODD * RUN + j], square * state[EVEN * RUN + j]
-        odd_slope = state[ODD * RUN + j] + 2 * square * state[ODD_SLOPE * RUN + j]
-        even_slope = 2 * cosine * (state[EVEN * RUN + j] + square * state[EVEN_SLOPE * RUN + j])
+        odd, even = state[ODD * RUN + j], state[EVEN * RUN + j]
+        state[ODD_SLOPE * RUN + j] = odd + 2 * square * state[ODD_SLOPE * RUN + j]
+        state[EVEN_SLOPE * RUN + j] = 2 * cosine * (even + square * state[EVEN_SLOPE * RUN + j])
+        state[ODD * RUN + j], state[EVEN * RUN + j] = cosine * odd, square * even
+    if has_tail(code):
+        add_tails(state, opposite, n, x, y, parity, tables, code, constants)
+    for j in range(n):
+        odd, even = state[ODD * RUN + j], state[EVEN * RUN + j]
+        odd_slope, even_slope = state[ODD_SLOPE * RUN + j], state[EVEN_SLOPE * RUN + j]
         state[SCRATCH * RUN + j] = 1 - odd - even
         put(state, j, state[P * RUN + j] < state[M * RUN + j], 1 - odd - even, odd, even, odd_slope, even_slope)
 
 
 @compiled
 def mend_near(
-    state: Any, n: Any, kind: Any, x: Any, y: Any, odd_share: Any, even_share: Any, parity: Any, near: Any
+    state: Any, n: Any, kind: Any, x: Any, y: Any, parity: Any, tables: Any, code: Any, constants: Any
 ) -> None:
     """Replace what a map took by subtraction where its output is near; its input is kept in row CHORD."""
     n = min(n, RUN)
+    near = constants[6]
     for j in range(n):
         if state[SCRATCH * RUN + j] < near:
-            shortfall = near_shortfall(kind, state[CHORD * RUN + j], x, y, j, odd_share, even_share, parity)
+            shortfall = near_shortfall(kind, state[CHORD * RUN + j], x, y, j, parity, tables, code, constants)
             if shortfall >= 0:
                 state[M * RUN + j] = shortfall + (state[M * RUN + j] - state[SCRATCH * RUN + j])
                 state[P * RUN + j] = shortfall + (state[P * RUN + j] - state[SCRATCH * RUN + j])

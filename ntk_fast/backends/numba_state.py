@@ -7,9 +7,9 @@ vectors of columns ask for few pointers, and for distances between parts that ar
 from __future__ import annotations
 
 #: m, p, the tangent and what rounding took from it; D; scratch.
-M, P, TANGENT, REST, SLOPE, SCRATCH, CHORD, ODD, EVEN, ODD_SLOPE, EVEN_SLOPE, OFFSET, PIECE = range(13)
+M, P, TANGENT, REST, SLOPE, SCRATCH, CHORD, ODD, EVEN, ODD_SLOPE, EVEN_SLOPE, OFFSET, PIECE, AT_ZERO, VALUE = range(15)
 N_KEPT = 4
-N_STATES = 13
+N_STATES = 15
 #: Columns at a time.
 RUN = 128
 #: Columns of all the vectors that a compiler may take at a time: four of eight.

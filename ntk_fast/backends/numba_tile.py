@@ -211,7 +211,7 @@ def promote(plane: Any, x: Any, y: Any, state: Any, n: Any) -> None:
 @compiled
 def apply_map(code: Any, constants: Any, tables: Any, state: Any, opposite: Any, n: Any, x: Any, y: Any) -> Any:
     """Apply a map to the state; returns whether D is in the state, or else 1 - D. `code`: kind, first plane, parity,
-    power, and where its two tables start and stop."""
+    power, and where its two tables start and stop, or those of `numba_tails`."""
     kind, first, parity = code[0], code[1], code[2]
     own, columns = x[first:], y[first:]
     odd, even = constants[0], constants[1]
@@ -234,9 +234,8 @@ def apply_map(code: Any, constants: Any, tables: Any, state: Any, opposite: Any,
     elif kind == maps.SINE:
         maps.sine(state, n, own, columns, odd, even)
     else:
-        maps.polynomial(state, n, own, columns, parity)
-    near = constants[6]
-    maps.mend_near(state, n, kind, own, columns, odd, even, parity, near)
+        maps.polynomial(state, opposite, n, own, columns, parity, tables, code, constants)
+    maps.mend_near(state, n, kind, own, columns, parity, tables, code, constants)
     return True
 
 

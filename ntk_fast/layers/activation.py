@@ -71,6 +71,11 @@ class ActivationLayer(Layer, abstract=True):
         """Whether `derivative` has all its digits; if not, what needs it takes differences of the function."""
         return True
 
+    @property
+    def has_tail(self) -> bool:
+        """Whether the map is a Hermite expansion of which a kink at 0 leaves a tail: see `hermite_tails`."""
+        return False
+
     @abstractmethod
     def __call__(self, z: Reals) -> Reals:
         """Return sigma(z)."""

@@ -31,6 +31,10 @@ class Elu(ExpandedActivation):
     def __post_init__(self) -> None:
         object.__setattr__(self, "alpha", check_nonzero(self.alpha, "alpha"))
 
+    @property
+    def has_tail(self) -> bool:
+        return True
+
     def __call__(self, z: Reals) -> Reals:
         return np.where(z > 0, z, self.alpha * np.expm1(np.minimum(z, 0.0)))
 

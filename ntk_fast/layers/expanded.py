@@ -7,6 +7,9 @@ A row needs terms until the derivative's series, sum_n n a_n^2, lacks less than 
 the others is small enough for the chord of pairs that are just not near, and of pairs that are opposite and see nothing
 but even terms; a pair needs those of the row that needs more. A row carries more terms than it needs, for pairs with
 larger rows, in which only one factor is small: until the root of what is left is within the tolerance.
+
+A kink at 0 leaves too many terms. Where an activation has one, which its coefficients tell, the terms after the first
+few are a tail (`hermite_tails`). What else is lacking, of kinks elsewhere and of steep ones, is measured and said.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from ntk_fast.compensated import Reals
 from ntk_fast.layers.activation import reals
 from ntk_fast.layers.curved import LARGEST_VARIANCE, LEAST_VARIANCE
 from ntk_fast.layers.hermite_map import BEFORE, HermiteMap
+from ntk_fast.layers.hermite_tails import N_NODES, START, fit_tails, tail_sums, tails_at_one
 from ntk_fast.lower.near_pairs import NEAR
 from ntk_fast.lower.row_curve import FINEST, NODES, TO_COEFFICIENTS, pieces_of
 
@@ -39,6 +43,10 @@ BLOCK = 64
 UNBOUNDED = 1e-9
 #: What the sums of a series may lack by rounding.
 ROUNDING = 1e-12
+#: What a tail may be off by that is said to be one: a share of what it adds to a slope.
+FITTING = 1e-4
+#: What is promised of D over its value at cosine 1, where tails are.
+TAIL_ACCURACY = 1e-9
 
 
 class AccuracyWarning(UserWarning):
@@ -49,12 +57,16 @@ class AccuracyWarning(UserWarning):
 class ExpandedActivation(HermiteMap, abstract=True):
     """See the module. A subclass gives the function and its derivative."""
 
+    @property
+    def has_tail(self) -> bool:
+        return _has_tail(self)
+
     def own_parameters(self, variance: Reals, tolerance: float, most: int | None) -> Reals:
-        return _Rows(self, variance).coefficients(tolerance, MOST_TERMS if most is None else most - BEFORE)
+        return _Rows(self, variance).coefficients(tolerance, MOST_TERMS if most is None else most - self.n_before)
 
     def n_row_parameters(self, largest: float, tolerance: float) -> int:
         held = np.clip(np.array([largest]), LEAST_VARIANCE, LARGEST_VARIANCE)
-        return BEFORE + int(_Rows(self, held).needed(tolerance)[0])
+        return self.n_before + int(_Rows(self, held).needed(tolerance)[0])
 
     def second_moment(self, variance: Reals | float) -> Reals:
         with np.errstate(over="ignore", invalid="ignore"):  # infinite moments are refused by who asks for them
@@ -92,15 +104,16 @@ def _continued(variance: Reals | float, moment: Callable[[Reals], Reals]) -> Rea
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """What rows with ln q on a piece need: Chebyshev coefficients over it, the first axis; and its series' tails."""
+    """What rows with ln q on a piece need: Chebyshev coefficients over it, the first axis; and its series' rests."""
 
-    terms: Reals  # (n_nodes, MOST_TERMS): a_1, a_2, ...
+    terms: Reals  # (n_nodes, n_terms): a_1, a_2, ...
+    tail: Reals  # (n_nodes, 2 N_NODES): see `hermite_tails`; (n_nodes, 0): none
     mean: Reals  # of sigma(z) - sigma(0)
     log_centred: Reals
     log_slope: Reals  # ln E[sigma'(z)^2]
-    tails: Reals  # (PARTS, MOST_TERMS + 1): of the terms of sum n a_n^2, over its value, those after n
-    lacking: Reals  # (PARTS, MOST_TERMS + 1): what a pair of such rows lacks after n terms, over a tolerance
-    missing: Reals  # (PARTS,): likewise what is not among the terms
+    rests: Reals  # (PARTS, n_terms + 1): of the terms of sum n a_n^2, over its value, those after n
+    lacking: Reals  # (PARTS, n_terms + 1): what a pair of such rows lacks after n terms, over a tolerance
+    missing: Reals  # (PARTS,): likewise what is neither among the terms nor in the tail
 
     def needed(self, tolerance: float) -> NDArray[np.int64]:
         """Return the number of terms that rows need, for each part of the piece."""
@@ -108,25 +121,36 @@ class Piece:
 
     def carried(self, tolerance: float) -> NDArray[np.int64]:
         """Return the number of terms that are not 0."""
-        return np.maximum(_first(np.sqrt(self.tails) <= max(tolerance, LEAST_TOLERANCE)), self.needed(tolerance))
+        return np.maximum(_first(np.sqrt(self.rests) <= max(tolerance, LEAST_TOLERANCE)), self.needed(tolerance))
 
     def lacks(self, part: int, n_terms: int) -> float:
         """Return the error of the derivative's dual at cosine 1, over its value."""
-        return float(self.tails[part, n_terms] + self.missing[part])
+        return float(self.rests[part, n_terms] + self.missing[part])
 
 
 def _first(enough: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Return where each row is first true, at least 1, and MOST_TERMS where it is not before."""
-    return np.where(enough.any(axis=1), np.clip(enough.argmax(axis=1), 1, MOST_TERMS), MOST_TERMS)
+    """Return where each row is first true, at least 1, and the last place where it is not before."""
+    last = enough.shape[1] - 1
+    return np.where(enough.any(axis=1), np.clip(enough.argmax(axis=1), 1, last), last)
 
 
-@lru_cache(maxsize=1024)
-def _piece(activation: ExpandedActivation, index: int) -> Piece:
-    with np.errstate(all="ignore"):  # infinite moments are refused by who asks for them
-        return _piece_of(activation, index)
+@dataclass(frozen=True, eq=False)
+class _Expansion:
+    """Of rows with ln q at the nodes of a piece."""
+
+    position: Reals  # ln q
+    u: Reals  # (n_nodes, n_panel_nodes): sqrt(q) z, z > 0
+    weight: Reals
+    mean: Reals
+    centred: Reals
+    terms: Reals  # (n_nodes, MOST_TERMS)
+
+    def slope(self, activation: ExpandedActivation) -> Reals:
+        """E[sigma'^2]."""
+        return (activation.derivative(self.u) ** 2 + activation.derivative(-self.u) ** 2) @ self.weight
 
 
-def _piece_of(activation: ExpandedActivation, index: int) -> Piece:
+def _expansion(activation: ExpandedActivation, index: int) -> _Expansion:
     position = index + 0.5 + 0.5 * NODES
     z, weight, polynomials = _panels(FINEST + max(0, -(-(index + 1) // 2)))
     u = np.exp(position / 2)[:, None] * z
@@ -141,37 +165,84 @@ def _piece_of(activation: ExpandedActivation, index: int) -> Piece:
     centred = densities.sum(axis=1)
     centred[densities[:, -16:].sum(axis=1) > UNBOUNDED * centred] = np.inf
     terms = coefficients[:, 1:] / np.sqrt(np.maximum(centred, np.finfo(np.float64).tiny))[:, None]
-    n = np.arange(1, MOST_TERMS + 1)
-    slope = (n * terms**2).sum(axis=1) * centred / np.exp(position)
-    if activation.has_derivative or (1 - (terms**2).sum(axis=1)).max() > ROUNDING:
-        slope = (activation.derivative(u) ** 2 + activation.derivative(-u) ** 2) @ weight
-    terms, log_centred, log_slope = (
-        TO_COEFFICIENTS @ part for part in (terms, *np.log(np.maximum([centred, slope], np.finfo(np.float64).tiny)))
-    )
-    tails = _tails(terms, log_centred, log_slope, index)
-    return Piece(terms, TO_COEFFICIENTS @ mean, log_centred, log_slope, *tails)
+    return _Expansion(position, u, weight, mean, centred, terms)
 
 
-def _tails(terms: Reals, log_centred: Reals, log_slope: Reals, index: int) -> tuple[Reals, Reals, Reals]:
+@lru_cache(maxsize=256)
+def _has_tail(activation: ExpandedActivation) -> bool:
+    """Whether the terms that are known do not suffice, and those after the first few are a tail."""
+    with np.errstate(all="ignore"):
+        terms = _expansion(activation, 0).terms
+        n = np.arange(1, MOST_TERMS + 1)
+        _, error = fit_tails(terms)
+        slopes = (n * terms**2)[:, START:].sum(axis=1)
+        left = 1 - (terms**2).sum(axis=1)
+    return bool((left > ROUNDING).all() and (error < FITTING * slopes).all())
+
+
+@lru_cache(maxsize=1024)
+def _piece(activation: ExpandedActivation, index: int) -> Piece:
+    with np.errstate(all="ignore"):  # infinite moments are refused by who asks for them
+        return _piece_of(activation, index)
+
+
+def _piece_of(activation: ExpandedActivation, index: int) -> Piece:
+    there = _expansion(activation, index)
+    terms: Reals = there.terms
+    tail: Reals = np.zeros((len(NODES), 0))
+    error: Reals = np.zeros(len(NODES))
+    if activation.has_tail:
+        tail, error = fit_tails(terms)
+        terms = terms[:, :START]
+    n = np.arange(1, terms.shape[1] + 1)
+    slope = (n * terms**2).sum(axis=1) + _of_tails(tail)[2]
+    slope *= there.centred / np.exp(there.position)
+    if activation.has_derivative or (not activation.has_tail and (1 - (terms**2).sum(axis=1)).max() > ROUNDING):
+        slope = there.slope(activation)
+    logs = np.log(np.maximum([there.centred, slope], np.finfo(np.float64).tiny))
+    held = [TO_COEFFICIENTS @ part for part in (terms, tail, there.mean, *logs)]
+    rests = _rests(held[0], held[1], float(error.max()), held[3], held[4], index)
+    return Piece(held[0], held[1], held[2], held[3], held[4], *rests)
+
+
+def _of_tails(tail: Reals) -> tuple[Reals, Reals, Reals]:
+    """What tails of rows, (n_rows, 2 N_NODES), add at cosine 1: to a_n^2 over even and over odd n, and to n a_n^2."""
+    if not tail.shape[1]:
+        return (np.zeros(len(tail)),) * 3
+    functions, squares = tails_at_one(), (tail * tail).T
+    even, even_slope = tail_sums(functions[: N_NODES + 1], squares[:N_NODES])
+    odd, odd_slope = tail_sums(functions[N_NODES + 1 :], squares[N_NODES:])
+    return even, odd, even_slope + odd_slope
+
+
+def _rests(
+    terms: Reals, tail: Reals, error: float, log_centred: Reals, log_slope: Reals, index: int
+) -> tuple[Reals, Reals, Reals]:
     edges = np.linspace(0, 1, PARTS + 1)
     basis = chebyshev.chebvander(2 * edges - 1, len(NODES) - 1)
     squares = (basis @ terms) ** 2
     n = np.arange(1, terms.shape[1] + 1)
     whole = np.exp(basis @ (log_slope - log_centred) + index + edges)
 
-    def sums_after(series: Reals) -> Reals:
-        return np.cumsum(np.pad(series, ((0, 0), (0, 1)))[:, ::-1], axis=1)[:, ::-1]
+    def sums_after(series: Reals, last: Reals) -> Reals:
+        """Of the terms after n, and of the tail, but if n are all terms of the tail."""
+        sums = np.cumsum(np.pad(series, ((0, 0), (0, 1)))[:, ::-1], axis=1)[:, ::-1]
+        sums[:, :-1] += last[:, None]
+        return sums
 
-    after, even = sums_after(n * squares), sums_after(np.where(n % 2 == 0, squares, 0.0))
-    chord = sums_after(squares) / (2 * np.sqrt(NEAR))
+    even_tail, odd_tail, slope_tail = _of_tails(basis @ tail)
+    after, even = sums_after(n * squares, slope_tail), sums_after(np.where(n % 2 == 0, squares, 0.0), even_tail)
+    chord = sums_after(squares, even_tail + odd_tail) / (2 * np.sqrt(NEAR))
     missing = whole - after[:, 0]
+    if tail.shape[1]:
+        missing = np.abs(missing) + error
     missing = np.where(missing > ROUNDING * np.maximum(whole, 1), missing, 0.0)
     scale = np.maximum(whole, 1.0)
     even /= np.sqrt(np.maximum(even[:, :1], np.finfo(np.float64).tiny))
-    tails = after / scale[:, None]
-    parts = tails, np.maximum(tails, np.maximum(even, chord)), missing / scale
-    tails, lacking, missing = (np.maximum(part[1:], part[:-1]) for part in parts)
-    return tails, lacking, missing
+    rests = after / scale[:, None]
+    parts = rests, np.maximum(rests, np.maximum(even, chord)), missing / scale
+    rests, lacking, missing = (np.maximum(part[1:], part[:-1]) for part in parts)
+    return rests, lacking, missing
 
 
 @lru_cache(maxsize=64)
@@ -223,8 +294,10 @@ class _Rows:
     def coefficients(self, tolerance: float, most: int) -> Reals:
         """Return the number of terms needed, and the normalised a_n: see `HermiteMap`."""
         needed = np.minimum(self.needed(tolerance), most)
-        carried = np.minimum(self._of_parts(Piece.carried, tolerance), MOST_TERMS)
-        result = np.zeros((1 + min(int(carried.max(initial=1)), most), len(self._offset)))
+        carried = self._of_parts(Piece.carried, tolerance)
+        n_tail = self._activation.n_before - BEFORE
+        before = 1 + n_tail
+        result = np.zeros((before + min(int(carried.max(initial=1)), most), len(self._offset)))
         result[0] = needed
         worst = 0.0
         for index, piece in enumerate(self._pieces):
@@ -233,20 +306,25 @@ class _Rows:
             worst = max(
                 worst, *(piece.lacks(part, int(n)) for part, n in {*zip(self._part[rows], needed[rows], strict=True)})
             )
+            series = np.concatenate([piece.tail, piece.terms[:, :n_terms]], axis=1)
             for start in range(0, len(rows), BLOCK):
                 block = rows[start : start + BLOCK]
-                total = np.zeros((n_terms, len(block)))
-                for column, basis in zip(piece.terms[:, :n_terms], _basis(self._offset[block]), strict=True):
+                total = np.zeros((n_tail + n_terms, len(block)))
+                for column, basis in zip(series, _basis(self._offset[block]), strict=True):
                     total += column[:, None] * basis
-                total *= np.arange(n_terms)[:, None] < carried[block]
+                tail, terms = total[:n_tail], total[n_tail:]
+                terms *= np.arange(n_terms)[:, None] < carried[block]
                 # over the terms that such rows need, and added one after the other: whatever else there is
-                norm = np.sqrt(np.cumsum(total * total, axis=0)[needed[block] - 1, np.arange(len(block))])
-                total[0, norm == 0] = 1.0  # numbers so small that sigma(z) is sigma(0)
-                result[1 : 1 + n_terms, block] = total / np.where(norm == 0, 1.0, norm)
-        if worst > 10 * tolerance:
+                square = np.cumsum(terms * terms, axis=0)[needed[block] - 1, np.arange(len(block))]
+                even, odd, _ = _of_tails(tail.T)
+                norm = np.sqrt(square + even + odd)
+                terms[0, norm == 0] = 1.0  # numbers so small that sigma(z) is sigma(0)
+                result[1 : before + n_terms, block] = total / np.where(norm == 0, 1.0, norm)
+        if worst > max(10 * tolerance, TAIL_ACCURACY if n_tail else 0.0):
+            part = f"{START} terms and the tail" if n_tail else f"{MOST_TERMS} terms"
             warn_caller(
                 f"{self._activation!r} has kinks, or is steep where the variance is {self._largest:.1g}: "
-                f"{MOST_TERMS} terms of its Hermite expansion give the derivative's dual to {worst:.1g} only.",
+                f"{part} of its Hermite expansion give the derivative's dual to {worst:.1g} only.",
                 AccuracyWarning,
                 severity=worst,
             )

@@ -15,6 +15,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 
 from ntk_fast.compensated import Reals
+from ntk_fast.layers.hermite_tails import tail_of
 from ntk_fast.layers.relu import sine_minus_angle_cosine
 from ntk_fast.lower.evaluate import evaluate
 from ntk_fast.lower.instructions import Instructions, MapSlot, MeanPlanes, SharePlanes, instructions_of
@@ -303,7 +304,8 @@ def _compiled_program(
                 kind = "table"
         if table is None and activation.homogeneity is None:
             count = placed.maps[index].count if kind != "polynomial" else _n_parameters(plan, slot, norms, dtype)
-        maps.append(PairMap(activation, kind, first, count, activation.parity, activation.map_constants, table))
+        tail = tail_of(pieces, dtype) if pieces and activation.has_tail and kind == "polynomial" else None
+        maps.append(PairMap(activation, kind, first, count, activation.parity, activation.map_constants, table, tail))
         counts.append(count)
         first += count
     folds = pieces and any(part.kind == "fold" for part in maps)

@@ -12,7 +12,9 @@ from ntk_fast.layers.attention import Attention
 from ntk_fast.layers.branches import Concatenate, Product, Residual, Sum
 from ntk_fast.layers.conv import Conv
 from ntk_fast.layers.dense import Dense
+from ntk_fast.layers.expanded import TAIL_ACCURACY
 from ntk_fast.layers.flatten import Flatten
+from ntk_fast.layers.hermite_map import HermiteMap
 from ntk_fast.layers.input import Input
 from ntk_fast.layers.layer import Layer
 from ntk_fast.layers.layer_norm import LayerNorm
@@ -153,7 +155,10 @@ def _path(plan: Plan, has_tangent: bool, pieces: int, squares: list[float]) -> s
         program = compile_program(plan, has_tangent, dtype, pieces, norm_range(Scaled.of(np.array(squares))))
     except ValueError as error:
         return f"refused at these norms: {error}"
-    accuracy = f"errors up to {promised(instructions_of(plan), dtype):.0e} of sqrt(K(x, x) K(y, y)) in float64"
+    instructions = instructions_of(plan)
+    has_tail = any(slot.step.activation.has_tail for slot in instructions.maps)
+    promise = max(promised(instructions, dtype), TAIL_ACCURACY if has_tail else 0.0)
+    accuracy = f"errors up to {promise:.0e} of sqrt(K(x, x) K(y, y)) in float64"
     nanoseconds = _cost(program)
     share = f"about {nanoseconds:.3g} ns an entry and core, {1e-9 * nanoseconds * 1e8 / 2:.2g} s for 10 000 rows"
     if program.profile is not None:
@@ -166,7 +171,10 @@ def _path(plan: Plan, has_tangent: bool, pieces: int, squares: list[float]) -> s
 
 def _named(program: Program, index: int) -> str:
     part = program.maps[index]
-    return f"polynomial of {part.n_parameters - 3} terms" if part.kind == "polynomial" else part.kind
+    if not isinstance(part.activation, HermiteMap) or part.kind != "polynomial":
+        return part.kind
+    n_terms = part.n_parameters - part.activation.n_before
+    return f"polynomial of {n_terms} terms" + (" and a tail" if part.tail is not None else "")
 
 
 def _cost(program: Program) -> float:

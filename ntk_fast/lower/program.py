@@ -54,6 +54,20 @@ class UnivariateMap:
 
 
 @dataclass(frozen=True, eq=False)
+class Tail:
+    """What tiles need of the tail of a Hermite expansion: see `layers.hermite_tails`, whose names these are."""
+
+    functions: tuple[
+        Table, ...
+    ]  # tau_0, tau_1, ...: for even n, then for odd n; one-sided, all with the same positions
+    at_zero: tuple[float, ...]  # l_i(0)
+    steps: tuple[float, ...]  # r / x_i
+    reach: float  # r^2
+    shift: float
+    largest_square: float  # squared chords from here on are without
+
+
+@dataclass(frozen=True, eq=False)
 class PlacedMap:
     """An activation and where its row parameters are."""
 
@@ -73,6 +87,7 @@ class PairMap:
     parity: int = 0  # of the activation
     constants: tuple[float, ...] = ()  # what the kind needs besides; "fold": the shares (linear, fold)
     table: UnivariateMap | None = None
+    tail: Tail | None = None  # of a "polynomial"
 
     @property
     def placed(self) -> PlacedMap:

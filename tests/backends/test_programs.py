@@ -15,6 +15,7 @@ from ntk_fast.backends.base import GramTask, Tile
 from ntk_fast.gram import prepare
 from ntk_fast.kernels import Kernel
 from ntk_fast.layers.activation import ActivationLayer
+from ntk_fast.layers.hermite_tails import tail_of
 from ntk_fast.layers.layer import Layer
 from ntk_fast.lower.compile import fold_tables
 from ntk_fast.lower.program import ABSENT, WHOLE, Instruction, PairMap, Program
@@ -50,6 +51,8 @@ ACTIVATIONS: dict[str, ActivationLayer] = {
     "even polynomial": layers.Hermite(4),
     "silu": layers.Silu(),
     "tanh": layers.Tanh(),
+    "elu": layers.Elu(0.5),
+    "even kink": layers.Activation(np.abs, np.sign),
 }
 
 
@@ -161,7 +164,9 @@ def random_program(rng: np.random.Generator, n_rows: int, dtype: np.dtype, piece
             own = activation.row_parameters(np.exp(rng.uniform(-2, 0.5, size=n_rows)), float(np.finfo(dtype).eps))
             index, place = len(maps), add(own)
             constants = activation.map_constants
-            maps.append(PairMap(activation, activation.map_kind, place, len(own), activation.parity, constants))
+            tail = tail_of(pieces, dtype) if activation.has_tail else None
+            kind, parity = activation.map_kind, activation.parity
+            maps.append(PairMap(activation, kind, place, len(own), parity, constants, tail=tail))
         instructions.append(Instruction(destination, sources, shares, bias, index, bool(rng.integers(2))))
     # registers that no instruction has stored yet must not be read
     instructions[:0] = [Instruction(register, (0,), (WHOLE,)) for register in range(1, 4)]

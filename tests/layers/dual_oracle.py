@@ -140,6 +140,36 @@ def rectified_square(a, b, c):
     return value, 4 * mp.sqrt(a * b) * (sine + rest * cosine) / (2 * mp.pi)
 
 
+def elu(alpha: float) -> Dual:
+    """Of v given u, exponentials and half-lines have means in closed form; what is left is one integral over u."""
+    alpha = mpf(alpha)
+
+    def given(mean, deviation):
+        """E[sigma(v)] and E[sigma'(v)] for v of this mean and deviation."""
+        if not deviation:
+            return (mean, mpf(1)) if mean > 0 else (alpha * mp.expm1(mean), alpha * mp.exp(mean))
+        t = mean / deviation
+        above, grown = mp.ncdf(t), alpha * mp.exp(mean + deviation**2 / 2) * mp.ncdf(-t - deviation)
+        return mean * above + deviation * mp.npdf(t) + grown - alpha * mp.ncdf(-t), above + grown
+
+    def dual(a, b, c):
+        first, second = mp.sqrt(a), mp.sqrt(b)
+        if a == b == c:  # one integral less
+            square = mpf(1) / 2 - 2 * mp.exp(a / 2) * mp.ncdf(-first) + mp.exp(2 * a) * mp.ncdf(-2 * first)
+            return a / 2 + alpha**2 * square, mpf(1) / 2 + alpha**2 * mp.exp(2 * a) * mp.ncdf(-2 * first)
+        cosine = c / (first * second)
+        sine = mp.sqrt(max((1 - cosine) * (1 + cosine), 0))
+
+        def integrand(k):
+            return lambda z: given(first * z, 0)[k] * given(second * cosine * z, second * sine)[k] * mp.npdf(z)
+
+        steep = {sign * factor * sine for sign in (1, -1) for factor in (1, 3, 7) if factor * sine < 2}
+        points = sorted({mpf(point) for point in (-11, -6, -3, 0, 3, 6, 11)} | steep)
+        return tuple(mp.quad(integrand(k), points, method="gauss-legendre", maxdegree=4) for k in (0, 1))
+
+    return dual
+
+
 @dataclass(frozen=True)
 class Pair:
     """Two rows before an activation: variances, and the cosine as `nearer` = 1 - |cosine| and a sign."""
