@@ -80,9 +80,11 @@ typedef struct {
     int *numbers;
 } random_program;
 
-static int n_own_parameters(int kind)
+static int n_tail_parameters(const ntk_map *map) { return map->tail.n_functions ? 2 * NTK_TAIL_NODES : 0; }
+
+static int n_own_parameters(const ntk_map *map)
 {
-    switch (kind) {
+    switch (map->kind) {
     case NTK_EXPONENTIAL:
     case NTK_GAUSSIAN:
         return 2;
@@ -91,16 +93,17 @@ static int n_own_parameters(int kind)
     case NTK_GELU:
         return 5;
     case NTK_POLYNOMIAL:
-        return 3 + LARGEST_DEGREE;
+        return 3 + n_tail_parameters(map) + LARGEST_DEGREE;
     }
     return 0;
 }
 
 /* Parameters of one row, at stride n from plane `first` on. */
-static void put_parameters(reals planes, ptrdiff_t first, ptrdiff_t n, ptrdiff_t i, int kind, int parity)
+static void put_parameters(reals planes, ptrdiff_t n, ptrdiff_t i, const ntk_map *map)
 {
+    const int kind = map->kind, parity = map->parity, before = 2 + n_tail_parameters(map);
     const double q = exp(6 * uniform() - 3), share = q / (1 + q);
-    double own[3 + LARGEST_DEGREE] = {uniform(), uniform()}, sum = 0;
+    double own[3 + 2 * NTK_TAIL_NODES + LARGEST_DEGREE] = {uniform(), uniform()}, sum = 0;
     switch (kind) {
     case NTK_EXPONENTIAL:
         own[0] = 2 * uniform();
@@ -125,16 +128,18 @@ static void put_parameters(reals planes, ptrdiff_t first, ptrdiff_t n, ptrdiff_t
         break;
     case NTK_POLYNOMIAL:
         own[2] = (double)(1 + pick(LARGEST_DEGREE));
+        for (int k = 3; k <= before; k++)
+            own[k] = 0.01 * (uniform() - 0.5);
         for (int k = 1; k <= LARGEST_DEGREE; k++)
-            own[2 + k] = parity && (k % 2 == 0) != (parity > 0) ? 0 : uniform() - 0.5;
+            own[before + k] = parity && (k % 2 == 0) != (parity > 0) ? 0 : uniform() - 0.5;
         for (int k = 1; k <= LARGEST_DEGREE; k++)
-            sum += own[2 + k] * own[2 + k];
+            sum += own[before + k] * own[before + k];
         for (int k = 1; k <= LARGEST_DEGREE; k++)
-            own[2 + k] /= sqrt(sum);
+            own[before + k] /= sqrt(sum);
         break;
     }
-    for (ptrdiff_t k = 0; k < n_own_parameters(kind); k++)
-        put(planes, (first + k) * n + i, own[k]);
+    for (ptrdiff_t k = 0; k < n_own_parameters(map); k++)
+        put(planes, (map->first_parameter + k) * n + i, own[k]);
 }
 
 typedef struct {
@@ -171,8 +176,7 @@ static row_set new_rows(const ntk_program *program, ptrdiff_t n, ptrdiff_t p, in
             put(set.parameters, (3 * step + 2) * n + i, sqrt(1 - first - second));
         }
         for (int k = 0; k < program->n_maps; k++)
-            put_parameters(set.parameters, program->maps[k].first_parameter, n, i, program->maps[k].kind,
-                           program->maps[k].parity);
+            put_parameters(set.parameters, n, i, program->maps + k);
     }
     set.rows = (ntk_rows){set.values.memory, set.inverse_norm.memory, set.scale, set.parameters.memory, stride, n};
     return set;
@@ -201,6 +205,18 @@ static ntk_table new_table(int pieces, int two_sided, double stretch, double fir
     return (ntk_table){a.memory, n_terms, stretch, scale};
 }
 
+static ntk_tail new_tail(int pieces, int is_float)
+{
+    ntk_tail tail = {.n_functions = NTK_TAIL_FUNCTIONS, .reach = 2600, .shift = 3, .largest_square = 0.2};
+    for (int k = 0; k < NTK_TAIL_FUNCTIONS; k++)
+        tail.functions[k] = new_table(pieces, 0, 0, 0.1, 0.01, is_float);
+    for (int k = 0; k < NTK_TAIL_NODES; k++) {
+        tail.at_zero[k] = uniform() - 0.5;
+        tail.steps[k] = 51 / (0.01 + uniform());
+    }
+    return tail;
+}
+
 static random_program new_program(int n_steps, int pieces, int is_float)
 {
     random_program made;
@@ -218,7 +234,9 @@ static random_program new_program(int n_steps, int pieces, int is_float)
                        .constants = {ODD_SHARE, EVEN_SHARE},
                        .near_shortfall = 0.01, .near_bending = 0.003};
         map.first_parameter = program.n_parameters;
-        map.n_parameters = n_own_parameters(kind);
+        if (kind == NTK_POLYNOMIAL && pick(2))
+            map.tail = new_tail(pieces, is_float);
+        map.n_parameters = n_own_parameters(&map);
         map.value = new_table(pieces, map.parity == 0, (double)pick(3), 0.1, 0.01, is_float);
         map.derivative = new_table(pieces, map.parity == 0, (double)pick(3), 0.5, 0.01, is_float);
         program.n_parameters += map.n_parameters;
@@ -256,6 +274,8 @@ static void free_program(random_program made)
     for (int kind = 0; kind < made.program.n_maps; kind++) {
         free((void *)made.maps[kind].value.coefficients);
         free((void *)made.maps[kind].derivative.coefficients);
+        for (int k = 0; k < made.maps[kind].tail.n_functions; k++)
+            free((void *)made.maps[kind].tail.functions[k].coefficients);
     }
     free((void *)made.program.profile.coefficients);
     free((void *)made.program.fold_value.coefficients);

@@ -421,7 +421,7 @@ def test_bad_parameters_get_one_sentence(make, sentence):
 
 
 def test_infinite_moments_are_not_finite_numbers():
-    assert layers.Gaussian(exponent=0.5).second_moment(1.0) > 1e70
+    assert not np.isfinite(layers.Gaussian(exponent=0.5).second_moment(1.0))
     assert not np.isfinite(layers.Exp(rate=3.0).second_moment(1e3))
     assert not np.isfinite(layers.Activation(lambda z: np.exp(0.3 * z * z)).second_moment(1.0))
     assert not np.isfinite(layers.Polynomial([0, 1, 0, 1]).second_moment(1e120))
