@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import operator
+from collections.abc import Callable, Sequence
 from dataclasses import InitVar, dataclass
 from functools import cached_property
 from numbers import Real
@@ -29,6 +30,7 @@ from ntk_fast.lower.describe import describe_network
 from ntk_fast.lower.plan import plan_of, variances_of
 from ntk_fast.lower.scaled import Scaled
 from ntk_fast.lower.steps import Plan
+from ntk_fast.nested_parameters import Combination, nested, with_nested
 from ntk_fast.rows import diagonal_of, measure
 from ntk_fast.tiling import Progress
 from ntk_fast.validation import (
@@ -58,6 +60,7 @@ class Kernel:
 
     Kernels on the same rows are added and multiplied, with each other and with numbers >= 0: ``a + b``, ``a * b``,
     ``a + 0.1``, ``2.0 * a``. The result is the NTK of a network, or its NNGP if no NTK takes part, and as exact.
+    Its parameters are those of what it was made of, `k1` left and `k2` right of the sign: ``k1__depth``, ``k2``.
 
     Examples
     --------
@@ -69,6 +72,8 @@ class Kernel:
 
     #: Whether the kernel is T, the tangent's, and not S.
     has_tangent: ClassVar[bool]
+    #: Of a sum or a product: how it was written. Kernels that are equal may be written differently.
+    _combination: Combination | None = None
 
     @property
     def network(self) -> Layer:
@@ -208,23 +213,26 @@ class Kernel:
     def __add__(self, other: Any) -> NNGP | NTK:
         """Return the sum with a kernel or with a number >= 0: see the class."""
         if isinstance(other, Kernel):
-            return _kernel_of(sum_of([self._pair, other._pair]))
+            return _combined(operator.add, self, other, sum_of([self._pair, other._pair]))
         value = _check_number(other, "a summand")
-        return _kernel_of(sum_of([self._pair, constant(value)]))
+        return _combined(operator.add, self, value, sum_of([self._pair, constant(value)]))
 
     def __radd__(self, other: Any) -> Kernel:
         if isinstance(other, int) and other == 0:  # where `sum` starts
             return self
         value = _check_number(other, "a summand")
-        return _kernel_of(sum_of([constant(value), self._pair]))
+        return _combined(operator.add, value, self, sum_of([constant(value), self._pair]))
 
     def __mul__(self, other: Any) -> NNGP | NTK:
         """Return the product with a kernel or with a number >= 0: see the class."""
         if isinstance(other, Kernel):
-            return _kernel_of(product_of([self._pair, other._pair]))
-        return _kernel_of(multiple(_check_number(other, "a factor"), self._pair))
+            return _combined(operator.mul, self, other, product_of([self._pair, other._pair]))
+        value = _check_number(other, "a factor")
+        return _combined(operator.mul, self, value, multiple(value, self._pair))
 
-    __rmul__ = __mul__
+    def __rmul__(self, other: Any) -> NNGP | NTK:
+        value = _check_number(other, "a factor")
+        return _combined(operator.mul, value, self, multiple(value, self._pair))
 
     #: NumPy's numbers leave sums and products to the kernel.
     __array_ufunc__ = None
@@ -247,29 +255,92 @@ class Kernel:
         backend = choose_backend(None, images=self.plan.shape is not None)
         print(describe_network(self.network, self.has_tangent, backend))
 
+    @property
+    def _parameters(self) -> dict[str, Any]:
+        """What the kernel is made with."""
+        raise NotImplementedError
+
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the parameters by name, as scikit-learn asks for them: an estimator's are then ``kernel__depth`` etc.
 
-        There is no ``set_params``: kernels are immutable, and estimators of this package take a new one instead.
-        """
-        raise NotImplementedError
+        Parameters
+        ----------
+        deep : bool, default True
+            Whether parameters of parameters are among them: of a sum or a product those of what it was made of, of
+            another network those of its layers, by their places from 0.
 
-    def with_parameters(self, **changes: Any) -> Self:
-        """Return the same kernel with other values of some of its parameters.
+        Returns
+        -------
+        dict
+
+        Examples
+        --------
+        >>> import ntk_fast as ntk
+        >>> kernel = ntk.NTK(depth=2) + 0.1
+        >>> {name: value for name, value in kernel.get_params().items() if name.startswith("k")}
+        {'k1': NTK(depth=2), 'k1__depth': 2, 'k1__activation': 'relu', 'k1__weight_variance': 1.0, \
+'k1__bias_variance': 0.0, 'k2': 0.1}
+        """
+        if not deep:
+            return self._parameters
+        if self._combination is None:
+            return nested(self._parameters)
+        return {**self._parameters, **nested(self._combination.parameters)}
+
+    def set_params(self, **params: Any) -> Self:
+        """Raise: kernels are immutable. Estimators of this package take a new one instead; see `with_parameters`.
+
+        Raises
+        ------
+        TypeError
+            Always, and says what to do.
+        """
+        raise TypeError(
+            f"{type(self).__name__} cannot be changed: pass other kernels, in a grid {{'kernel': [NTK(1), NTK(2)]}}, "
+            "or ntk_fast.GaussianProcessKernel(kernel), whose parameters can be set."
+        )
+
+    def with_parameters(self, **changes: Any) -> Kernel:
+        """Return the same kernel with other values of some of its parameters, by the names of `get_params`.
+
+        Parameters
+        ----------
+        **changes
+            Values by name.
+
+        Returns
+        -------
+        The kernel; another sum or product of one.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If there is no parameter of that name, or it does not take the value.
 
         Examples
         --------
         >>> import ntk_fast as ntk
         >>> ntk.NTK(depth=2, bias_variance=0.1).with_parameters(depth=5)
         NTK(depth=5, bias_variance=0.1)
+        >>> (ntk.NTK(2) + ntk.NNGP(1)).with_parameters(k2__depth=3) == ntk.NTK(2) + ntk.NNGP(3)
+        True
         """
-        return type(self)(**{**self.get_params(), **changes})
+        made, own = self._combination, self._parameters
+        if made is None:
+            return type(self)(**with_nested(own, changes, self))
+        changed = with_nested({**own, **made.parameters}, changes, self)
+        of_network = {name: changed.pop(name) for name in own}
+        if of_network == own:
+            return made.with_parameters(**changed)
+        if changed != made.parameters:
+            raise ValueError("network says it all: k1 and k2 must not be changed beside it.")
+        return type(self)(**of_network)
 
     def __sklearn_clone__(self) -> Kernel:
         return self
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.get_params().items())})"
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self._parameters.items())})"
 
 
 def _check_number(value: Any, what: str) -> float:
@@ -283,8 +354,10 @@ def _check_number(value: Any, what: str) -> float:
     return check_not_negative(value, name)
 
 
-def _kernel_of(pair: NetworkKernel) -> NNGP | NTK:
-    return (NTK if pair.is_tangent else NNGP)(network=pair.network)
+def _combined(operation: Callable[[Any, Any], Any], k1: Any, k2: Any, pair: NetworkKernel) -> NNGP | NTK:
+    kernel = (NTK if pair.is_tangent else NNGP)(network=pair.network)
+    object.__setattr__(kernel, "_combination", Combination(operation, k1, k2))
+    return kernel
 
 
 #: Names the weight variances that keep the diagonal of Sigma at every depth.
@@ -324,7 +397,8 @@ class ArcCosine(Kernel):
 
     has_tangent: ClassVar[bool] = False
 
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
+    @property
+    def _parameters(self) -> dict[str, Any]:
         return {"order": self.order, "depth": self.depth}
 
     @cached_property
@@ -383,16 +457,18 @@ class _NetworkKernel(Kernel):
     def with_variances(self, weights: Sequence[float], biases: Sequence[float]) -> Self:
         """Return the same kernel with other variances, one of each for each Dense."""
         if self.depth is None:
-            return self.with_parameters(network=with_variances(self.network, weights, biases))
-        return self.with_parameters(weight_variance=tuple(map(float, weights)), bias_variance=tuple(map(float, biases)))
+            return type(self)(network=with_variances(self.network, weights, biases))
+        variances = {"weight_variance": tuple(map(float, weights)), "bias_variance": tuple(map(float, biases))}
+        return type(self)(**{**self._parameters, **variances})
 
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
+    @property
+    def _parameters(self) -> dict[str, Any]:
         names = ("network",) if self.depth is None else ("depth", "activation", "weight_variance", "bias_variance")
         return {name: getattr(self, name) for name in names}
 
     def __repr__(self) -> str:
         defaults = {"activation": "relu", "weight_variance": 1.0, "bias_variance": 0.0}
-        shown = [f"{k}={v!r}" for k, v in self.get_params().items() if k not in defaults or v != defaults[k]]
+        shown = [f"{k}={v!r}" for k, v in self._parameters.items() if k not in defaults or v != defaults[k]]
         return f"{type(self).__name__}({', '.join(shown)})"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 from sklearn.exceptions import ConvergenceWarning
@@ -193,6 +195,15 @@ def test_intervals_of_observations_add_the_noise(data):
     np.testing.assert_allclose(wider**2 - deviation**2, noise, rtol=1e-9)
     covariances = [process.predict(X_new, return_cov=True, include_noise=included)[1] for included in (False, True)]
     np.testing.assert_allclose(covariances[1] - covariances[0], noise * np.eye(20), rtol=1e-9, atol=1e-9 * noise)
+
+
+def test_a_bias_that_vanishes_is_no_failure():
+    generator = np.random.default_rng(0)
+    X = generator.standard_normal((80, 2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        process = ntk.NTKGaussianProcessRegressor().fit(X, X @ [2.0, 1.0] + 0.1 * generator.standard_normal(80))
+    assert max(process.kernel_.bias_variance) < 1e-5 * min(process.kernel_.weight_variance)
 
 
 def test_a_maximum_at_a_bound_is_a_warning(data):

@@ -80,7 +80,7 @@ def test_parameters_reach_into_the_kernel(data):
     assert kernel.kernel.bias_variance == 0.5
     search = GridSearchCV(KernelRidge(0.1, kernel=kernel), {"kernel__kernel__depth": [1, 2]}, cv=2).fit(X, y)
     assert search.best_estimator_.kernel.kernel.depth == search.best_params_["kernel__kernel__depth"]
-    with pytest.raises(ValueError, match=r"Invalid parameter 'width' for kernel NTK\(depth=1"):
+    with pytest.raises(ValueError, match=r"Invalid parameter 'width' for NTK\(depth=1"):
         kernel.set_params(kernel__width=3)
 
 

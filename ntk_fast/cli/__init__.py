@@ -27,6 +27,7 @@ from importlib import import_module
 from types import FrameType
 from typing import Any
 
+from ntk_fast.caller import warns_once
 from ntk_fast.version import __version__
 
 #: The commands, each a module.
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parsed = _parser().parse_args(arguments)
         prog = parsed.prog
         with _plain_warnings(), _terminates_like_an_error():
-            parsed.run(parsed)
+            warns_once(parsed.run)(parsed)
             if sys.stdout is not None:
                 sys.stdout.flush()
     except KeyboardInterrupt:

@@ -161,7 +161,7 @@ class GradientFlowRegressor(SavedEstimator, MultiOutputMixin, RegressorMixin, Ke
             raise TypeError(f"kernel must be an NTK or an NNGP, which describe a network; got {kernel!r}.")
         if self.trained_layers not in REGIMES:
             raise ValueError(f"trained_layers must be 'all' or 'last'; got {self.trained_layers!r}.")
-        network = kernel.get_params()
+        network = kernel.get_params(deep=False)
         initial = NNGP(**network)
         return (NTK(**network) if self.trained_layers == "all" else initial), initial
 

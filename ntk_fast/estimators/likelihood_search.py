@@ -40,7 +40,7 @@ def maximise(
     The values of all `starts` are compared, and the search goes uphill from the best, and from each of `restarts`,
     until a step changes the value by less than `tolerance`; `bounds` are (2, n_parameters). A parameter of twice the
     `steepness`, (n_parameters,), is moved by half as much.
-    It warns of the variances of `what` if it fails, and if those of `determined` end at a bound.
+    It warns of the variances of `what` if it fails, and if those of `determined` end at a bound; a bias may vanish.
     """
     starts = [np.clip(theta, *bounds) for theta in starts]
 
@@ -101,8 +101,10 @@ def maximise(
             "`fitted` what the data do not determine.",
             ConvergenceWarning,
         )
-    at_bound = np.abs(theta - bounds).min(axis=0) < AT_BOUND
-    stuck = [place for place, name in enumerate(names) if at_bound[place] and name in determined]
+    is_low, is_high = np.abs(theta - bounds) < AT_BOUND
+    # a bias that vanishes is an answer: there is none
+    is_stuck = is_high | (is_low & ~np.array([name.startswith("bias_variance") for name in names], dtype=bool))
+    stuck = [place for place, name in enumerate(names) if is_stuck[place] and name in determined]
     if stuck:
         variances = ", ".join(f"{names[place]} = {np.exp(theta[place]):.2g}" for place in stuck)
         warn_caller(

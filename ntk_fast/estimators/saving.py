@@ -49,7 +49,7 @@ def _encode(value: Any, name: str, arrays: Arrays) -> Any:
         return {"network": to_record(value)}
     for kind, known in DATACLASSES.items():
         if type(value) in known.values():
-            parameters = value.get_params() if kind == "kernel" else vars(value)
+            parameters = value.get_params(deep=False) if kind == "kernel" else vars(value)
             encoded = {key: _encode(parameter, f"{name}.{key}", arrays) for key, parameter in parameters.items()}
             return {kind: [type(value).__name__, encoded]}
     raise TypeError(f"{name} must be a number, a string, an array or a kernel to be saved; got {value!r}.")

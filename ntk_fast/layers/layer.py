@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ntk_fast.nested_parameters import nested, with_nested
+
 if TYPE_CHECKING:
     from ntk_fast.finite.graph import Graph, Units
     from ntk_fast.lower.plan import Builder, Node
@@ -52,6 +54,68 @@ class Layer:
         """Return a layer with these values of its fields; those that have defaults may be missing."""
         return cls(**values)
 
+    @property
+    def _parameters(self) -> dict[str, Any]:
+        """Fields by name; layers of a sequence by their places."""
+        values = [(field.name, getattr(self, field.name)) for field in fields(self)]
+        return {
+            key: part
+            for name, value in values
+            for key, part in (_by_place(value) if _is_sequence(value) else {name: value}).items()
+        }
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the parameters by name, layers within by their places from 0.
+
+        Parameters
+        ----------
+        deep : bool, default True
+            Whether those of layers within are among them.
+
+        Returns
+        -------
+        dict
+
+        Examples
+        --------
+        >>> from ntk_fast import layers
+        >>> layers.Sequential(layers.LeakyRelu(0.1), layers.Dense(2.0)).get_params()["0__slope"]
+        0.1
+        """
+        return nested(self._parameters) if deep else self._parameters
+
+    def with_parameters(self, **changes: Any) -> Layer:
+        """Return the same layer with other values of some of its parameters, by the names of `get_params`.
+
+        Parameters
+        ----------
+        **changes
+            Values by name.
+
+        Returns
+        -------
+        Layer
+
+        Raises
+        ------
+        TypeError, ValueError
+            If there is no parameter of that name, or it does not take the value.
+
+        Examples
+        --------
+        >>> from ntk_fast import layers
+        >>> layers.Sequential(layers.Relu(), layers.Dense()).with_parameters(**{"1__bias_variance": 0.5})
+        Sequential(Relu(), Dense(bias_variance=0.5))
+        """
+        changed = with_nested(self._parameters, changes, self)
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return self.of_fields(
+            {
+                name: tuple(changed[key] for key in _by_place(value)) if _is_sequence(value) else changed[name]
+                for name, value in values.items()
+            }
+        )
+
     def field_to_plain(self, name: str, value: Any) -> Any:
         """Return a field's value as JSON holds it: numbers, strings, sequences and layers are held as they are."""
         return value
@@ -66,3 +130,11 @@ class Layer:
             f"{field.name}={value!r}" for field in fields(self) if (value := getattr(self, field.name)) != field.default
         ]
         return f"{self.name}({', '.join(shown)})"
+
+
+def _is_sequence(value: Any) -> bool:
+    return isinstance(value, tuple) and any(isinstance(part, Layer) for part in value)
+
+
+def _by_place(layers: tuple[Layer, ...]) -> dict[str, Layer]:
+    return {str(place): layer for place, layer in enumerate(layers)}

@@ -1,0 +1,64 @@
+"""Parameters of parameters, by scikit-learn's names: ``k1__depth``, ``network__0__bias_variance``.
+
+Kernels and layers are immutable: `with_nested` makes another one in which some are changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+SEPARATOR = "__"
+
+
+@dataclass(frozen=True)
+class Combination:
+    """How a sum or a product of kernels was written: what stands left and right of the operator, numbers too."""
+
+    operation: Callable[[Any, Any], Any]
+    k1: Any
+    k2: Any
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        return {"k1": self.k1, "k2": self.k2}
+
+    def with_parameters(self, k1: Any, k2: Any) -> Any:
+        if not any(hasattr(part, "get_params") for part in (k1, k2)):
+            raise TypeError(f"k1 or k2 must be a kernel of ntk_fast; got {k1!r} and {k2!r}.")
+        return self.operation(k1, k2)
+
+
+def nested(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Return parameters, each followed by its own, if it has some."""
+    result = {}
+    for name, value in parameters.items():
+        result[name] = value
+        if hasattr(value, "get_params"):
+            result |= {f"{name}{SEPARATOR}{inner}": part for inner, part in value.get_params().items()}
+    return result
+
+
+def with_nested(parameters: dict[str, Any], changes: dict[str, Any], owner: Any) -> dict[str, Any]:
+    """Return the parameters of `owner` with changes, by the names that `nested` gives them.
+
+    Raises
+    ------
+    ValueError
+        If there is no parameter of such a name.
+    """
+    result, inner = dict(parameters), dict[str, dict[str, Any]]()
+    for name, value in changes.items():
+        outer, separator, rest = name.partition(SEPARATOR)
+        if outer not in parameters:
+            raise ValueError(f"Invalid parameter {outer!r} for {owner!r}. Valid parameters are: {[*parameters]!r}.")
+        if separator:
+            inner.setdefault(outer, {})[rest] = value
+        else:
+            result[outer] = value
+    for name, parts in inner.items():
+        if not hasattr(result[name], "with_parameters"):
+            raise ValueError(f"{name} of {owner!r} has no parameters: it is {result[name]!r}.")
+        result[name] = result[name].with_parameters(**parts)
+    return result
