@@ -14,8 +14,8 @@ import numpy as np
 from ntk_fast.compensated import Reals
 from ntk_fast.layers.expanded import ExpandedActivation
 
-#: Central differences of order 8: a step, and what it is over the largest numbers.
-STEP = 0.02
+#: Central differences of order 8: a step, and the least, where a kink at 0 must stay outside.
+STEP, LEAST_STEP = 0.02, 1e-9
 DIFFERENCES = np.array([4 / 5, -1 / 5, 4 / 105, -1 / 280])
 
 #: Numbers that a function is tried on.
@@ -71,7 +71,8 @@ class Activation(ExpandedActivation):
     def derivative(self, z: Reals) -> Reals:
         if self.derivative_function is not None:
             return np.asarray(self.derivative_function(z), dtype=np.float64)
-        step = STEP * np.maximum(1.0, 0.25 * np.abs(z))
+        size = np.abs(z)
+        step = np.minimum(STEP * np.maximum(1.0, 0.25 * size), np.maximum(0.2 * size, LEAST_STEP))
         differences = (
             factor * (self(z + k * step) - self(z - k * step)) for k, factor in enumerate(DIFFERENCES, start=1)
         )
