@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
-from ntk_fast.finite.graph import Affine, Graph, Weights
+from ntk_fast.finite.graph import Affine, Graph, Units, Weights
+from ntk_fast.layers.attention import Heads
 from ntk_fast.layers.branches import SideBySide
+from ntk_fast.layers.patches import Patches
 
 #: Of each unit, the one that it is paired with.
 Twins = NDArray[np.intp]
@@ -22,19 +26,31 @@ def make_antisymmetric(graph: Graph, weights: Weights) -> None:
     place = 0
     for operation in graph.operations[:-1]:
         if isinstance(operation, Affine):
-            twins.append(_pair(graph, operation, twins[operation.source.node], weights, place))
+            twins.append(_pair(graph, operation, _after(operation.source, twins), weights, place))
             place += 1
         else:
-            parts = [twins[units.node] for units in operation.sources]
+            parts = [_after(units, twins) for units in operation.sources]
             rule = operation.rule
+            if isinstance(rule, Heads) and rule.n_heads % 2:
+                raise ValueError(f"width must be even if antisymmetric; got {graph.width}.")
             twins.append(_beside(parts, rule.parts) if isinstance(rule, SideBySide) else _common(parts))
-    readout, before = weights.readout, twins[graph.readout.source.node]
+    readout, before = weights.readout, _after(graph.readout.source, twins)
     if before is None:
         raise ValueError("antisymmetric needs hidden units: in this network the last Dense sees the rows.")
     second = np.flatnonzero(before < np.arange(len(before)))
     readout[second] = -readout[before[second]]
     if weights.biases[-1] is not None:
         weights.biases[-1][:] = 0
+
+
+def _after(units: Units, twins: Sequence[Twins | None]) -> Twins | None:
+    """Return the twins of units: in patches, of each tap those of its own."""
+    before = twins[units.node]
+    for rule in units.chain:
+        if before is not None and isinstance(rule, Patches):
+            starts = np.arange(rule.window.n_taps) * len(before)
+            before = (starts[:, None] + before).ravel()
+    return before
 
 
 def _pair(graph: Graph, affine: Affine, before: Twins | None, weights: Weights, place: int) -> Twins:
@@ -68,9 +84,8 @@ def _beside(parts: list[Twins | None], chosen: tuple[Twins, ...]) -> Twins:
     return np.concatenate(placed)
 
 
-def _common(parts: list[Twins | None]) -> Twins:
+def _common(parts: list[Twins | None]) -> Twins | None:
     first = parts[0]
-    assert first is not None
-    if any(not np.array_equal(first, other) for other in parts[1:] if other is not None):
+    if any(first is None or not np.array_equal(first, other) for other in parts[1:] if other is not None):
         raise ValueError("antisymmetric needs branches of one sum or product to pair their units alike; these do not.")
     return first

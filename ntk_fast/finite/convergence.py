@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -98,7 +99,7 @@ def kernel_convergence(
     size = np.linalg.norm(limit)
     if size == 0:
         raise ValueError("X must hold a row that is not zero: deviations are relative to the size of the kernel.")
-    n_features = np.shape(X)[1]
+    n_features = math.prod(np.shape(X)[1:])
     deviations = np.empty((len(checked), n_networks))
     for place, width in enumerate(checked):
         for trial in range(n_networks):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ntk_fast.finite.graph import Affine, Graph, Join, Units, Weights
-from ntk_fast.finite.products import Reals, over_row_blocks, product
+from ntk_fast.finite.products import Reals, over_row_blocks, product, vectors
 from ntk_fast.finite.propagation import stages_of
 
 
@@ -58,22 +59,24 @@ class _Moving:
         self, affine: Affine, matrix: Reals, bias: Reals | None, change: Reals | None, bias_change: Reals | None
     ) -> None:
         inputs, moved = self.scaled(affine)
-        shape = (len(inputs), affine.n_units)
+        inputs = vectors(inputs)
+        shape = len(inputs), affine.n_units
         made = product(inputs, matrix, np.empty(shape), self._n_threads)
         rate = None
         if change is not None:
             rate = product(inputs, change, np.empty(shape), self._n_threads)
         if moved is not None:
-            more = product(moved, matrix, np.empty(shape), self._n_threads)
+            more = product(vectors(moved), matrix, np.empty(shape), self._n_threads)
             rate = more if rate is None else np.add(rate, more, out=rate)
         if bias is not None:
             made += affine.shift * bias
         if bias_change is not None and rate is not None:
             rate += affine.shift * bias_change
-        self._add(made, rate)
+        self._add(made, rate, affine.shape)
 
     def join(self, join: Join) -> None:
-        shape = (len(self._nodes[join.sources[0].node]), join.n_units)
+        n_rows = len(self._nodes[join.sources[0].node])
+        shape = (n_rows, *join.shape)
         moves = any(units.node in self._tangents for units in join.sources)
         made, rate = np.empty(shape), np.empty(shape) if moves else None
 
@@ -85,13 +88,14 @@ class _Moving:
                 tangents = [np.zeros_like(value) if tangent is None else tangent for value, tangent in pairs]
                 rate[rows] = join.rule.pushed(values, tangents)
 
-        over_row_blocks(shape, work, self._n_threads)
-        self._add(made, rate)
+        over_row_blocks((n_rows, math.prod(join.shape)), work, self._n_threads)
+        self._add(made, rate, join.shape)
 
     def scaled(self, affine: Affine) -> tuple[Reals, Reals | None]:
         """Return what the weights of a Dense multiply, and how it moves."""
         units = affine.source
-        shape = (len(self._nodes[units.node]), units.n_units)
+        n_rows = len(self._nodes[units.node])
+        shape = (n_rows, *units.shape)
         inputs, moved = np.empty(shape), np.empty(shape) if units.node in self._tangents else None
 
         def work(rows: slice) -> None:
@@ -100,7 +104,7 @@ class _Moving:
             if moved is not None and tangent is not None:
                 np.multiply(tangent, affine.scale, out=moved[rows])
 
-        over_row_blocks(shape, work, self._n_threads)
+        over_row_blocks((n_rows, math.prod(units.shape)), work, self._n_threads)
         return inputs, moved
 
     def forget(self, k: int) -> None:
@@ -110,10 +114,10 @@ class _Moving:
                 self._nodes.pop(node, None)
                 self._tangents.pop(node, None)
 
-    def _add(self, made: Reals, rate: Reals | None) -> None:
-        self._nodes[self._n_nodes] = made
+    def _add(self, made: Reals, rate: Reals | None, shape: tuple[int, ...]) -> None:
+        self._nodes[self._n_nodes] = made.reshape(-1, *shape)
         if rate is not None:
-            self._tangents[self._n_nodes] = rate
+            self._tangents[self._n_nodes] = rate.reshape(-1, *shape)
         self._n_nodes += 1
 
     def _pushed(self, units: Units, rows: slice) -> tuple[Reals, Reals | None]:

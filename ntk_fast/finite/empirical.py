@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ntk_fast.finite.products import Reals, add_gram, mirror
+from ntk_fast.kernels import NTK
+from ntk_fast.lower.plan import plan_of
 from ntk_fast.tiling import Progress
 from ntk_fast.validation import check_rng, check_rows, check_whole_number
 
@@ -135,7 +137,8 @@ def average_kernel(
         raise ValueError(f"kernel must be 'ntk' or 'nngp'; got {kernel!r}.")
     n_networks = check_whole_number(n_networks, "n_networks", 2)
     generator = check_rng(rng)
-    n_features = check_rows(X, "X", None).shape[1]
+    description = NTK(depth=depth, activation=activation, network=network).network
+    n_features = check_rows(X, "X", None, plan_of(description).shape).shape[1]
     mean = squares = np.zeros(())
     for count in range(1, n_networks + 1):  # Welford's update: no cancellation, whatever the number of networks
         drawn = Network.initialize(n_features, width, depth, activation, generator, network=network)

@@ -19,6 +19,7 @@ from ntk_fast.finite.propagation import FEWER_ROWS, Propagation
 from ntk_fast.kernels import NTK
 from ntk_fast.layers.activation import ActivationLayer
 from ntk_fast.layers.layer import Layer
+from ntk_fast.lower.plan import plan_of
 from ntk_fast.memory import refuse_too_large
 from ntk_fast.threads import choose_n_threads
 from ntk_fast.validation import (
@@ -31,7 +32,7 @@ from ntk_fast.validation import (
     refuse_overflown,
 )
 
-#: Entries (rows times width) of a pass; more rows than that take several passes, so that they need no more memory.
+#: Entries (rows times units) of a pass; more rows than that take several passes, so that they need no more memory.
 PASS_ENTRIES = 2**25
 FLOAT = np.dtype(np.float64)
 
@@ -51,7 +52,12 @@ class Network:
     * Concatenate gives each branch its share of the units; one that passes units on has a share of them.
     * LayerNorm divides by the root of the mean square of the units, and rows by their length.
     * Where rows as they are meet a branch in a Sum, a Residual or a Product, or have a share of a Concatenate, they are
-      embedded by ``Dense(trained=False)``, as their number of features is not the width: the limit stays.
+      embedded by ``Dense(trained=False)``, as their number of features is not the width: the limit stays. So is what
+      Flatten makes.
+    * Images and sequences have as many units at every position. Conv is a Dense of all that its filter sees, with the
+      same W, beta at every position.
+    * Attention has `width` heads of ceil(sqrt(width)) units, side by side zeta(c Q K^T / d) V, or / sqrt(d), which a
+      Dense of the variances v, b takes. Q, K, V are Dense layers of variance 1; with "d^-1", K is Q.
     * f is one number. A network that does not end in a Dense is read out by ``Dense(trained=False)``: the limit stays.
     * Branches of a Sum, Residual or Product must not be made of the units of one and the same Dense.
 
@@ -212,7 +218,8 @@ class Network:
 
     def check_rows(self, X: ArrayLike, name: str = "X") -> Reals:
         """Return rows as float64, of this network's number of features and finite."""
-        rows = np.asarray(check_rows(X, name, np.dtype(np.float64)), dtype=np.float64)
+        shape = plan_of(self.network).shape
+        rows = np.asarray(check_rows(X, name, np.dtype(np.float64), shape), dtype=np.float64)
         if rows.shape[1] != self.n_features:
             raise ValueError(f"{name} must have n_features = {self.n_features} columns; got {rows.shape[1]}.")
         refuse_not_finite(rows, name)
@@ -220,7 +227,7 @@ class Network:
 
     def passes(self, X: Reals, n_threads: int) -> Iterator[tuple[slice, Propagation]]:
         """Yield chunks of rows, each with the passes over it."""
-        chunk = max(1, PASS_ENTRIES // self.width)
+        chunk = max(1, PASS_ENTRIES // self.graph.most_units)
         for start in range(0, len(X), chunk):
             rows = slice(start, start + chunk)
             yield rows, Propagation(X[rows], self.graph, n_threads)
@@ -309,7 +316,7 @@ class Network:
         values, threads = self.check_rows(X), choose_n_threads(n_threads)
         along = self.graph.split(check_vector(direction, "direction", self.n_parameters))
         result = np.empty((3, len(values)))
-        chunk = max(1, PASS_ENTRIES // self.width)
+        chunk = max(1, PASS_ENTRIES // self.graph.most_units)
         for start in range(0, len(values), chunk):
             rows = slice(start, start + chunk)
             result[:, rows] = directional(self.graph, self.weights, along, values[rows], threads)
@@ -413,7 +420,11 @@ class Network:
 def _put_features(features: Reals, affine: Affine, delta: Reals, inputs: Reals) -> None:
     """Write the gradients by the parameters of a Dense, row by row, among the tangent features."""
     stop = affine.start + affine.n_weights
-    block = features[:, affine.start : stop].reshape(len(features), *affine.shape)
-    np.multiply(delta[:, :, None], inputs[:, None, :], out=block)
+    block = features[:, affine.start : stop].reshape(len(features), *affine.matrix_shape)
+    if delta.ndim == 3:
+        np.matmul(np.swapaxes(delta, 1, 2), inputs, out=block)
+        delta = delta.sum(axis=1)
+    else:
+        np.multiply(delta[:, :, None], inputs[:, None, :], out=block)
     if affine.bias_variance:
         np.multiply(delta, affine.shift, out=features[:, stop : stop + affine.n_units])

@@ -48,19 +48,31 @@ def product(
 def add_gram(out: Reals, factors: list[tuple[Reals, Reals | None]], n_threads: int, shift: float = 0.0) -> None:
     """Add to `out` the Hadamard product of ``x @ y.T`` over the pairs (x, y) of `factors`, shift added to the last.
 
-    Where y is None it is x, and only tiles on and above the diagonal are filled: see :func:`mirror`.
+    Of arrays (n_rows, n_positions, n_units), the sum of it over all pairs of positions. Where y is None it is x, and
+    only tiles on and above the diagonal are filled: see :func:`mirror`.
     """
     symmetric = factors[0][1] is None
+    first = factors[0][0]
+    n_positions = first.shape[1] if first.ndim == 3 else 1
+    block_rows, block_columns = (max(1, block // n_positions) for block in GRAM_TILE)
 
     def fill(tile: Tile) -> None:
         rows, columns = slice(tile.row_start, tile.row_stop), slice(tile.column_start, tile.column_stop)
-        grams = [x[rows] @ (x if y is None else y)[columns].T for x, y in factors]
+        grams = [vectors(x[rows]) @ vectors((x if y is None else y)[columns]).T for x, y in factors]
         if shift:
             grams[-1] += shift
-        out[rows, columns] += math.prod(grams[1:], start=grams[0])
+        total = math.prod(grams[1:], start=grams[0])
+        if first.ndim == 3:
+            total = total.reshape(rows.stop - rows.start, n_positions, -1, n_positions).sum(axis=(1, 3))
+        out[rows, columns] += total
 
-    tiles = make_tiles(*out.shape, symmetric=symmetric, block_rows=GRAM_TILE[0], block_columns=GRAM_TILE[1])
+    tiles = make_tiles(*out.shape, symmetric=symmetric, block_rows=block_rows, block_columns=block_columns)
     _run(tiles, fill, n_threads)
+
+
+def vectors(units: Reals) -> Reals:
+    """Return units as a matrix, a row for each position of each row."""
+    return units.reshape(-1, units.shape[-1])
 
 
 def mirror(out: Reals, n_threads: int) -> None:

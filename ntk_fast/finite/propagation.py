@@ -8,17 +8,19 @@ s = 1 / sqrt(width),
 
 are all that derivatives need: df/dW_l = delta_l a_{l-1}^T with a_0 = x, and df/dbeta = a_L. For any other graph,
 likewise: a is what a Dense multiplies, delta the gradient by what it makes, and what lies between two Dense layers
-happens row by row, in one visit of each block of rows while it is in the cache.
+happens row by row, in one visit of each block of rows while it is in the cache. Where there are positions, a and delta
+have rows at each of them, (n_rows, n_positions, n_units), and derivatives by weights are sums over these, too.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 from ntk_fast.finite.graph import Affine, Graph, Join, Units, Weights
-from ntk_fast.finite.products import Reals, over_row_blocks, product, row_blocks
+from ntk_fast.finite.products import Reals, over_row_blocks, product, row_blocks, vectors
 from ntk_fast.memory import refuse_too_large
 
 #: The weights c of a weighted sum over rows; or a function of the outputs f of some rows, called as ``c(f, rows)``.
@@ -28,21 +30,19 @@ FEWER_ROWS = "use fewer rows at a time, or a smaller width"
 
 
 class Propagation:
-    """Passes over the rows X, in buffers of (n, n_units) that every pass uses again: one a node, and a spare one.
+    """Passes over the rows X, in buffers that every pass uses again: one a node, of (n, n_units), and a spare one.
 
     A backward pass puts gradients where the units were that nothing needs any more.
     """
 
     def __init__(self, X: Reals, graph: Graph, n_threads: int) -> None:
-        copies = len(graph.operations)
-        refuse_too_large(
-            (len(X), graph.width), X.dtype, copies=copies, what="activations, of each layer,", advice=FEWER_ROWS
-        )
+        size = len(X), graph.numbers_a_row + graph.most_units
+        refuse_too_large(size, X.dtype, what="activations, of all layers,", advice=FEWER_ROWS)
         self.X = X
         self.graph = graph
         self.n_threads = n_threads
-        self.nodes = [X, *(np.empty((len(X), operation.n_units)) for operation in graph.operations[:-1])]
-        self._spare: dict[int, Reals] = {}
+        self.nodes = [X, *(np.empty((len(X), *operation.shape)) for operation in graph.operations[:-1])]
+        self._spare: dict[tuple[int, ...], Reals] = {}
         self._cotangents: dict[int, Reals] = {}
 
     def forward(self, weights: Weights) -> None:
@@ -51,8 +51,8 @@ class Propagation:
         for operation, target in zip(self.graph.operations[:-1], self.nodes[1:], strict=True):
             if isinstance(operation, Affine):
                 _, matrix, bias = next(matrices)
-                inputs = self.inputs(operation)
-                product(inputs, matrix, target, self.n_threads, _adding(target, operation, bias))
+                inputs, made = vectors(self.inputs(operation)), vectors(target)
+                product(inputs, matrix, made, self.n_threads, _adding(made, operation, bias))
             else:
                 self._join(operation, target)
 
@@ -67,7 +67,7 @@ class Propagation:
         units = affine.source
         if not units.chain and affine.scale == 1:
             return self.nodes[units.node]
-        out = self._spare_of(units.n_units)
+        out = self._spare_of(units.shape)
 
         def work(rows: slice) -> None:
             np.multiply(stages_of(self.nodes, units, rows)[-1], affine.scale, out=out[rows])
@@ -75,10 +75,10 @@ class Propagation:
         over_row_blocks(_shape(out), work, self.n_threads)
         return out
 
-    def _spare_of(self, n_units: int) -> Reals:
-        if n_units not in self._spare:
-            self._spare[n_units] = np.empty((len(self.X), n_units))
-        return self._spare[n_units]
+    def _spare_of(self, shape: tuple[int, ...]) -> Reals:
+        if shape not in self._spare:
+            self._spare[shape] = np.empty((len(self.X), *shape))
+        return self._spare[shape]
 
     def outputs(self, weights: Weights) -> Reals:
         """Return f(x) after a forward pass."""
@@ -103,6 +103,7 @@ class Propagation:
         outputs, cotangents = np.empty(n), np.empty(n)
         parts = np.empty((len(blocks), units.n_units))
         receive = self._receiver(len(self.graph.operations) - 1)
+        moves = self.nodes[units.node].shape[1:] != units.shape
 
         def work(rows: slice) -> None:
             stages = stages_of(self.nodes, units, rows)
@@ -112,7 +113,11 @@ class Propagation:
             scaled = here * readout.scale
             parts[rows.start // blocks[0].stop] = scaled @ stages[-1]
             if receive is not None:
-                receive(rows, [_pulled(units, stages, weights.readout[None]) * scaled[:, None]])
+                if moves:
+                    gradients = _pulled(units, stages, weights.readout * scaled[:, None])
+                else:  # one row stands for all
+                    gradients = _pulled(units, stages, weights.readout[None]) * scaled[:, None]
+                receive(rows, [gradients])
 
         over_row_blocks((n, units.n_units), work, self.n_threads)
         return outputs, parts.sum(axis=0), readout.shift * float(cotangents.sum())
@@ -144,7 +149,8 @@ class Propagation:
     def _descend(self, affine: Affine, matrix: Reals, delta: Reals, receive: Receive) -> None:
         """Pull a gradient through a Dense, and through what comes before it."""
         units = affine.source
-        target = product(delta, matrix.T, self._spare_of(units.n_units), self.n_threads)
+        target = self._spare_of(units.shape)
+        product(vectors(delta), matrix.T, vectors(target), self.n_threads)
 
         def work(rows: slice) -> None:
             pulled = _pulled(units, stages_of(self.nodes, units, rows), target[rows])
@@ -199,6 +205,7 @@ class Propagation:
             if out.biases[-1] is not None:
                 out.biases[-1][:] = by_bias
         for place, affine, delta, inputs in self.backward(weights):
+            delta, inputs = vectors(delta), vectors(inputs)
             product(delta.T, inputs.T, out.matrices[place], self.n_threads)
             bias = out.biases[place]
             if bias is not None:
@@ -211,7 +218,8 @@ Receive = Callable[[slice, Sequence[Reals]], None]
 
 
 def _shape(units: Reals) -> tuple[int, int]:
-    return units.shape[0], units.shape[1]
+    """Return how many rows there are, and how many numbers in each."""
+    return units.shape[0], math.prod(units.shape[1:])
 
 
 def stages_of(nodes: Sequence[Reals] | dict[int, Reals], units: Units, rows: slice) -> list[Reals]:

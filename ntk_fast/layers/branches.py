@@ -71,7 +71,7 @@ def _number_of_units(layer: Layer, units: Units, n_units: int) -> int:
 
 
 def meeting(graph: Graph, parts: Sequence[Units], n_units: int, rule: Rowwise) -> Units:
-    """Let independent branches meet unit by unit, the rows by way of fixed random weights."""
+    """Let independent branches meet unit by unit, the rows, and other numbers of units, by fixed random weights."""
     parts = [graph.embedded(part, n_units) for part in parts]
     graph.check_independent(parts)
     return graph.join(parts, rule, n_units)
@@ -116,7 +116,7 @@ class SideBySide:
     parts: tuple[NDArray[np.intp], ...]
 
     def value(self, *units: Reals) -> Reals:
-        return np.concatenate([each[:, part] for each, part in zip(units, self.parts, strict=True)], axis=1)
+        return np.concatenate([each[..., part] for each, part in zip(units, self.parts, strict=True)], axis=-1)
 
     def pushed(self, units: Sequence[Reals], tangents: Sequence[Reals]) -> Reals:
         return self.value(*tangents)
@@ -125,8 +125,8 @@ class SideBySide:
         pulled, start = [], 0
         for each, part in zip(units, self.parts, strict=True):
             stop = start + len(part)
-            whole = np.zeros((len(cotangent), each.shape[1]))
-            whole[:, part] = cotangent[:, start:stop]
+            whole = np.zeros((*cotangent.shape[:-1], each.shape[-1]))
+            whole[..., part] = cotangent[..., start:stop]
             pulled.append(whole)
             start = stop
         return tuple(pulled)
@@ -309,10 +309,15 @@ class Concatenate(_Branches):
         if min(sizes) < 1:
             raise graph.refuse(f"{n} units leave none for a branch: the width must be larger.")
         parts = self._connect_branches(graph, units, sizes)
-        parts = [graph.embedded(part, size) for part, size in zip(parts, sizes, strict=True)]
+        wanted = [n if branch.passes_units else size for branch, size in zip(self.branches, sizes, strict=True)]
+        parts = [
+            part if part.n_units == number and not part.is_rows else graph.embedded(part, size)
+            for part, size, number in zip(parts, sizes, wanted, strict=True)
+        ]
         passed = _spread(sizes)
         chosen = [
-            own if part.n_units == n else np.arange(size) for part, own, size in zip(parts, passed, sizes, strict=True)
+            np.arange(size) if part.n_units == size else own
+            for part, own, size in zip(parts, passed, sizes, strict=True)
         ]
         return graph.join(parts, SideBySide(tuple(chosen)), n)
 

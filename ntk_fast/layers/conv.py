@@ -7,15 +7,18 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from ntk_fast.layers.dense import check_weight_variance, exact_weight_variance
-from ntk_fast.layers.positions import PositionLayer, check_padding, check_sizes, check_steps, for_each_dimension
+from ntk_fast.layers.layer import Layer
+from ntk_fast.layers.positions import check_padding, check_sizes, check_steps, for_each_dimension
+from ntk_fast.lower.window import Grid, Window
 from ntk_fast.validation import check_flag, check_not_negative
 
 if TYPE_CHECKING:
+    from ntk_fast.finite.graph import Graph, Units
     from ntk_fast.lower.plan import Builder, Node
 
 
 @dataclass(frozen=True, repr=False)
-class Conv(PositionLayer):
+class Conv(Layer):
     """A convolution: S[i, i'] becomes v / |F| sum_d S[s i + d, s i' + d] + b, and T likewise plus the new S.
 
     The sum is over the |F| taps d of the filter; S is 0 where a tap lies outside the image (Novak et al. 2019, Arora et
@@ -71,14 +74,23 @@ class Conv(PositionLayer):
             object.__setattr__(self, name, value)
 
     def lower(self, builder: Builder, node: Node) -> Node:
-        sizes, strides, dilation = (
-            for_each_dimension(numbers, node.grid) for numbers in (self.filter_shape, self.strides, self.dilation)
-        )
-        window = builder.window(node, sizes, strides, dilation, self.padding)
+        window = builder.window(node, *self._numbers(node.grid), self.padding)
         weight, bias = exact_weight_variance(self.weight_variance, node), Fraction(self.bias_variance)
         builder.variances.append((weight, bias))
         return builder.convolve(node, window, weight, bias, adds_own=self.trained)
 
+    def _numbers(self, grid: Grid) -> tuple[Grid, Grid, Grid]:
+        """Return the sizes, strides and dilation along each dimension."""
+        sizes, strides, dilation = (
+            for_each_dimension(numbers, grid) for numbers in (self.filter_shape, self.strides, self.dilation)
+        )
+        return sizes, strides, dilation
+
     @property
     def passes_units(self) -> bool:
         return False
+
+    def connect(self, graph: Graph, units: Units, n_units: int) -> Units:
+        """A Dense of the units that the filter sees, sqrt(v / (|F| n)) W u + sqrt(b) beta."""
+        window = Window.padded(units.grid, *self._numbers(units.grid), self.padding)
+        return graph.dense(graph.patches(units, window), n_units, self.trained)

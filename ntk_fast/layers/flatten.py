@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ntk_fast.layers.positions import PositionLayer
+from ntk_fast.layers.layer import Layer
+from ntk_fast.lower.window import Window
 
 if TYPE_CHECKING:
+    from ntk_fast.finite.graph import Graph, Units
     from ntk_fast.lower.plan import Builder, Node
 
 
 @dataclass(frozen=True, repr=False)
-class Flatten(PositionLayer):
+class Flatten(Layer):
     """The units of all positions side by side: S and T become their means over equal positions, i = i'.
 
     Only these pairs of positions are then computed.
@@ -26,3 +28,10 @@ class Flatten(PositionLayer):
 
     def lower(self, builder: Builder, node: Node) -> Node:
         return builder.flatten(node)
+
+    @property
+    def passes_units(self) -> bool:
+        return False
+
+    def connect(self, graph: Graph, units: Units, n_units: int) -> Units:
+        return graph.patches(units, Window.whole(units.grid))

@@ -6,17 +6,18 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ntk_fast.layers.positions import PositionLayer
+from ntk_fast.layers.layer import Layer
 from ntk_fast.validation import check_whole_number
 
 if TYPE_CHECKING:
+    from ntk_fast.finite.graph import Graph, Units
     from ntk_fast.lower.plan import Builder, Node
 
 NAMES = {2: ("length", "channels"), 3: ("height", "width", "channels")}
 
 
 @dataclass(frozen=True, repr=False, init=False)
-class Input(PositionLayer):
+class Input(Layer):
     """Each row is an image, or a sequence: S[i, i'] = x_i . x'_i', a sum over the channels of two positions; T = 0.
 
     The first layer of a network, or of each of its branches that take the rows. Kernels of such a network take arrays
@@ -70,6 +71,9 @@ class Input(PositionLayer):
 
     def lower(self, builder: Builder, node: Node) -> Node:
         return builder.arrange(node, self.shape)
+
+    def connect(self, graph: Graph, units: Units, n_units: int) -> Units:
+        return graph.arranged(units, self.shape)
 
     def __repr__(self) -> str:
         return f"Input({', '.join(map(str, self.shape))})"

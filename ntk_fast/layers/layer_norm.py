@@ -48,15 +48,15 @@ class RootMeanSquare:
 
     def pushed(self, units: Sequence[Reals], tangents: Sequence[Reals]) -> Reals:
         y, inverse = self._normalised(units[0])
-        return (tangents[0] - y * ((y * tangents[0]).sum(axis=1, keepdims=True) / self.count)) * inverse
+        return (tangents[0] - y * ((y * tangents[0]).sum(axis=-1, keepdims=True) / self.count)) * inverse
 
     def pulled(self, units: Sequence[Reals], cotangent: Reals) -> tuple[Reals, ...]:
         return (self.pushed(units, (cotangent,)),)  # the derivative is symmetric
 
     def _normalised(self, u: Reals) -> tuple[Reals, Reals]:
         """Return y and 1 / r, which is 0 where all units are; nothing overflows."""
-        largest = np.abs(u).max(axis=1, keepdims=True, initial=0.0)
+        largest = np.abs(u).max(axis=-1, keepdims=True, initial=0.0)
         some = largest > 0
         scaled = u / np.where(some, largest, 1.0)
-        inverse = 1 / np.where(some, np.sqrt((scaled * scaled).sum(axis=1, keepdims=True) / self.count), 1.0)
+        inverse = 1 / np.where(some, np.sqrt((scaled * scaled).sum(axis=-1, keepdims=True) / self.count), 1.0)
         return scaled * inverse, np.where(some, inverse / np.where(some, largest, 1.0), 0.0)

@@ -6,14 +6,17 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, ClassVar
 
-from ntk_fast.layers.positions import PositionLayer, check_padding, check_sizes, check_steps, for_each_dimension
+from ntk_fast.layers.layer import Layer
+from ntk_fast.layers.positions import check_padding, check_sizes, check_steps, for_each_dimension
+from ntk_fast.lower.window import Grid, Window
 
 if TYPE_CHECKING:
+    from ntk_fast.finite.graph import Graph, Units
     from ntk_fast.lower.plan import Builder, Node
 
 
 @dataclass(frozen=True, repr=False)
-class _Pool(PositionLayer, abstract=True):
+class _Pool(Layer, abstract=True):
     """A pool over windows."""
 
     window: int | tuple[int, ...]
@@ -29,10 +32,18 @@ class _Pool(PositionLayer, abstract=True):
         object.__setattr__(self, "padding", check_padding(self.padding))
 
     def lower(self, builder: Builder, node: Node) -> Node:
-        sizes = for_each_dimension(self.window, node.grid)
-        strides = sizes if self.strides is None else for_each_dimension(self.strides, node.grid)
-        window = builder.window(node, sizes, strides, None, self.padding)
+        window = builder.window(node, *self._numbers(node.grid), None, self.padding)
         return builder.pool(node, window, Fraction(1, window.n_taps**2) if self.averages else Fraction(1))
+
+    def _numbers(self, grid: Grid) -> tuple[Grid, Grid]:
+        """Return the sizes and strides along each dimension."""
+        sizes = for_each_dimension(self.window, grid)
+        return sizes, sizes if self.strides is None else for_each_dimension(self.strides, grid)
+
+    def connect(self, graph: Graph, units: Units, n_units: int) -> Units:
+        ones = (1,) * len(units.grid)
+        window = Window.padded(units.grid, *self._numbers(units.grid), ones, self.padding)
+        return graph.pooled(units, window, averages=self.averages)
 
 
 class AveragePool(_Pool):
@@ -75,7 +86,7 @@ class SumPool(_Pool):
 
 
 @dataclass(frozen=True, repr=False)
-class GlobalAveragePool(PositionLayer):
+class GlobalAveragePool(Layer):
     """The average over all positions: S and T become their means over all pairs of them.
 
     Examples
@@ -88,9 +99,12 @@ class GlobalAveragePool(PositionLayer):
     def lower(self, builder: Builder, node: Node) -> Node:
         return builder.global_pool(node, averages=True)
 
+    def connect(self, graph: Graph, units: Units, n_units: int) -> Units:
+        return graph.pooled(units, Window.whole(units.grid), averages=True)
+
 
 @dataclass(frozen=True, repr=False)
-class GlobalSumPool(PositionLayer):
+class GlobalSumPool(Layer):
     """The sum over all positions: S and T become their sums over all pairs of them.
 
     Examples
@@ -102,3 +116,6 @@ class GlobalSumPool(PositionLayer):
 
     def lower(self, builder: Builder, node: Node) -> Node:
         return builder.global_pool(node, averages=False)
+
+    def connect(self, graph: Graph, units: Units, n_units: int) -> Units:
+        return graph.pooled(units, Window.whole(units.grid), averages=False)

@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ntk_fast.layers.layer import Layer
 from ntk_fast.lower.window import PADDINGS, Grid
 from ntk_fast.validation import check_whole_number
-
-if TYPE_CHECKING:
-    from ntk_fast.finite.graph import Graph, Units
-
-
-class PositionLayer(Layer, abstract=True):
-    """A layer between positions."""
-
-    def connect(self, graph: Graph, units: Units, n_units: int) -> Units:
-        raise ValueError(f"network: {self.name}: networks of finite width take rows, and no images or sequences.")
 
 
 def check_sizes(value: Any, name: str) -> int | Grid:

@@ -12,7 +12,10 @@ Reals = NDArray[Any]
 
 
 class Rowwise(Protocol):
-    """A function of the units of one or several layers, row by row: arrays of shape (n_rows, n_units)."""
+    """A function of the units of one or several layers, row by row.
+
+    Arrays of shape (n_rows, n_units), or (n_rows, n_positions, n_units) for images and sequences.
+    """
 
     def value(self, *units: Reals) -> Reals:
         """Return the units that it makes."""
@@ -23,5 +26,5 @@ class Rowwise(Protocol):
     def pulled(self, units: Sequence[Reals], cotangent: Reals) -> tuple[Reals, ...]:
         """Return the gradients by the given ones, of a function whose gradient by what it makes is the cotangent.
 
-        The cotangent may be of a single row, which stands for all.
+        The cotangent may be of a single row, which stands for all, unless positions change.
         """

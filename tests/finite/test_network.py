@@ -163,7 +163,7 @@ def test_what_does_not_fit_in_memory_is_refused_before_it_is_begun(monkeypatch):
     monkeypatch.setattr(memory, "SMALL_RESULT", 0)
     monkeypatch.setattr(memory, "available_bytes", lambda: 1e6)
     for call, message in (
-        (lambda: network.empirical_ntk(rows), "The 100 x 500 activations, of each layer, in float64 needs 0.0 GB"),
+        (lambda: network.empirical_ntk(rows), "The 100 x 1500 activations, of all layers, in float64 needs 0.0 GB"),
         (lambda: network.tangent_features(rows), "tangent features .* or empirical_ntk, which needs none of them"),
         (lambda: finite.Network.initialize(5, 1000, 2), "The 1006000 vector of parameters in float64 needs"),
         (lambda: finite.Network.initialize(5, 10**30, 2), "vector of parameters in float64 needs"),
