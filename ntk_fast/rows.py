@@ -25,6 +25,8 @@ from ntk_fast.lower.spatial_compile import compile_spatial
 from ntk_fast.lower.spatial_program import SpatialProgram
 from ntk_fast.lower.spatial_rows import Pixels, SpatialRows, SpatialValues
 from ntk_fast.lower.steps import Plan
+from ntk_fast.lower.window import shown
+from ntk_fast.memory import SMALL_RESULT, available_bytes
 from ntk_fast.validation import refuse_not_finite
 
 #: Squared norms for which products of two rows are sure to keep full relative precision.
@@ -32,6 +34,8 @@ SAFE_SQUARES = {np.dtype(np.float64): (2.0**-400, 2.0**400), np.dtype(np.float32
 
 #: Squared norms of pixels below this, in images whose own are near 1 by comparison, are none: they have lost digits.
 FAINT_PIXEL = 2.0**-960
+#: Of memory that a pair of positions takes while a node is computed, in NumPy.
+BYTES_PER_PAIR = 250
 #: Numbers of a node's state that images are prepared with at a time, each a dozen times.
 NUMBERS_AT_A_TIME = 1 << 20
 
@@ -156,6 +160,7 @@ def _prepare_images(rows: MeasuredRows, plan: Plan, program: SpatialProgram, dty
 
 def _image_values(rows: MeasuredRows, plan: Plan, program: SpatialProgram) -> Iterator[SpatialValues]:
     """Yield what the layers make of images, some at a time."""
+    _refuse_large_images(program)
     n = len(rows.values)
     n_positions = math.prod(program.shape[:-1])
     at_a_time = max(1, NUMBERS_AT_A_TIME // program.row_pairs.largest)
@@ -173,6 +178,23 @@ def _image_values(rows: MeasuredRows, plan: Plan, program: SpatialProgram) -> It
             Scaled(*(by_position(part) for part in (square.high, square.low, square.exponent))),
         )
         yield SpatialRows(plan, program, pixels, rows.values.dtype).values()
+
+
+def _refuse_large_images(program: SpatialProgram) -> None:
+    """Refuse images of which a single pair does not fit into memory, before any work."""
+    pairs = max(program.pairs.largest, program.row_pairs.largest)
+    needed, available = BYTES_PER_PAIR * pairs, available_bytes()
+    if needed <= SMALL_RESULT or available is None or needed <= available:
+        return
+    grid = program.shape[:-1]
+    is_global = pairs == math.prod(grid) ** 2
+    side = (available / needed) ** (1 / (len(grid) * (2 if is_global else 1)))
+    fits = shown(tuple(max(1, int(0.95 * side * n)) for n in grid))
+    raise MemoryError(
+        f"network: two images of {shown(grid)} positions have {pairs} pairs of them at a time, which take "
+        f"{needed / 1e9:.0f} GB, and {available / 1e9:.1f} GB are free; images of about {fits} fit. "
+        "Flatten instead of a global pool, or strides in the first convolution, need fewer."
+    )
 
 
 def _joined(parts: list[Scaled]) -> Scaled:

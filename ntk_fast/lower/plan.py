@@ -131,9 +131,9 @@ class Builder:
         """Return the positions of a node, which has some."""
         if not node.grid:
             hint = (
-                "begin the network with Input(height, width, channels) or Input(length, channels)"
-                if node.index == 0
-                else "it must come before Flatten or the global pool"
+                "it must come before Flatten and global pools"
+                if any(isinstance(step, Arrange) for step in self._steps)
+                else "begin the network with Input(height, width, channels) or Input(length, channels)"
             )
             raise self.refuse(f"there are no positions here: {hint}.")
         return node.grid

@@ -8,6 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from ntk_fast.layers.curved import LARGEST_VARIANCE
 from ntk_fast.lower.compile import compiled_map, fold_tables, row_tolerance
 from ntk_fast.lower.positions import Pairs, n_positions, segments
 from ntk_fast.lower.program import ABSENT, WHOLE, Instruction, PairMap
@@ -143,7 +144,7 @@ def _compiled_map(step: Map, first: int, largest: float, dtype: np.dtype, pieces
     activation = step.activation
     kind, count, table = activation.map_kind, 0, None
     if activation.homogeneity is None:
-        count = activation.n_row_parameters(min(1.01 * largest, 1e34), row_tolerance(dtype))
+        count = activation.n_row_parameters(min(1.01 * largest, LARGEST_VARIANCE), row_tolerance(dtype))
     elif pieces and kind != "fold":
         table = compiled_map(activation, b"", 0, pieces, dtype)
         kind = kind if table is None else "table"
@@ -174,8 +175,8 @@ def _largest_variances(plan: Plan, square: float) -> Iterator[float]:
             case Normalise():
                 bound = 1.0
             case Promote():
-                bound = float("inf")
+                bound = LARGEST_VARIANCE
             case _:
                 bound = square
-        bounds.append(bound)
-        yield bound
+        bounds.append(min(bound, LARGEST_VARIANCE) if bound == bound else LARGEST_VARIANCE)
+        yield bounds[-1]

@@ -14,7 +14,7 @@ import numpy as np
 from ntk_fast.compensated import Reals
 from ntk_fast.lower.evaluate import State, mapped, mixed, multiplied, promoted
 from ntk_fast.lower.pair_state import cosine_of
-from ntk_fast.lower.positions import OUTSIDE, Pairs, PlaneSet, Positions, n_positions, seen_positions
+from ntk_fast.lower.positions import Pairs, PlaneSet, Positions, n_positions, seen_positions
 from ntk_fast.lower.spatial_program import (
     ArrangeStep,
     ConvolveStep,
@@ -142,57 +142,55 @@ class Evaluation:
         (tau,), (other_tau,) = self._sides(node, step.tau, 1)
         (inverse,), (other_inverse,) = self._sides(node, step.inverse, 1)
         n_seen = n_positions(self.planes(step.source).grid)
-        root, other_root = (side.planes[step.root : step.root + n_seen] for side in (self._x, self._y))
+        root, other_root = (_and_zero(side.planes[step.root : step.root + n_seen]) for side in (self._x, self._y))
+        slope = source.tangent + source.rest
         gap = 0.5 * (tau - other_tau) ** 2
         m, p, tangent = np.zeros_like(gap), 2 * tau * other_tau, np.zeros_like(gap)
-        seen = seen_positions(step.window)
-        for left, right, pairs in self._taps(step.source, seen[:, planes.left], seen[:, planes.right]):
-            share = np.where(left[..., None] == OUTSIDE, 0.0, root[left]) * inverse
-            other_share = np.where(right[..., None] == OUTSIDE, 0.0, other_root[right]) * other_inverse
-            both = np.where(pairs[..., None] == OUTSIDE, 0.0, share * other_share)
+        for seen in self._some_taps(seen_positions(step.window), planes.n_pairs):
+            left, right = seen[:, planes.left], seen[:, planes.right]
+            pairs = self.planes(step.source).pairs(left, right)
+            share, other_share = root[left] * inverse, other_root[right] * other_inverse
+            both = share * other_share  # 0 where a tap is outside
             gap = added(gap, 0.5 * (share - other_share) ** 2)
             m = added(m, both * source.m[pairs])
             p = added(p, both * source.p[pairs])
-            tangent = added(tangent, both * (source.tangent[pairs] + source.rest[pairs]))
+            tangent = added(tangent, both * slope[pairs])
         m, p = m + gap, p + gap
         if step.adds_own:
             tangent = tangent + cosine_of(m, p)
         return State(m, p, tangent, np.zeros_like(m))
 
-    def _taps(self, source: int, left: Positions, right: Positions) -> Iterator[tuple[Positions, Positions, Positions]]:
-        """Yield positions that taps see, (n_taps, n_pairs), some at a time, and the numbers of their pairs."""
-        at_a_time = max(1, NUMBERS_AT_A_TIME // max(1, left.shape[1]))
-        for start in range(0, len(left), at_a_time):
+    def _some_taps(self, seen: Positions, n_pairs: int) -> Iterator[Positions]:
+        """Yield the positions that taps see of each output, a few taps at a time."""
+        at_a_time = max(1, NUMBERS_AT_A_TIME // max(1, n_pairs))
+        for start in range(0, len(seen), at_a_time):
             if self._poll is not None:
                 self._poll()
-            some = slice(start, start + at_a_time)
-            yield left[some], right[some], self.planes(source).pairs(left[some], right[some])
+            yield seen[start : start + at_a_time]
 
     def gathered(self, node: int, step: GatherStep) -> Gathered:
         """Return the sums over positions on both sides: within those over positions of x, those over positions of y."""
         planes, source = self.planes(node), self._states[step.source]
-        grid = self.planes(step.source).grid
-        x, seen = _weights(self._x, step, n_positions(grid), n_positions(planes.grid))
-        y, _ = _weights(self._y, step, n_positions(grid), n_positions(planes.grid))
-        left, right = seen[:, planes.left], seen[:, planes.right]
-        n = self._y.planes.shape[1]
-        m, p, tangent = (np.zeros((planes.n_pairs, n)) for _ in range(3))
-        for tap, positions in enumerate(left):
-            inner: list[Reals] = [np.zeros((planes.n_pairs, n)) for _ in range(3)]
-            weight = x[tap][planes.left]
-            everywhere = np.broadcast_to(positions, right.shape)
-            start = 0
-            for _, others, pairs in self._taps(step.source, everywhere, right):
+        before = self.planes(step.source)
+        n_seen, n_own = n_positions(before.grid), n_positions(planes.grid)
+        x, seen = _weights(self._x, step, n_seen, n_own)
+        y, _ = _weights(self._y, step, n_seen, n_own)
+        slope = source.tangent + source.rest
+        shape = planes.n_pairs, self._y.planes.shape[1]
+        m, p, tangent = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+        for tap, positions in enumerate(seen):
+            inner: list[Reals] = [np.zeros(shape) for _ in range(3)]
+            weight, left, start = x[tap][planes.left], positions[planes.left], 0
+            for others in self._some_taps(seen, planes.n_pairs):
+                right = others[:, planes.right]
+                pairs = before.pairs(np.broadcast_to(left, right.shape), right)
                 other = np.take(y[start : start + len(others)], planes.right, axis=1)
                 start += len(others)
-                both = np.where(pairs[..., None] == OUTSIDE, 0.0, other)
-                mass = np.abs(both)
-                nearer, further = source.m[pairs], source.p[pairs]
+                mass, nearer, further = np.abs(other), source.m[pairs], source.p[pairs]
                 if step.window is None:
-                    opposite = (weight < 0) != (both < 0)
+                    opposite = (weight < 0) != (other < 0)
                     nearer, further = np.where(opposite, further, nearer), np.where(opposite, nearer, further)
-                slope = source.tangent[pairs] + source.rest[pairs]
-                sums = (mass * nearer, mass * further, both * slope)
+                sums = (mass * nearer, mass * further, other * slope[pairs])
                 inner = [added(total, part) for total, part in zip(inner, sums, strict=True)]
             m, p, tangent = m + np.abs(weight) * inner[0], p + np.abs(weight) * inner[1], tangent + weight * inner[2]
         return Gathered(m, p, tangent)
@@ -200,11 +198,13 @@ class Evaluation:
     def normalised(self, node: int, step: GatherStep, sums: Gathered) -> State:
         """Return the state that the sums make; see `GatherStep`."""
         (mu,), (other,) = self._sides(node, step.mu, 1)
-        root = np.sqrt(np.maximum(1 - mu, 0) * np.maximum(1 - other, 0))
-        is_zero = root == 0
-        inverse = np.where(is_zero, 0.0, 1 / np.where(is_zero, 1.0, root))
-        lost = (mu + other - mu * other) / (1 + root)
-        m, p = (is_zero + np.maximum(part - lost, 0) * inverse for part in (sums.m, sums.p))
+        a, b = np.sqrt(np.maximum(1 - mu, 0)), np.sqrt(np.maximum(1 - other, 0))
+        is_zero = a * b == 0
+        inverse = np.where(is_zero, 0.0, 1 / np.where(is_zero, 1.0, a * b))
+        lost = 0.5 * ((mu - other) / np.where(is_zero, 1.0, a + b)) ** 2
+        m, p = (
+            is_zero + np.maximum(0.5 * ((part - mu) + (part - other)) - lost, 0) * inverse for part in (sums.m, sums.p)
+        )
         return State(m, p, sums.tangent * inverse, np.zeros_like(m))
 
 
@@ -217,7 +217,12 @@ def _weights(side: Side, step: GatherStep, n_seen: int, n_own: int) -> tuple[Rea
     seen = seen_positions(step.window)
     root = side.planes[step.root : step.root + n_seen]
     inverse = side.planes[step.inverse : step.inverse + n_own]
-    return np.where(seen[..., None] == OUTSIDE, 0.0, root[seen]) * inverse, seen
+    return _and_zero(root)[seen] * inverse, seen
+
+
+def _and_zero(root: Reals) -> Reals:
+    """Return roots and, where `OUTSIDE` finds it, a zero."""
+    return np.concatenate([root, np.zeros((1, root.shape[1]))])
 
 
 def added(total: Reals, terms: Reals) -> Reals:

@@ -76,7 +76,8 @@ class GatherStep:
 
     with m and p exchanged where the weights' signs differ. Of an image with itself and i = i', mu_xy is its mu. Then
 
-        g = sqrt((1 - mu) (1 - mu'))      h = (mu + mu' - mu mu') / (1 + g) = 1 - g
+        g = sqrt((1 - mu) (1 - mu'))
+        h = (mu + mu') / 2 + (mu - mu')^2 / (sqrt(1 - mu) + sqrt(1 - mu'))^2 / 2 = 1 - g
         m' = max(mu_xy - h, 0) / g        p' = max(nu_xy - h, 0) / g        t' = sum_a sum_b alpha_a alpha_b' t_ab / g
 
     and m' = p' = 1, t' = 0 where g = 0. Equal images have m' = 0 exactly if mu was summed as mu_xy is.

@@ -19,7 +19,7 @@ from ntk_fast.lower.positions import OUTSIDE, Positions, n_positions, seen_posit
 from ntk_fast.lower.row_forms import RowValues, moment_of, scaled_fraction
 from ntk_fast.lower.scaled import Integers, Scaled
 from ntk_fast.lower.spatial_compile import arranged
-from ntk_fast.lower.spatial_evaluate import Evaluation, Side
+from ntk_fast.lower.spatial_evaluate import Evaluation, Side, added
 from ntk_fast.lower.spatial_program import ArrangeStep, ConvolveStep, GatherStep, PointStep, SpatialProgram
 from ntk_fast.lower.steps import Attend, Convolve, Map, Mix, Multiply, Plan, Pool, Promote, Step
 
@@ -111,13 +111,13 @@ class SpatialRows:
         if isinstance(step, Pool):
             self._store(own.root, root)
             seen = seen_positions(step.window)
-            total = np.where(seen[..., None] == OUTSIDE, 0.0, root[seen]).sum(axis=0)
+            total = _sum(np.where(seen[..., None] == OUTSIDE, 0.0, root[seen]))
             with np.errstate(divide="ignore"):
                 self._store(own.inverse, np.where(total > 0, 1 / total, 0.0))
             weight = scaled_fraction(step.weight)
         else:
             weights = self._attention(step) * root[:, None]  # (position seen, own position, n)
-            total = np.abs(weights).sum(axis=0)
+            total = _sum(np.abs(weights))
             self._store(own.root, weights / np.where(total > 0, total, 1.0))
             weight = Scaled.of(np.ones(1))
         sums = self._run.gathered(node, own)
@@ -150,7 +150,7 @@ class SpatialRows:
         match step.zeta:
             case "softmax":
                 powers = np.exp(weights - weights.max(axis=0))
-                return powers / powers.sum(axis=0)
+                return powers / _sum(powers)
             case "relu":
                 return np.maximum(weights, 0)
             case _:
@@ -205,6 +205,11 @@ def _mapped(variance: Scaled, activation: ActivationLayer, place: str) -> Scaled
     if degree is None:
         return moment_of(variance, activation.second_moment, place)
     return Scaled.of(float(activation.gain)) * (variance**degree if degree else variance / variance)
+
+
+def _sum(terms: Reals) -> Reals:
+    """Return the sum over the first axis in its order."""
+    return added(np.zeros(terms.shape[1:]), terms.copy())
 
 
 def _taken(variance: Scaled, seen: Positions) -> Scaled:
