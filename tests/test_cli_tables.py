@@ -209,6 +209,16 @@ class TestOneSetOfNames:
         with pytest.raises(ValueError, match="X must have one column 'b', as in training; got 0"):
             model.predict(self.FRAME[["c", "a"]])
 
+    def test_infinities_are_refused_by_their_line(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.FRAME.assign(y=self.Y).to_csv("train.csv", index=False)
+        self.FRAME.assign(y=self.Y, b=self.FRAME["b"].where(self.FRAME.index != 7, -np.inf)).to_csv(
+            "bad.csv", index=False
+        )
+        assert run("fit train.csv --target y --model m.ntk") == 0
+        for command in ("fit bad.csv --target y --model n.ntk", "predict m.ntk bad.csv --out p.csv"):
+            assert run(command) == 2
+            assert "bad.csv: column 'b' is not finite: line 9 holds '-inf'." in capsys.readouterr().err
+
     @pytest.mark.parametrize("others", ["a,b", "a,b,city"])
     def test_gaps_in_new_rows_only_get_the_median_whatever_the_other_columns_are(
         self, folder: Path, capsys: pytest.CaptureFixture[str], others: str

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ntk_fast.cli.csv_file import CsvFile, is_csv
 from ntk_fast.cli.csv_layout import CsvOptions, add_csv_arguments, is_number, to_number
-from ntk_fast.cli.row_files import is_archive, numbers_of, read_rows
+from ntk_fast.cli.row_files import is_archive, numbers_of, read_rows, refuse_infinities
 
 
 @dataclass(frozen=True, eq=False)
@@ -237,6 +237,7 @@ def _read_csv(
         else:
             labels = _numbers_or_text(cells, names[target_at], file)
     features = frame[taken].set_axis([names[i] for i in taken] if has_header else range(len(taken)), axis=1)
+    refuse_infinities(file, features, taken)
     return LabelledRows(
         features,
         labels,

@@ -108,15 +108,25 @@ def numbers_of(file: CsvFile, features: Any, positions: Sequence[int]) -> NDArra
         if values.dtype.kind not in "fiub":
             values = np.array([_number(value, file.layout.decimal) for value in values], dtype=np.float64)
         rows[:, place] = values
-        bad = ~np.isfinite(rows[:, place])
-        if bad.any():
-            position = positions[place]
-            line, cell = file.cell(int(bad.argmax()), position)
-            name = repr(file.names[position]) if file.layout.names else file.names[position]
-            found = f"holds {cell!r}" if cell else "is empty there"
-            what = "finite" if to_number(cell, file.layout.decimal) is not None else "numeric"
-            raise ValueError(f"{file.path}: column {name} is not {what}: line {line} {found}.")
+        _refuse(~np.isfinite(rows[:, place]), file, positions[place])
     return rows
+
+
+def refuse_infinities(file: CsvFile, features: Any, positions: Sequence[int]) -> None:
+    """Refuse infinite numbers in columns that stand in a CSV file at `positions`, naming the line."""
+    for place, column in enumerate(columns_of(features)):
+        if column.values.dtype.kind == "f":
+            _refuse(np.isinf(column.values), file, positions[place])
+
+
+def _refuse(bad: NDArray[np.bool_], file: CsvFile, position: int) -> None:
+    if not bad.any():
+        return
+    line, cell = file.cell(int(bad.argmax()), position)
+    name = repr(file.names[position]) if file.layout.names else file.names[position]
+    found = f"holds {cell!r}" if cell else "is empty there"
+    what = "finite" if to_number(cell, file.layout.decimal) is not None else "numeric"
+    raise ValueError(f"{file.path}: column {name} is not {what}: line {line} {found}.")
 
 
 def _number(value: Any, decimal: str) -> float:
