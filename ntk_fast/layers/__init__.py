@@ -5,11 +5,12 @@
     branches              Sum, Residual, Product, Concatenate
     layer_norm, tangent   LayerNorm; Tangent
     input, conv, pool,    images and sequences: Input, Conv, AveragePool, SumPool, GlobalAveragePool, GlobalSumPool,
-    flatten, attention    Flatten, Attention; `positions`: what they have in common
+    flatten, attention    Flatten, Attention; `positions`: checks that they share; `patches`: windows at finite width
     relu, erf, gelu, ...  activations, a family a file; `names`: those that kernels take by name
     curved, hermite_map,  what the maps of activations have in common that depend on variances: near and opposite pairs,
     expanded              Hermite series, and Hermite coefficients by quadrature where there is no closed form
     kernel_algebra        the networks whose kernels are sums, products and multiples of kernels
+    architectures         cntk, myrtle, residual_cnn: networks on images that papers use
     json_text             to_json, from_json
 
 One file says all of a layer: what it is, its rule for S and T (`lower`, in terms of the few steps of
@@ -17,6 +18,7 @@ One file says all of a layer: what it is, its rule for S and T (`lower`, in term
 """
 
 from ntk_fast.layers.arc_cosine import RectifiedMonomial, Sign, Step
+from ntk_fast.layers.architectures import cntk, myrtle, residual_cnn
 from ntk_fast.layers.attention import Attention
 from ntk_fast.layers.branches import Concatenate, Product, Residual, Sum
 from ntk_fast.layers.conv import Conv
@@ -84,6 +86,9 @@ __all__ = [
     "SumPool",
     "Tangent",
     "Tanh",
+    "cntk",
     "from_json",
+    "myrtle",
+    "residual_cnn",
     "to_json",
 ]

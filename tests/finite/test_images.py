@@ -112,15 +112,12 @@ def draw(network, width=6, seed=0, **options):
 def test_limit(network):
     """The empirical NTK approaches the limit like one over the root of the width; so does the NNGP kernel's mean."""
     rows = rows_of(network)
-    attends = "Attention" in repr(network)
-    widths = (32, 256) if attends else (32, 128, 512)
-    result = finite.kernel_convergence(ntk.NTK(network=network), rows, widths, n_networks=12, rng=0)
+    result = finite.kernel_convergence(ntk.NTK(network=network), rows, (32, 256), n_networks=12, rng=0)
     assert result.law.exponent == pytest.approx(-0.5, abs=0.2), result.root_mean_square
     average = finite.average_kernel(rows, kernel="nngp", n_networks=16, width=128, network=network, rng=1)
     limit = ntk.NNGP(network=network)(rows)
-    assert np.linalg.norm(average.mean - limit) < (0.35 if attends else 0.15) * np.linalg.norm(
-        limit
-    )  # heads have 12 units
+    close = 0.35 if "Attention" in repr(network) else 0.15  # heads have 12 units
+    assert np.linalg.norm(average.mean - limit) < close * np.linalg.norm(limit)
 
 
 @every_network()
