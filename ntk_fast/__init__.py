@@ -4,7 +4,8 @@ The map, in the order in which to read it:
 
     kernels       ArcCosine, NNGP, NTK: what a user calls
     layers        networks as descriptions: layers and activations, one file each, and their JSON
-    lower         from a description to what tiles execute: plan, instructions, row forms, tables, programs
+    lower         from a description to what tiles execute: plan, instructions, row forms, tables, programs; for
+                  images `window`, `positions` (which pairs of them are needed) and the modules called spatial_...
     compensated   sums and products with their rounding errors, in NumPy
     gram          checked rows -> tiles -> matrix; `validation`, `rows`, `memory` are its steps; `container`: its limits
     operator      KernelOperator: the same tiles multiplied with vectors and forgotten

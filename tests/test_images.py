@@ -25,6 +25,7 @@ from ntk_fast.layers import (
     Sequential,
     SumPool,
 )
+from ntk_fast.sphere import sphere_eigenvalues
 
 SHAPE = (3, 4, 2)
 
@@ -312,6 +313,6 @@ def test_images_that_do_not_fit_are_refused_before_any_work():
 
 def test_what_needs_rows_says_so():
     kernel = ntk.NTK(network=SMALL)
-    for call in (lambda: kernel.profile(0.5), lambda: ntk.sphere_eigenvalues(kernel, 3, 2)):
+    for call in (lambda: kernel.profile(0.5), lambda: sphere_eigenvalues(kernel, 3, 2)):
         with pytest.raises(ValueError, match="for networks on rows, not for one on images"):
             call()
