@@ -159,6 +159,16 @@ def compile_for(kernel: Kernel, dtype: np.dtype, backend: Backend, *square_norms
     return compile_program(kernel.plan, kernel.has_tangent, dtype, backend.pieces(dtype), norms)
 
 
+def entries_within(seconds: float, kernel: Kernel, dtype: np.dtype, backend: Backend) -> int | None:
+    """Return about how many entries of a kernel of images one thread computes in a time; None of a kernel of rows."""
+    if kernel.plan.shape is None:
+        return None
+    program = compile_for(kernel, dtype, backend, Scaled.of(np.ones(1)))
+    assert isinstance(program, SpatialProgram)
+    assert isinstance(backend, ImageBackend)
+    return max(1, int(seconds / (backend.seconds_per_term * program.cost)))
+
+
 def prepare_for(program: Program | SpatialProgram, kernel: Kernel, rows: MeasuredRows, backend: Backend) -> Rows:
     """Prepare rows for tiles of a program that was compiled for them, and perhaps for others."""
     return prepare_rows(rows, kernel.plan, program, backend.parameter_dtype(rows.values.dtype))

@@ -156,6 +156,10 @@ def test_matrices_are_symmetric_and_do_not_depend_on_company_or_threads():
     assert (out == K).all()
 
 
+def _interrupt(done: int, total: int) -> None:
+    raise KeyboardInterrupt
+
+
 def test_operators_files_and_estimators_take_images(tmp_path):
     rng = np.random.default_rng(3)
     X, kernel = rng.standard_normal((9, 4, 4, 1)), ntk.NTK(network=SMALL)
@@ -166,6 +170,10 @@ def test_operators_files_and_estimators_take_images(tmp_path):
     path = tmp_path / "K.npy"
     ntk.write_gram(kernel, X, path)
     assert (np.load(path) == K).all()
+    with pytest.raises(KeyboardInterrupt):
+        ntk.write_gram(kernel, X, tmp_path / "again.npy", progress=_interrupt)
+    ntk.write_gram(kernel, X, tmp_path / "again.npy", resume=True)
+    assert (np.load(tmp_path / "again.npy") == K).all()
     labels = np.arange(9) % 2
     rows = (X + 2 * labels[:, None, None, None]).reshape(9, 16)
     assert ntk.NTKClassifier(kernel).fit(rows, labels).score(rows, labels) == 1

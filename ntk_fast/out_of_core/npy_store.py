@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import io
+import math
 import os
 import threading
 from pathlib import Path
@@ -41,7 +42,11 @@ class NpyStore:
     system; computing whole rows, each pair twice, took 1.2 (9.6) s and 3.2 s.
     """
 
-    def __init__(self, path: Path, shape: tuple[int, int], dtype: np.dtype, symmetric: bool) -> None:
+    def __init__(
+        self, path: Path, shape: tuple[int, int], dtype: np.dtype, symmetric: bool, most_entries: int | None = None
+    ) -> None:
+        """`most_entries`: of a block, about, where they take long: what is computed again after a break."""
+        self._most_entries = most_entries
         self.path = path
         self.shape = shape
         self.dtype = dtype
@@ -70,6 +75,10 @@ class NpyStore:
             columns = max(1, min(n_columns, most // BAND_ROWS))
             rows = min(most // columns, part)
         rows = max(1, rows // BAND_ROWS) * BAND_ROWS
+        if self._most_entries is not None:
+            rows = min(rows, max(1, math.isqrt(self._most_entries) // BAND_ROWS) * BAND_ROWS)
+            if not self.mirrors:
+                columns = min(columns, max(BAND_ROWS, self._most_entries // rows))
         return rows, rows if self.mirrors else columns
 
     @property

@@ -17,7 +17,7 @@ from ntk_fast.backends.base import Tile
 from ntk_fast.caller import warns_once
 from ntk_fast.disk import DISK_FULL
 from ntk_fast.engines import chosen_engine
-from ntk_fast.gram import are_same, check_both, check_kernel, image_shape
+from ntk_fast.gram import are_same, check_both, check_kernel, entries_within, image_shape
 from ntk_fast.layers.json_text import from_record, to_record
 from ntk_fast.out_of_core.block_matrix import BlockMatrix
 from ntk_fast.out_of_core.blocks_to_disk import write_blocks
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from ntk_fast.kernels import Kernel
 
 DEFAULT_CHUNK_SIZE = 1024
+#: Of a thread, about, where entries take long: so much is lost when work breaks off.
+SECONDS_A_BLOCK = 30.0
 
 
 @warns_once
@@ -136,7 +138,8 @@ def write_gram(
     partial = partial_name(path)
     store: Store
     if is_npy:
-        store = NpyStore(partial, shape, x_start.dtype, Y is None)
+        most = entries_within(SECONDS_A_BLOCK, kernel, x_start.dtype, chosen)
+        store = NpyStore(partial, shape, x_start.dtype, Y is None, most)
     else:
         size = DEFAULT_CHUNK_SIZE if chunk_size is None else chunk_size
         about = {**described(kernel), "triangle": triangle}
