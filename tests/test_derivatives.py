@@ -240,3 +240,23 @@ def test_arc_cosine_kernels_have_no_parameters(rows):
     assert parameters.theta.shape == (0,)
     assert parameters.kernel_at([]) == ntk.ArcCosine(2)
     assert gram_derivatives(parameters, rows).shape == (0, 8, 8)
+
+
+@pytest.mark.parametrize("activation", [layers.Elu(0.3), layers.Activation(np.abs, np.sign)], ids=str)
+def test_next_to_a_kink_slopes_are_functions_of_the_angle_and_not_of_its_square(activation):
+    """Near pairs and duplicates, by the bias variance: their own differences of the sixth order."""
+    rng = np.random.default_rng(3)
+    row = rng.standard_normal(4)
+    X = np.stack([row, -row, *(row + d * rng.standard_normal(4) for d in (0.1, 0.03, 1e-2, 1e-3, 1e-5))])
+    kernel = ntk.GaussianProcessKernel(ntk.NTK(2, activation, bias_variance=0.1))
+    K, slopes = kernel(X, eval_gradient=True)
+    which = [h.name for h in kernel.hyperparameters].index("bias_variance")
+
+    def moved(step):
+        theta = kernel.theta.copy()
+        theta[which] += step
+        return kernel.clone_with_theta(theta)(X)
+
+    differences = sum(w * (moved(0.02 * k) - moved(-0.02 * k)) for k, w in ((1, 3 / 4), (2, -3 / 20), (3, 1 / 60)))
+    error = np.abs(differences / 0.02 - slopes[:, :, which]) / np.sqrt(np.outer(K.diagonal(), K.diagonal()))
+    assert error.max() < 1e-10

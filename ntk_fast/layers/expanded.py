@@ -33,6 +33,10 @@ from ntk_fast.lower.row_curve import FINEST, NODES, TO_COEFFICIENTS, pieces_of
 
 #: Terms that are kept at most; what steeper activations reach with them is measured, and said.
 MOST_TERMS = 768
+#: But so many where they are worth it: where they make an error a small share of what it is.
+STEEP_TERMS, WORTH = 1536, 1e-2
+#: What terms beyond MOST_TERMS aim at.
+STEEP_TOLERANCE = 1e-10
 #: A tolerance below this would count rounding errors.
 LEAST_TOLERANCE = 5e-14
 #: Parts of a piece of ln q within which all rows take the same number of terms.
@@ -43,8 +47,8 @@ BLOCK = 64
 UNBOUNDED = 1e-9
 #: What the sums of a series may lack by rounding.
 ROUNDING = 1e-12
-#: What a tail may be off by that is said to be one: a share of what it adds to a slope.
-FITTING = 1e-4
+#: What a tail may be off by that is said to be one: a share of what slopes lack without it.
+FITTING = 1e-2
 #: What is promised of D over its value at cosine 1, where tails are.
 TAIL_ACCURACY = 1e-9
 
@@ -62,7 +66,7 @@ class ExpandedActivation(HermiteMap, abstract=True):
         return _has_tail(self)
 
     def own_parameters(self, variance: Reals, tolerance: float, most: int | None) -> Reals:
-        return _Rows(self, variance).coefficients(tolerance, MOST_TERMS if most is None else most - self.n_before)
+        return _Rows(self, variance).coefficients(tolerance, STEEP_TERMS if most is None else most - self.n_before)
 
     def n_row_parameters(self, largest: float, tolerance: float) -> int:
         held = np.clip(np.array([largest]), LEAST_VARIANCE, LARGEST_VARIANCE)
@@ -117,15 +121,23 @@ class Piece:
 
     def needed(self, tolerance: float) -> NDArray[np.int64]:
         """Return the number of terms that rows need, for each part of the piece."""
-        return _first(self.lacking <= tolerance)
+        return _first(_is_within(self.lacking, tolerance))
 
     def carried(self, tolerance: float) -> NDArray[np.int64]:
         """Return the number of terms that are not 0."""
-        return np.maximum(_first(np.sqrt(self.rests) <= max(tolerance, LEAST_TOLERANCE)), self.needed(tolerance))
+        enough = _is_within(np.sqrt(self.rests), max(tolerance, LEAST_TOLERANCE))
+        return np.maximum(_first(enough), self.needed(tolerance))
 
     def lacks(self, part: int, n_terms: int) -> float:
         """Return the error of the derivative's dual at cosine 1, over its value."""
         return float(self.rests[part, n_terms] + self.missing[part])
+
+
+def _is_within(rests: Reals, tolerance: float) -> NDArray[np.bool_]:
+    """Return where what is left after so many terms is small enough."""
+    enough = rests <= tolerance
+    enough[:, MOST_TERMS:] |= rests[:, MOST_TERMS:] <= STEEP_TOLERANCE
+    return enough
 
 
 def _first(enough: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -143,20 +155,20 @@ class _Expansion:
     weight: Reals
     mean: Reals
     centred: Reals
-    terms: Reals  # (n_nodes, MOST_TERMS)
+    terms: Reals  # (n_nodes, n_terms)
 
     def slope(self, activation: ExpandedActivation) -> Reals:
         """E[sigma'^2]."""
         return (activation.derivative(self.u) ** 2 + activation.derivative(-self.u) ** 2) @ self.weight
 
 
-def _expansion(activation: ExpandedActivation, index: int) -> _Expansion:
+def _expansion(activation: ExpandedActivation, index: int, n_terms: int = MOST_TERMS) -> _Expansion:
     position = index + 0.5 + 0.5 * NODES
-    z, weight, polynomials = _panels(FINEST + max(0, -(-(index + 1) // 2)))
+    z, weight, polynomials = _panels(FINEST + max(0, -(-(index + 1) // 2)), n_terms)
     u = np.exp(position / 2)[:, None] * z
     above, below = (np.broadcast_to(activation.rise(u * sign), u.shape) for sign in (1, -1))
     parts = (above + below) / 2, (above - below) / 2  # even and odd
-    coefficients = np.zeros((len(NODES), MOST_TERMS + 1))
+    coefficients = np.zeros((len(NODES), n_terms + 1))
     for parity, part in enumerate(parts):
         if activation.parity != (-1 if parity == 0 else 1):
             coefficients[:, parity::2] = 2 * (part * weight) @ polynomials[parity::2].T
@@ -170,24 +182,28 @@ def _expansion(activation: ExpandedActivation, index: int) -> _Expansion:
 
 @lru_cache(maxsize=256)
 def _has_tail(activation: ExpandedActivation) -> bool:
-    """Whether the terms that are known do not suffice, and those after the first few are a tail."""
+    """Whether the terms that are known do not suffice, and those after the first few are rather a tail."""
     with np.errstate(all="ignore"):
         terms = _expansion(activation, 0).terms
-        n = np.arange(1, MOST_TERMS + 1)
         _, error = fit_tails(terms)
-        slopes = (n * terms**2)[:, START:].sum(axis=1)
         left = 1 - (terms**2).sum(axis=1)
-    return bool((left > ROUNDING).all() and (error < FITTING * slopes).all())
+        jump = np.ptp(activation(np.array([-1e-9, 1e-9])))
+    return bool(jump < 1e-6 and (left > ROUNDING).all() and (error < FITTING * MOST_TERMS * left).all())
 
 
 @lru_cache(maxsize=1024)
 def _piece(activation: ExpandedActivation, index: int) -> Piece:
     with np.errstate(all="ignore"):  # infinite moments are refused by who asks for them
-        return _piece_of(activation, index)
+        piece = _piece_of(activation, _expansion(activation, index), index)
+        lacks = piece.lacks(PARTS - 1, piece.terms.shape[1])
+        if STEEP_TOLERANCE < lacks < np.inf and not activation.has_tail:
+            longer = _piece_of(activation, _expansion(activation, index, STEEP_TERMS), index)
+            if longer.lacks(PARTS - 1, STEEP_TERMS) < WORTH * lacks:
+                return longer
+        return piece
 
 
-def _piece_of(activation: ExpandedActivation, index: int) -> Piece:
-    there = _expansion(activation, index)
+def _piece_of(activation: ExpandedActivation, there: _Expansion, index: int) -> Piece:
     terms: Reals = there.terms
     tail: Reals = np.zeros((len(NODES), 0))
     error: Reals = np.zeros(len(NODES))
@@ -246,18 +262,19 @@ def _rests(
 
 
 @lru_cache(maxsize=64)
-def _panels(octaves: int) -> tuple[Reals, Reals, Reals]:
+def _panels(octaves: int, n_terms: int) -> tuple[Reals, Reals, Reals]:
     """Nodes z > 0, weights of E[f(z)] there, and h_0, h_1, ... at the nodes, which the panels resolve.
 
     Beyond z = 16 the density leaves nothing, whatever the degree: |h_n(z)| <= exp(z^2 / 4) 1.09.
     """
-    edges = np.concatenate([[0.0], 2.0 ** np.arange(-octaves, -1), np.arange(0.5, 16.1, 0.5)])
+    width = 0.5 if n_terms <= MOST_TERMS else 0.25
+    edges = np.concatenate([[0.0], 2.0 ** np.arange(-octaves, -1), np.arange(0.5, 16.1, width)])
     nodes, weights = np.polynomial.legendre.leggauss(16)
     z = ((edges[1:] + edges[:-1])[:, None] / 2 + np.diff(edges)[:, None] / 2 * nodes).ravel()
     weight = (np.diff(edges)[:, None] / 2 * weights).ravel() * np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi)
-    polynomials = np.empty((MOST_TERMS + 1, len(z)))
+    polynomials = np.empty((n_terms + 1, len(z)))
     polynomials[0], polynomials[1] = 1, z
-    for n in range(1, MOST_TERMS):
+    for n in range(1, n_terms):
         polynomials[n + 1] = (z * polynomials[n] - np.sqrt(n) * polynomials[n - 1]) / np.sqrt(n + 1)
     return z, weight, polynomials
 
@@ -321,7 +338,7 @@ class _Rows:
                 terms[0, norm == 0] = 1.0  # numbers so small that sigma(z) is sigma(0)
                 result[1 : before + n_terms, block] = total / np.where(norm == 0, 1.0, norm)
         if worst > max(10 * tolerance, TAIL_ACCURACY if n_tail else 0.0):
-            part = f"{START} terms and the tail" if n_tail else f"{MOST_TERMS} terms"
+            part = f"{START} terms and the tail" if n_tail else f"{max(MOST_TERMS, len(result) - 1)} terms"
             warn_caller(
                 f"{self._activation!r} has kinks, or is steep where the variance is {self._largest:.1g}: "
                 f"{part} of its Hermite expansion give the derivative's dual to {worst:.1g} only.",

@@ -14,7 +14,7 @@ import numpy as np
 from ntk_fast.compensated import Reals
 from ntk_fast.layers.expanded import ExpandedActivation
 
-#: Central differences of order 8: a step, and the least, where a kink at 0 must stay outside.
+#: Central differences of order 8: a step, and the least.
 STEP, LEAST_STEP = 0.02, 1e-9
 DIFFERENCES = np.array([4 / 5, -1 / 5, 4 / 105, -1 / 280])
 
@@ -72,7 +72,9 @@ class Activation(ExpandedActivation):
         if self.derivative_function is not None:
             return np.asarray(self.derivative_function(z), dtype=np.float64)
         size = np.abs(z)
-        step = np.minimum(STEP * np.maximum(1.0, 0.25 * size), np.maximum(0.2 * size, LEAST_STEP))
+        step = STEP * np.maximum(1.0, 0.25 * size)
+        if self.has_tail:  # a kink at 0 must stay outside
+            step = np.minimum(step, np.maximum(0.2 * size, LEAST_STEP))
         differences = (
             factor * (self(z + k * step) - self(z - k * step)) for k, factor in enumerate(DIFFERENCES, start=1)
         )

@@ -51,7 +51,7 @@ TABLE_ERRORS = {np.dtype(np.float64): (3e-12, 1e-10), np.dtype(np.float32): (3e-
 _LAGRANGE = np.array(
     [polynomial.polyfromroots(np.delete(NODES, i)) / np.prod(NODES[i] - np.delete(NODES, i)) for i in range(N_NODES)]
 )
-AT_ZERO = _LAGRANGE[:, 0]
+AT_ZERO = _LAGRANGE[:, 0].copy()  # contiguous: Numba caches no function of another
 #: The degree in x of the polynomial that g is fitted by, on terms up to the last that are known.
 FITTED_DEGREE = 12
 

@@ -10,11 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ntk_fast.compensated import Reals
 from ntk_fast.lower.pair_state import cosine_of
 from ntk_fast.lower.program import ABSENT, WHOLE, Instruction, PlacedMap
-from ntk_fast.lower.row_derivatives import WEIGHTS
+from ntk_fast.lower.row_derivatives import FORWARD_WEIGHTS, WEIGHTS
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,10 +105,17 @@ def _bend(
     nearer, opposite = np.minimum(state.m, state.p), state.p < state.m
     half = np.arcsin(np.sqrt(0.5 * nearer))
     total = np.zeros_like(nearer)
-    for k, weight in WEIGHTS.items():
-        moved = 2 * np.sin(half + 0.5 * k * step) ** 2
-        m, p = np.where(opposite, 2 - moved, moved), np.where(opposite, moved, 2 - moved)
-        total += weight / step * activation.map_pairs(m, p, x.parameters[own], y.parameters[own])[2]
+    # after a kink D is a function of the angle's absolute value
+    ahead = (half < -0.5 * min(WEIGHTS) * step) & activation.has_tail
+    stencils: list[tuple[dict[int, float], NDArray[np.bool_]]] = [(WEIGHTS, ~ahead)]
+    if ahead.any():
+        stencils.append((FORWARD_WEIGHTS, ahead))
+    for weights, applies in stencils:
+        for k, weight in weights.items():
+            moved = 2 * np.sin(half + 0.5 * k * step) ** 2
+            m, p = np.where(opposite, 2 - moved, moved), np.where(opposite, moved, 2 - moved)
+            slope = activation.map_pairs(m, p, x.parameters[own], y.parameters[own])[2]
+            total += np.where(applies, weight / step * slope, 0.0)
     sine = np.sin(2 * half)
     safe = np.where(sine > 1e-7, sine, 1.0)
     return np.where(sine > 1e-7, np.where(opposite, total, -total) / safe, 0.0)

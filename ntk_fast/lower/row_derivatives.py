@@ -26,6 +26,8 @@ from ntk_fast.lower.steps import Map, Mix, Multiply, Normalise, Plan, Promote, S
 #: A central difference: sum of WEIGHTS[k] f(k STEP) over STEP is f' to the sixth order, errors near 1e-13.
 STEP = 2.0**-6
 WEIGHTS = {-3: -1 / 60, -2: 9 / 60, -1: -45 / 60, 1: 45 / 60, 2: -9 / 60, 3: 1 / 60}
+#: The same from values on one side.
+FORWARD_WEIGHTS = {0: -49 / 20, 1: 6.0, 2: -15 / 2, 3: 20 / 3, 4: -15 / 4, 5: 6 / 5, 6: -1 / 6}
 
 
 def step_for(variance: Reals) -> Reals:
