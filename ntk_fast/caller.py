@@ -19,6 +19,9 @@ R = TypeVar("R")
 #: Of the call under way: by category, how bad the worst is, and its message.
 _worst: ContextVar[dict[type[Warning], tuple[float, str]] | None] = ContextVar("worst", default=None)
 
+#: What the call under way says in words of its own.
+_unsaid: ContextVar[frozenset[type[Warning]]] = ContextVar("unsaid", default=frozenset())
+
 
 def warn_caller(message: str, category: type[Warning], severity: float | None = None) -> None:
     """Warn, from the line that called the package: an optimiser's, which calls back, is not that.
@@ -26,6 +29,8 @@ def warn_caller(message: str, category: type[Warning], severity: float | None = 
     Warnings with a severity arise in every layer and every matrix that a call computes: of each category its worst is
     said, once, where the call returns (`warns_once`).
     """
+    if category in _unsaid.get():
+        return
     worst = _worst.get()
     if severity is not None and worst is not None:
         if category not in worst or severity > worst[category][0]:
@@ -67,3 +72,13 @@ def on_trial() -> Iterator[None]:
         yield
     finally:
         _worst.reset(token)
+
+
+@contextmanager
+def without(category: type[Warning]) -> Iterator[None]:
+    """Say nothing of a category: who calls says it in words of its own."""
+    token = _unsaid.set(_unsaid.get() | {category})
+    try:
+        yield
+    finally:
+        _unsaid.reset(token)

@@ -244,10 +244,17 @@ def warn_of_underflow(kernel: Any, x_root: float, y_root: float, dtype: np.dtype
     if largest == 0:
         wider = " or pass dtype=numpy.float64" if dtype == np.float32 else ""
         warn_caller(
-            f'All values of {kernel!r} underflow to 0 in {dtype}: scale the rows up, raise weight_variance ("he" keeps '
-            f"the variance from layer to layer){wider}.",
+            f"All values of {shortened(kernel)} underflow to 0 in {dtype}: scale the rows up, raise weight_variance "
+            f'("he" keeps the variance from layer to layer){wider}.',
             UnderflowWarning,
+            severity=0.0,
         )
+
+
+def shortened(value: Any, most: int = 120) -> str:
+    """Return a value as a sentence can bear it: kernels of many layers take pages."""
+    text = repr(value)
+    return text if len(text) <= most else f"{text[: most - 4]} ..."
 
 
 def check_vector(value: Any, name: str, length: int) -> NDArray[np.float64]:

@@ -10,6 +10,7 @@ import pytest
 import ntk_fast as ntk
 from ntk_fast import layers
 from ntk_fast.estimators.fit_warnings import FitWarning
+from ntk_fast.validation import UnderflowWarning
 
 X = np.random.default_rng(0).standard_normal((25, 3)) * np.geomspace(0.1, 10, 25)[:, None]
 y = np.sin(X[:, 0])
@@ -62,3 +63,26 @@ def test_the_worst_is_said():
 
     alone = [error(lambda: KERNEL(row[None], row[None])) for row in X[::6]]  # noqa: B023
     assert error(lambda: KERNEL(X[::6])) == max(alone)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        ntk.NTKGaussianProcessRegressor(ntk.NTK(1100), fitted=("noise_variance",)),
+        ntk.GradientFlowRegressor(ntk.NTK(1100), 1.0),
+    ],
+)
+def test_a_kernel_of_zeros_is_said_once_a_call(model):
+    for call in (lambda: model.fit(X, y), lambda: model.predict(X)):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            call()
+        assert [warning.category for warning in caught] == [UnderflowWarning]
+        assert "weight_variance" in str(caught[0].message)
+
+
+def test_kernels_of_many_layers_are_no_pages():
+    kernel = ntk.NTK(1100, weight_variance=(0.5, *(0.6,) * 1100))
+    with pytest.warns(UnderflowWarning) as caught:
+        kernel(X)
+    assert len(str(caught[0].message)) < 300

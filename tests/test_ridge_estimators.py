@@ -314,6 +314,13 @@ def test_a_fit_that_is_probably_not_meant_warns_once(data):
         r"worse than the targets' mean: R2 is -": lambda: ntk.NTKRegressor(ridge=1e-9).fit(
             X, np.random.default_rng(1).standard_normal(200)
         ),
+        r"worse than the most frequent class, which is right on 85.0% .* Pass ridge='loo', or": lambda: (
+            ntk.NTKClassifier(ridge=1e-9).fit(X, np.random.default_rng(1).permutation(200) < 30)
+        ),
+        "The targets are 2 different whole numbers": lambda: ntk.GradientFlowRegressor(ridge=0.1).fit(X, y > 0),
+        "they are labels, fit an NTKClassifier": lambda: ntk.NTKGaussianProcessRegressor(PRIOR, fitted=()).fit(
+            X, (y > 0).astype(float)
+        ),
     }
     for message, fit in cases.items():
         with warnings.catch_warnings(record=True) as caught:
@@ -326,6 +333,7 @@ def test_a_fit_that_is_probably_not_meant_warns_once(data):
         warnings.simplefilter("error")
         ntk.NTKRegressor().fit(X, y)
         ntk.NTKRegressor().fit(X, np.rint(10 * y))
+        ntk.NTKClassifier().fit(X, np.random.default_rng(1).permutation(200) < 30)  # no better than chance, nor worse
         model = ntk.NTKRegressor().fit(X, np.full(200, 7))
     np.testing.assert_allclose(model.predict(X), 7)
     with pytest.warns(FitWarning):

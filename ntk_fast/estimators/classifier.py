@@ -10,6 +10,7 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils.class_weight import compute_sample_weight
 
 from ntk_fast.estimators.calibration import fit_slope, probabilities
+from ntk_fast.estimators.fit_warnings import FAR_ABOVE_THE_DIAGONAL, warn_of_a_useless_classifier
 from ntk_fast.estimators.parameters import choose_report
 from ntk_fast.estimators.ridge import LEAVE_ONE_OUT, KernelRidge
 from ntk_fast.estimators.scaling import TargetScaling
@@ -146,6 +147,8 @@ residuals_, path_ridges_, path_errors_, leave_one_out_is_estimate_, n_features_i
             right = right.all(axis=1) if is_multilabel else right
             self.leave_one_out_score_ = float(np.average(right, weights=weights))
             self.probability_slope_ = fit_slope(left_out, targets > 0, weights, not is_multilabel)
+            if not is_multilabel and self.relative_ridge_ <= FAR_ABOVE_THE_DIAGONAL and self.dual_coef_.any():
+                warn_of_a_useless_classifier(self.leave_one_out_score_, labels, weights, self.ridge == LEAVE_ONE_OUT)
         return self
 
     def _weights(self, weights: NDArray[np.float64] | None, y: NDArray[Any]) -> NDArray[np.float64] | None:

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from ntk_fast.caller import warn_caller
 from ntk_fast.kernels import Kernel
+from ntk_fast.validation import shortened
 
 #: A ridge so many times the mean diagonal of the kernel matrix leaves little but the mean.
 FAR_ABOVE_THE_DIAGONAL = 100.0
@@ -28,7 +29,7 @@ def warn_of_a_kernel_of_zeros(kernel: Kernel, rows: NDArray[np.floating]) -> Non
         else "its variances shrink it to nothing in so many layers: pass weight_variance='he', or fewer layers"
     )
     warn_caller(
-        f"The kernel {kernel!r} is 0 on all training rows, and every prediction is the targets' mean: {why}.",
+        f"The kernel {shortened(kernel)} is 0 on all training rows, and every prediction is the targets' mean: {why}.",
         FitWarning,
     )
 
@@ -49,6 +50,21 @@ def warn_of_a_useless_fit(score: float, n_rows: int, ridge_is_chosen: bool) -> N
         warn_caller(
             f"The fit is worse than the targets' mean: R2 is {score:.3f} on rows left out of it. Pass {advice}another "
             "kernel, or columns that say more about the targets.",
+            FitWarning,
+        )
+
+
+def warn_of_a_useless_classifier(
+    right: float, labels: NDArray[np.intp], weights: NDArray[np.float64] | None, ridge_is_chosen: bool
+) -> None:
+    """`right`: the share of rows left out that are; `labels`: places of the true classes. One deviation is chance."""
+    share = float((np.bincount(labels, weights) / (len(labels) if weights is None else weights.sum())).max())
+    if right < share - np.sqrt(share * (1 - share) / len(labels)) and len(labels) >= FEW_ROWS:
+        advice = "" if ridge_is_chosen else "ridge='loo', or "
+        warn_caller(
+            f"The fit is worse than the most frequent class, which is right on {share:.1%} of the rows: it is on "
+            f"{right:.1%} of rows left out of it. Pass {advice}another kernel, or columns that say more about the "
+            "classes.",
             FitWarning,
         )
 

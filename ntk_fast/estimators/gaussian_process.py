@@ -24,6 +24,7 @@ from ntk_fast.checked_rows import validate_data
 from ntk_fast.derivatives import VARIANCES, VarianceParameters
 from ntk_fast.estimators.exact_process import ExactProcess
 from ntk_fast.estimators.expansion import kernel_expansion
+from ntk_fast.estimators.fit_warnings import warn_of_labels
 from ntk_fast.estimators.fitc import ProcessThroughCentres
 from ntk_fast.estimators.marginal_likelihood import FITTED, NOISE, Model
 from ntk_fast.estimators.network_ends import ends_in_dense
@@ -100,7 +101,8 @@ class NTKGaussianProcessRegressor(MultiOutputMixin, RegressorMixin, SavedEstimat
     kernel_ : the fitted kernel
     noise_variance_ : float or ndarray of shape (n,)
         In units of `y_scale_` squared, which are 1 unless `normalize_y` is True or no dense layer of the kernel makes
-        the output and could take the targets' unit.
+        the output and could take the targets' unit. Through centres what they leave open of the function counts as
+        noise too, and this is what is left of it, often nothing; deviations with `include_noise` hold both.
     theta_ : ndarray of shape (n_parameters,)
         Logarithms of what was fitted, the noise last.
     log_marginal_likelihood_value_ : float
@@ -203,6 +205,7 @@ class NTKGaussianProcessRegressor(MultiOutputMixin, RegressorMixin, SavedEstimat
         n_restarts = check_whole_number(self.n_restarts, "n_restarts", 0)
         generator = check_random_state(self.random_state)
         rows, targets = checked_regression(self, X, y)
+        warn_of_labels(targets)
         models = self._models(len(rows))
         solver, n_centres = choose_process_solver(self.solver, self.n_centres, len(rows))
         fits = bool(models[0].names)

@@ -27,6 +27,7 @@ from ntk_fast import lapack
 from ntk_fast.caller import warns_once
 from ntk_fast.checked_rows import validate_data
 from ntk_fast.estimators.expansion import kernel_expansion
+from ntk_fast.estimators.fit_warnings import warn_of_labels
 from ntk_fast.estimators.parameters import KernelParameters, choose_kernel, choose_report
 from ntk_fast.estimators.saving import SavedEstimator
 from ntk_fast.estimators.targets import FLOATS, checked_regression
@@ -138,6 +139,7 @@ class GradientFlowRegressor(SavedEstimator, MultiOutputMixin, RegressorMixin, Ke
         ridge = check_not_negative(self.ridge, "ridge")
         learning_rate = check_positive(self.learning_rate, "learning_rate")
         rows, targets = checked_regression(self, X, y)
+        warn_of_labels(targets)
         decomposition = Spectral().decompose(trained, rows, n_threads=self.n_threads, report=report)
         columns = targets.reshape(len(targets), -1)
         scale = power_of_two(columns)

@@ -6,7 +6,6 @@ centred (see `scaling`), and dual_coef minimises sum_i w_i (y_i - f(x_i))^2 + ri
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -15,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from ntk_fast.caller import warns_once
+from ntk_fast.caller import warns_once, without
 from ntk_fast.checked_rows import validate_data
 from ntk_fast.estimators.expansion import kernel_expansion
 from ntk_fast.estimators.fit_warnings import warn_of_a_kernel_of_zeros, warn_of_a_large_ridge
@@ -114,8 +113,7 @@ class KernelRidge(SavedEstimator, KernelParameters):
 
         Attributes are set at the end: an interrupted fit leaves none.
         """
-        with limited_blas(self.n_threads), warnings.catch_warnings():
-            warnings.simplefilter("ignore", UnderflowWarning)  # a fit says it in words of its own, once
+        with limited_blas(self.n_threads), without(UnderflowWarning):
             return self._solve_within_threads(rows, targets, weights, scale_targets, report)
 
     def _solve_within_threads(

@@ -28,6 +28,7 @@ from ntk_fast.estimators.network_ends import on_rows
 from ntk_fast.kernels import NNGP, NTK, Kernel
 from ntk_fast.solvers.base import Report
 from ntk_fast.threads import single_threaded_blas
+from ntk_fast.validation import shortened
 
 Reals = NDArray[np.floating]
 
@@ -145,7 +146,7 @@ class Search:
             named = named if likelihood is likelihoods[-1] else ()
             with on_trial(), single_threaded_blas() if len(X) <= MOST_ROWS_FOR_ONE_THREAD else nullcontext():
                 value, theta = maximise(
-                    at, starts, restarts, bounds, model.names, repr(model.kernel), named, tolerance, steepness
+                    at, starts, restarts, bounds, model.names, shortened(model.kernel), named, tolerance, steepness
                 )
             starts, restarts = [theta], []
         return value, units.leave(inside.at(theta), model)
