@@ -58,7 +58,8 @@ def gram(
     ----------
     kernel : ArcCosine, NNGP or NTK
     X : array-like of shape (n, n_features)
-        Real, finite rows, at least one column. Memory-mapped, read-only and non-contiguous rows are fine.
+        Real, finite rows, at least one column. Memory-mapped, read-only and non-contiguous rows are fine. Of a network
+        that begins with `Input`, also its images or sequences, (n, height, width, channels) or (n, length, channels).
     Y : array-like of shape (m, n_features), optional
         None, or the same memory: the rows of `X`; then only half of the matrix is computed, and its diagonal is exact.
     out : ndarray of shape (n, n) or (n, m), optional
@@ -188,7 +189,7 @@ def prepare(
     prepared = [prepare_for(program, kernel, rows, backend) for rows in measured]
     largest = [float(rows.root_diagonal.max(initial=0.0)) for rows in prepared]
     refuse_overflow(largest[0], largest[-1], x_values.dtype)
-    if all(rows.inverse_norm.any() for rows in measured) and not kernel.is_zero:
+    if all(rows.inverse_norm.any() for rows in measured):
         warn_of_underflow(kernel, largest[0], largest[-1], x_values.dtype)
     return prepared[0], prepared[1] if y_values is not None else None, program
 

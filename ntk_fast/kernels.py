@@ -168,7 +168,7 @@ class Kernel:
         diagonal = diagonal_of(self.plan, rows, self.has_tangent).plain()
         root = float(np.sqrt(diagonal.max(initial=0.0)))
         refuse_overflow(root, root, values.dtype)
-        if rows.inverse_norm.any() and not self.is_zero:
+        if rows.inverse_norm.any():
             warn_of_underflow(self, root, root, values.dtype)
         return diagonal.astype(values.dtype, copy=False)
 
@@ -204,8 +204,7 @@ class Kernel:
         unit = RowParameters(self.plan, UNIT)
         root = float(unit.values.diagonal(self.has_tangent).root().plain()[0])
         refuse_overflow(root, root, np.dtype(np.float64), what="profile", remedy="lower the variances or the depth")
-        if not self.is_zero:
-            warn_of_underflow(self, root, root, np.dtype(np.float64))
+        warn_of_underflow(self, root, root, np.dtype(np.float64))
         function = profile_of(unit.instructions, unit.placed(np.dtype(np.float64)), 0, self.has_tangent)
         chord = np.sqrt(0.5 - 0.5 * np.abs(cosine))
         return np.asarray(function(chord, cosine < 0) * unit.values.output_variance.plain()[0])

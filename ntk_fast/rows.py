@@ -26,7 +26,7 @@ from ntk_fast.lower.spatial_program import SpatialProgram
 from ntk_fast.lower.spatial_rows import Pixels, SpatialRows, SpatialValues
 from ntk_fast.lower.steps import Plan
 from ntk_fast.lower.window import shown
-from ntk_fast.memory import SMALL_RESULT, available_bytes
+from ntk_fast.memory import SMALL_RESULT, available_bytes, refuse_too_large
 from ntk_fast.validation import refuse_not_finite
 
 #: Squared norms for which products of two rows are sure to keep full relative precision.
@@ -160,8 +160,12 @@ def _prepare_images(rows: MeasuredRows, plan: Plan, program: SpatialProgram, dty
 
 def _image_values(rows: MeasuredRows, plan: Plan, program: SpatialProgram) -> Iterator[SpatialValues]:
     """Yield what the layers make of images, some at a time."""
-    _refuse_large_images(program)
     n = len(rows.values)
+    _refuse_large_images(program)
+    advice = "compute the matrix in blocks of images, kernel(X[start:stop], X)"
+    refuse_too_large(
+        (program.n_parameters, n), np.dtype(np.float64), what="matrix of the images' planes", advice=advice
+    )
     n_positions = math.prod(program.shape[:-1])
     at_a_time = max(1, NUMBERS_AT_A_TIME // program.row_pairs.largest)
     square = rows.square_norm

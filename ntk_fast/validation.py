@@ -238,10 +238,10 @@ class UnderflowWarning(RuntimeWarning):
 
 
 def warn_of_underflow(kernel: Any, x_root: float, y_root: float, dtype: np.dtype) -> None:
-    """Warn if sqrt(K(x, x) K(y, y)) of the largest rows, none of them zero, is 0 in the dtype."""
+    """Warn if sqrt(K(x, x) K(y, y)) of the largest rows, not zero, is 0 in the dtype, and the kernel is not."""
     with np.errstate(under="ignore"):
         largest = dtype.type(np.float64(x_root) * np.float64(y_root))
-    if largest == 0:
+    if largest == 0 and not kernel.is_zero:
         wider = " or pass dtype=numpy.float64" if dtype == np.float32 else ""
         warn_caller(
             f"All values of {shortened(kernel)} underflow to 0 in {dtype}: scale the rows up, raise weight_variance "

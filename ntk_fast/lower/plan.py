@@ -69,7 +69,7 @@ class Builder:
         self._places: list[str] = []
         self.has_parameters = False
         self.lowered: list[LoweredLayer] = []
-        self.variances: list[tuple[Fraction, Fraction]] = []  # of each Dense, in order: weights', bias'
+        self.variances: list[tuple[Fraction, Fraction]] = []  # of each layer with weights: theirs, the bias'
 
     def lower(self, layer: Layer, node: Node, place: str) -> Node:
         """Lower a layer within another, named by its place: "layer 2 of 5"."""

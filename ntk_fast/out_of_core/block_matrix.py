@@ -32,7 +32,7 @@ class BlockMatrix:
             rows.compile(self._program)
         roots = both[0].largest_root, both[-1].largest_root
         refuse_overflow(*roots, dtype)
-        if not kernel.is_zero and not any(rows.square_norms.is_zero.all() for rows in both):
+        if not any(rows.square_norms.is_zero.all() for rows in both):
             warn_of_underflow(kernel, *roots, dtype)
 
     @property

@@ -190,7 +190,8 @@ def test_sums_and_products_of_kernels_of_images_and_of_rows():
 
 def test_a_network_of_one_position_is_one_on_rows():
     X = np.random.default_rng(5).standard_normal((4, 5))
-    middle = Dense(2.0, 0.1), Relu(), Dense(), Residual(layers.Tanh(), Dense()), layers.Gelu()
+    product, joined = layers.Product(Dense(0.5), Dense()), layers.Concatenate(Dense(), Relu(), shares=(0.25, 0.75))
+    middle = Dense(0.5, 0.1), layers.Sum(product, Dense()), Dense(), joined, Dense(), Residual(layers.Erf(), Dense())
     for end in (Flatten(), GlobalAveragePool(), GlobalSumPool(), AveragePool(1), SumPool(1)):
         one = Sequential(Input(1, 1, 5), *middle, end, Dense())
         assert np.allclose(ntk.NTK(network=one)(X), ntk.NTK(network=Sequential(*middle, Dense()))(X), rtol=1e-13)
