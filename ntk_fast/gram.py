@@ -18,6 +18,7 @@ from ntk_fast.lower.spatial_compile import compile_spatial
 from ntk_fast.lower.spatial_program import SpatialProgram
 from ntk_fast.lower.steps import Plan
 from ntk_fast.memory import refuse_too_large
+from ntk_fast.narrowing import computing_dtype
 from ntk_fast.rows import MeasuredRows, Rows, measure, prepare_rows
 from ntk_fast.threads import choose_n_threads, single_threaded_blas
 from ntk_fast.tiling import Progress, make_tiles, run_tiles
@@ -157,6 +158,7 @@ def compile_for(kernel: Kernel, dtype: np.dtype, backend: Backend, *square_norms
     norms = norm_range(*square_norms)
     if kernel.plan.shape is not None:
         return compile_spatial(kernel.plan, kernel.has_tangent, dtype, backend.pieces(dtype), norms)
+    dtype = computing_dtype(kernel.plan, kernel.has_tangent, dtype, backend, norms)
     return compile_program(kernel.plan, kernel.has_tangent, dtype, backend.pieces(dtype), norms)
 
 
@@ -172,7 +174,7 @@ def entries_within(seconds: float, kernel: Kernel, dtype: np.dtype, backend: Bac
 
 def prepare_for(program: Program | SpatialProgram, kernel: Kernel, rows: MeasuredRows, backend: Backend) -> Rows:
     """Prepare rows for tiles of a program that was compiled for them, and perhaps for others."""
-    return prepare_rows(rows, kernel.plan, program, backend.parameter_dtype(rows.values.dtype))
+    return prepare_rows(rows, kernel.plan, program, backend.parameter_dtype(program.dtype))
 
 
 def prepare(

@@ -187,7 +187,7 @@ class KernelOperator(LinearOperator):
         if V.dtype.kind not in "fiub":
             raise TypeError(f"Vectors must hold real numbers; got dtype {V.dtype}.")
         V = V.astype(np.float64, copy=False)
-        dtype = x.values.dtype  # float64 also where float32 entries would lose digits
+        dtype = x.values.dtype
         shifts = self._shifts(x, x if y is None else y, V)
         vectors = np.zeros((V.shape[1], _spread(len(V) + PADDING, dtype)), dtype=dtype)
         np.ldexp(V.T, -shifts[:, None], out=vectors[:, : len(V)], casting="same_kind")
@@ -273,6 +273,7 @@ def _multiply(task: ProductTask, backend: Backend, n_threads: int) -> NDArray[np
 
         return fill
 
-    with single_threaded_blas() if backend.multiplies_with_blas else nullcontext():
+    multiplies_with_blas = backend.multiplies_with_blas or task.program.dtype != task.dtype
+    with single_threaded_blas() if multiplies_with_blas else nullcontext():
         run_tiles(tiles, make_fill, n_threads)
     return sums.total

@@ -131,7 +131,7 @@ def prepare_rows(
         scale, planes = root_diagonal, np.empty((0, len(rows.values)), dtype=dtype)
     else:
         scale = values.output_variance.root().plain()
-        placed = parameters.placed(rows.values.dtype, program.counts, program.tabulated)
+        placed = parameters.placed(program.dtype, program.counts, program.tabulated)
         planes = np.ascontiguousarray(placed.parameters, dtype=dtype)
     return Rows(
         rows.values,

@@ -15,9 +15,10 @@ from adversarial import (
     rows_of_any_norm,
 )
 from oracle import exact_diagonal, largest_ulps, worst_entry
-from registry import DEEP_KERNELS, KERNELS, LARGEST_DIAGONAL_ULPS, tolerance
+from registry import DEEP_KERNELS, KERNELS, LARGEST_DIAGONAL_ULPS, TOLERANCES, tolerance
 
 import ntk_fast as ntk
+from ntk_fast import layers
 from ntk_fast.kernels import Kernel
 from ntk_fast.lower.plan import variances_of
 
@@ -87,6 +88,44 @@ def test_a_float32_matrix_computed_in_float64_is_one_matrix(backend):
     assert product.dtype == np.float32
     exact = kernel(X.astype(np.float64), backend=backend) @ vectors.astype(np.float64)
     assert product == pytest.approx(exact, rel=1e-5, abs=1e-5 * np.abs(exact).max())
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_rounding_errors_of_float32_do_not_add_up_over_many_layers(seed, backend):
+    """Of slopes near 1 and a bias, so that no table serves: float64's own are far below float32's promise."""
+    rng = np.random.default_rng(seed)
+    depth, slope = round(log_uniform(rng, 10, 150)), 1 - log_uniform(rng, 1e-8, 1e-1)
+    activation = ntk.leaky_relu(slope)
+    gain = float(activation.gain)
+    kernel = ntk.NTK(depth, activation, weight_variance=1 / gain, bias_variance=log_uniform(rng, 1e-12, 1e2))
+    X, Y = near_pairs(16, np.dtype(np.float32))
+    scale = np.float32(log_uniform(rng, 1e-3, 1e3))
+    check_float32(kernel, X * scale, Y * scale, backend)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_steps_behind_shares_keep_the_distances_of_float32_rows(seed, backend):
+    """A Step takes the root of a distance, so that of two the second multiplies rounding errors."""
+    rng = np.random.default_rng(seed)
+    steps = rng.choice([layers.Step(), layers.Sign(), layers.Relu()], size=rng.integers(2, 5))
+    bias = log_uniform(rng, 1e-6, 1e2)
+    network = [layers.Dense(1.0, bias)] + [part for step in steps for part in (step, layers.Dense(1.0, bias))]
+    base = rng.standard_normal((1, 8))
+    Y = base + log_uniform(rng, 1e-7, 1.0, 30)[:, None] * rng.standard_normal((30, 8))
+    X, Y = (np.concatenate([part, -part]).astype(np.float32) for part in (base, Y))
+    check_float32(ntk.NNGP(network=layers.Sequential(*network)), X, Y, backend)
+
+
+def check_float32(kernel: Kernel, X: np.ndarray, Y: np.ndarray, backend: str) -> None:
+    """Compare with float64, on the same rows, a Gram matrix, half of it, and products."""
+    wide = [rows.astype(np.float64) for rows in (X, Y)]
+    K, exact = kernel(X, Y, backend=backend), kernel(*wide, backend=backend)
+    scales = np.sqrt(np.outer(*(kernel.diag(rows) for rows in wide)))
+    assert K.dtype == np.float32
+    np.testing.assert_array_less(np.abs(K - exact) / scales, TOLERANCES[np.dtype(np.float32)], repr(kernel))
+    assert np.array_equal(kernel(Y, backend=backend)[0, 1:], kernel(Y[:1], Y[1:], backend=backend)[0])
+    product = ntk.KernelOperator(kernel, X, Y, backend=backend) @ np.ones(len(Y))
+    np.testing.assert_allclose(product, exact.sum(axis=1), rtol=0, atol=2e-6 * scales.sum(axis=1).max())
 
 
 @pytest.mark.parametrize("bias", [0.1, 1.0])

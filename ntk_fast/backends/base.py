@@ -97,6 +97,9 @@ class Backend(Protocol):
     def instruction_set(self) -> str | None:
         """The one that all tables and tiles are for; None where there is no choice."""
 
+    def __hash__(self) -> int:
+        """Backends are keys of what is kept for them."""
+
     #: Whether filling tiles, and multiplying them, calls BLAS, which is then held to one thread.
     uses_blas: bool
     #: About what an entry costs for each layer that is evaluated, on one thread: tiles are cut by it.

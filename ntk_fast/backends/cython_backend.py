@@ -18,6 +18,8 @@ from ntk_fast.backends.base import (
     ProductTask,
     TileTask,
 )
+from ntk_fast.backends.blas_products import multiply_with_blas
+from ntk_fast.backends.narrowed import fill_narrowed
 from ntk_fast.lower.near_pairs import near_pair_thresholds
 from ntk_fast.lower.program import Program
 
@@ -63,7 +65,7 @@ def _compiled(program: Program, dtype: np.dtype) -> CompiledProgram:
 
 
 class CythonBackend:
-    """See the module. One instruction set for its life."""
+    """See the module. One instruction set for its life, by which backends compare."""
 
     name = "cython"
     uses_blas = False
@@ -72,6 +74,12 @@ class CythonBackend:
 
     def __init__(self, instruction_set: str) -> None:
         self.instruction_set = instruction_set
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, CythonBackend) and self.instruction_set == other.instruction_set
+
+    def __hash__(self) -> int:
+        return hash(self.instruction_set)
 
     def _functions(self, dtype: np.dtype) -> Functions:
         return _functions(self.instruction_set, dtype)
@@ -101,10 +109,14 @@ class CythonBackend:
         return functions, compiled, scratch
 
     def fill_tile(self, task: GramTask) -> FillTile:
+        if task.program.dtype != task.dtype:
+            return fill_narrowed(self, task)
         functions, program, scratch = self._prepare(task)
         return TileFiller(functions, program, task, task.out.nbytes > STREAMING_BYTES, scratch)
 
     def multiply_tile(self, task: ProductTask) -> MultiplyTile:
+        if task.program.dtype != task.dtype:
+            return multiply_with_blas(self, task)
         functions, program, scratch = self._prepare(task)
         return TileMultiplier(functions, program, task, scratch)
 

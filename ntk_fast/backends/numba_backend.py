@@ -232,7 +232,9 @@ def _compile() -> None:
     """Compile the tile loop: some seconds, or some milliseconds from Numba's cache."""
     from ntk_fast.rows import Rows
 
-    program = Program((), (), 1, 0, True, None, None, None, 0.0, 0.0, cost=0, counts=(), tabulated=frozenset())
+    program = Program(
+        (), (), 1, 0, True, None, None, None, 0.0, 0.0, np.dtype(np.float64), cost=0, counts=(), tabulated=frozenset()
+    )
     one = np.ones(1)
     dots = np.ones((1, 1))
     dot_products(dots, dots, dots.copy())

@@ -289,7 +289,7 @@ def _compiled_program(
         )
         if profile is not None:
             return Program(
-                (), (), 1, 0, has_tangent, profile, None, None, *near, cost=0, counts=(), tabulated=frozenset()
+                (), (), 1, 0, has_tangent, profile, None, None, *near, dtype, cost=0, counts=(), tabulated=frozenset()
             )
     maps, first, counts, tabulated = [], instructions.n_shares, [], set()
     for index, slot in enumerate(instructions.maps):
@@ -320,6 +320,7 @@ def _compiled_program(
         fold_value,
         fold_angle,
         *near,
+        dtype,
         cost=len(instructions.instructions),
         counts=tuple(counts),
         tabulated=frozenset(tabulated),

@@ -126,6 +126,7 @@ class Program:
     fold_angle: Table | None  # ... and A with chord A = angle
     near: float  # squared chords of the rows below this are computed from the rows themselves ...
     near_exact: float  # ... and below this to full relative accuracy
+    dtype: np.dtype  # what tiles compute in: that of the rows, or float64
     cost: int  # instructions that an entry takes; 0 for a profile
     counts: tuple[int, ...]  # row parameters of each map
     tabulated: frozenset[int]  # maps that are tables here, and take no row parameters

@@ -99,6 +99,7 @@ def _compiled(plan: Plan, has_tangent: bool, dtype: np.dtype, pieces: int, expon
         has_tangent,
         fold_value,
         fold_angle,
+        dtype,
     )
 
 

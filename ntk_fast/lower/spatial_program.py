@@ -18,6 +18,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+
 from ntk_fast.lower.positions import Pairs, n_positions
 from ntk_fast.lower.program import Instruction, PairMap, Table
 from ntk_fast.lower.window import Grid, Window
@@ -108,6 +110,7 @@ class SpatialProgram:
     has_tangent: bool  # an entry is scale scale' t, else scale scale' cosine
     fold_value: Table | None  # as in `Program`
     fold_angle: Table | None
+    dtype: np.dtype  # what tiles compute in
 
     @cached_property
     def cost(self) -> int:

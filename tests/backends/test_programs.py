@@ -182,6 +182,7 @@ def random_program(rng: np.random.Generator, n_rows: int, dtype: np.dtype, piece
         fold_angle=fold_tables(pieces, dtype)[1],
         near=0.1,
         near_exact=1e-3,
+        dtype=np.dtype(dtype),
         cost=len(instructions),
         counts=tuple(part.n_parameters for part in maps),
         tabulated=frozenset(),
