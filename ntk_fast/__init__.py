@@ -38,12 +38,14 @@ from ntk_fast.version import __version__
 if TYPE_CHECKING:
     from ntk_fast import finite, spectrum
     from ntk_fast.estimators import (
+        ChannelScaler,
         GradientFlowRegressor,
         NTKClassifier,
         NTKGaussianProcessClassifier,
         NTKGaussianProcessRegressor,
         NTKRegressor,
         TableEncoder,
+        ZCAWhitener,
         load_model,
         save_model,
     )
@@ -55,6 +57,7 @@ __all__ = [
     "NNGP",
     "NTK",
     "ArcCosine",
+    "ChannelScaler",
     "GaussianProcessKernel",
     "GradientFlowRegressor",
     "KernelOperator",
@@ -63,6 +66,7 @@ __all__ = [
     "NTKGaussianProcessRegressor",
     "NTKRegressor",
     "TableEncoder",
+    "ZCAWhitener",
     "__version__",
     "available_backends",
     "finite",
@@ -77,6 +81,7 @@ __all__ = [
 
 #: Names that need SciPy or an extra, imported when they are first used: `import ntk_fast` stays as light as NumPy.
 _LAZY = {
+    "ChannelScaler": "ntk_fast.estimators",
     "GaussianProcessKernel": "ntk_fast.sklearn_kernel",
     "GradientFlowRegressor": "ntk_fast.estimators",
     "KernelOperator": "ntk_fast.operator",
@@ -85,6 +90,7 @@ _LAZY = {
     "NTKGaussianProcessRegressor": "ntk_fast.estimators",
     "NTKRegressor": "ntk_fast.estimators",
     "TableEncoder": "ntk_fast.estimators",
+    "ZCAWhitener": "ntk_fast.estimators",
     "load_model": "ntk_fast.estimators",
     "read_gram": "ntk_fast.out_of_core",
     "save_model": "ntk_fast.estimators",

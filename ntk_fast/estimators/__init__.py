@@ -8,6 +8,7 @@ gaussian_process    NTKGaussianProcessRegressor: deviations, samples; `marginal_
 gaussian_process_classifier  NTKGaussianProcessClassifier: probabilities, by `laplace`
 gradient_flow       GradientFlowRegressor: infinitely many infinitely wide networks, trained for some time
 scaling             units of columns and targets; `targets`: their checks; `parameters`: what else the estimators share
+image_scaling       ChannelScaler, ZCAWhitener: what papers do to the pixels of images
 expansion           predictions as sums of kernels
 table_encoder       TableEncoder: data frames with texts, gaps and dates as rows; `column_encodings`: of one column
 saving              `save` and `load`, which all of them have
@@ -25,6 +26,7 @@ from ntk_fast.estimators.fit_warnings import FitWarning
 from ntk_fast.estimators.gaussian_process import NTKGaussianProcessRegressor
 from ntk_fast.estimators.gaussian_process_classifier import NTKGaussianProcessClassifier
 from ntk_fast.estimators.gradient_flow import GradientFlowRegressor
+from ntk_fast.estimators.image_scaling import ChannelScaler, ZCAWhitener
 from ntk_fast.estimators.regressor import NTKRegressor
 from ntk_fast.estimators.saving import SavedEstimator
 from ntk_fast.estimators.table_encoder import TableEncoder
@@ -32,6 +34,7 @@ from ntk_fast.model_file import read_model_file, write_model_file
 from ntk_fast.version import __version__
 
 __all__ = [
+    "ChannelScaler",
     "FitWarning",
     "GradientFlowRegressor",
     "NTKClassifier",
@@ -39,6 +42,7 @@ __all__ = [
     "NTKGaussianProcessRegressor",
     "NTKRegressor",
     "TableEncoder",
+    "ZCAWhitener",
     "load_model",
     "save_model",
 ]
@@ -52,6 +56,8 @@ ESTIMATORS: dict[str, Any] = {
         NTKGaussianProcessClassifier,
         GradientFlowRegressor,
         TableEncoder,
+        ChannelScaler,
+        ZCAWhitener,
     )
 }
 #: What a file calls a pipeline of these.
