@@ -252,24 +252,39 @@ def polynomial(
     before = before_terms(code)
     for j in range(n):
         most = max(most, y[2, j])
-        state[CHORD * RUN + j] = min(state[M * RUN + j], state[P * RUN + j])
+        nearer = min(state[M * RUN + j], state[P * RUN + j])
+        state[CHORD * RUN + j] = nearer
+        state[SCRATCH * RUN + j] = (1 - nearer) * (1 - nearer)
         state[ODD * RUN + j] = state[EVEN * RUN + j] = state[ODD_SLOPE * RUN + j] = state[EVEN_SLOPE * RUN + j] = (
             state[CHORD * RUN + j] * 0
         )
-    for k in range(int(most), 0, -1):
-        if (k % 2 and parity > 0) or (not k % 2 and parity < 0):
+    for is_odd in range(2):
+        if parity == (-1 if is_odd == 0 else 1):
             continue
-        total, slope = (ODD, ODD_SLOPE) if k % 2 else (EVEN, EVEN_SLOPE)
-        coefficient = x[before + k]
-        for j in range(n):
-            cosine = 1 - state[CHORD * RUN + j]
-            square = cosine * cosine
-            term = coefficient * y[before + k, j] if k <= max(x[2], y[2, j]) else 0 * coefficient
-            state[slope * RUN + j] = state[slope * RUN + j] * square + state[total * RUN + j]
-            state[total * RUN + j] = state[total * RUN + j] * square + term
+        total, slope = (ODD, ODD_SLOPE) if is_odd else (EVEN, EVEN_SLOPE)
+        k = int(most) - (int(most) + is_odd) % 2
+        while k > x[2]:  # of the columns that need it
+            for j in range(n):
+                square, value = state[SCRATCH * RUN + j], state[total * RUN + j]
+                term = x[before + k] * y[before + k, j] if k <= y[2, j] else 0 * square
+                state[slope * RUN + j] = state[slope * RUN + j] * square + value
+                state[total * RUN + j] = value * square + term
+            k -= 2
+        while k > 2:  # two terms at a time: sums are loaded and stored half as often
+            here, next_one = x[before + k], x[before + k - 2]
+            for j in range(n):
+                square, value = state[SCRATCH * RUN + j], state[total * RUN + j]
+                ahead = value * square + here * y[before + k, j]
+                state[slope * RUN + j] = (state[slope * RUN + j] * square + value) * square + ahead
+                state[total * RUN + j] = ahead * square + next_one * y[before + k - 2, j]
+            k -= 4
+        if k > 0:
+            for j in range(n):
+                square, value = state[SCRATCH * RUN + j], state[total * RUN + j]
+                state[slope * RUN + j] = state[slope * RUN + j] * square + value
+                state[total * RUN + j] = value * square + x[before + k] * y[before + k, j]
     for j in range(n):
-        cosine = 1 - state[CHORD * RUN + j]
-        square = cosine * cosine
+        cosine, square = 1 - state[CHORD * RUN + j], state[SCRATCH * RUN + j]
         odd, even = state[ODD * RUN + j], state[EVEN * RUN + j]
         state[ODD_SLOPE * RUN + j] = odd + 2 * square * state[ODD_SLOPE * RUN + j]
         state[EVEN_SLOPE * RUN + j] = 2 * cosine * (even + square * state[EVEN_SLOPE * RUN + j])

@@ -21,6 +21,7 @@ from ntk_fast.backends.numba_state import (
     SCRATCH,
     SLOPE,
     VALUE,
+    VECTORS,
     M,
     P,
 )
@@ -54,24 +55,36 @@ def add_tails(
 ) -> None:
     """Add tails to the parts of the output's cosine and their derivatives; m of the nearer side is in row CHORD."""
     n = min(n, RUN)
-    n_near = 0
-    for j in range(n):
-        square = 0.5 * state[CHORD * RUN + j]
-        n_near += square < constants[LARGEST_SQUARE]
-        state[CHORD * RUN + j] = np.sqrt(min(square, constants[LARGEST_SQUARE]))
-    if n_near > 0:
-        for is_odd in range(2):
-            if parity != (-1 if is_odd == 0 else 1):
-                add_tail_of(state, opposite, n, x, y, is_odd, tables, code, constants)
+    for start in range(0, n, VECTORS):  # tails cost more than all terms: of few columns that have none
+        n_near, stop = 0, min(start + VECTORS, n)
+        for j in range(start, stop):
+            square = 0.5 * state[CHORD * RUN + j]
+            n_near += square < constants[LARGEST_SQUARE]
+            state[CHORD * RUN + j] = np.sqrt(min(square, constants[LARGEST_SQUARE]))
+        if n_near > 0:
+            for is_odd in range(2):
+                if parity != (-1 if is_odd == 0 else 1):
+                    # parts of a state from column `start` on are where those of the shifted line are from column 0 on
+                    part, sides = state[start:], opposite[start:]
+                    add_tail_of(part, sides, start, stop - start, x, y, is_odd, tables, code, constants)
     for j in range(n):
         state[CHORD * RUN + j] = min(state[M * RUN + j], state[P * RUN + j])
 
 
 @compiled
 def add_tail_of(
-    state: Any, opposite: Any, n: Any, x: Any, y: Any, is_odd: Any, tables: Any, code: Any, constants: Any
+    state: Any,
+    opposite: Any,
+    first: Any,
+    n: Any,
+    x: Any,
+    y: Any,
+    is_odd: Any,
+    tables: Any,
+    code: Any,
+    constants: Any,
 ) -> None:
-    """Those of even or of odd orders, from the chords in row CHORD."""
+    """Those of even or of odd orders, from the chords in row CHORD; the state starts at column `first` of `y`."""
     n = min(n, RUN)
     value, slope = (ODD, ODD_SLOPE) if is_odd else (EVEN, EVEN_SLOPE)
     plane = NEEDED + 1 + is_odd * N_NODES
@@ -81,7 +94,7 @@ def add_tail_of(
     for j in range(n):
         at_zero = 0.0
         for i in range(N_NODES):
-            at_zero += SHARES_AT_ZERO[i] * (x[plane + i] * y[plane + i, j])
+            at_zero += SHARES_AT_ZERO[i] * (x[plane + i] * y[plane + i, first + j])
         state[AT_ZERO * RUN + j] = at_zero
         state[VALUE * RUN + j] = 0.0
         state[SLOPE * RUN + j] = constants[SQUARED_REACH] * at_zero * state[SCRATCH * RUN + j]
@@ -89,7 +102,7 @@ def add_tail_of(
         terms += code[ROWS_EACH]
         look_up(tables, terms, constants[SCALE], 0.0, False, state, opposite, SCRATCH, n)
         for j in range(n):
-            product, function = x[plane + i] * y[plane + i, j], state[SCRATCH * RUN + j]
+            product, function = x[plane + i] * y[plane + i, first + j], state[SCRATCH * RUN + j]
             step = STEPS[i] * (product - state[AT_ZERO * RUN + j]) - constants[SHIFT] * product
             state[VALUE * RUN + j] += product * function
             state[SLOPE * RUN + j] += step * function
