@@ -99,8 +99,8 @@ def test_difficult_images_are_exact(name, kind):
             assert got == pytest.approx(kernel.diag(images[x][None])[0], rel=2e-15)
 
 
-#: Two pools with activations after them: equal windows keep all digits, windows that are nearly equal half of them.
-POOLED = network(*block(), AveragePool(2, strides=1), *block(), SumPool((1, 2)), Conv(1), Relu(), end=Flatten())
+#: Two pools with activations after them: equal and scaled windows keep all digits, nearly equal ones fewer.
+POOLED = network(*block(0.0), AveragePool(2, strides=1), *block(0.0), SumPool((1, 2)), Conv(1), Relu(), end=Flatten())
 
 
 @pytest.mark.parametrize(
@@ -111,8 +111,11 @@ POOLED = network(*block(), AveragePool(2, strides=1), *block(), SumPool((1, 2)),
         (("half black", "half black"), 2e-15),
         (("half black", "pixel"), 2e-15),
         (("black", "black"), 2e-15),
-        (("image", "near"), 1e-11),
-        (("image", "nearer"), 1e-8),
+        (("constant", "faint constant"), 2e-15),
+        (("image", "scaled"), 2e-15),
+        (("image", "opposite"), 2e-15),
+        (("image", "near"), 1e-12),
+        (("image", "nearer"), 1e-9),
     ],
 )
 def test_pools_between_activations(pair, tolerance):

@@ -38,11 +38,13 @@ class Side:
 
 @dataclass(frozen=True, eq=False)
 class Gathered:
-    """The sums of a GatherStep, before they are normalised."""
+    """The sums of a GatherStep, before they are normalised, and the distances that hold m and p."""
 
     m: Reals
     p: Reals
     tangent: Reals
+    distance: Reals
+    opposite_distance: Reals
 
 
 class Evaluation:
@@ -177,7 +179,7 @@ class Evaluation:
         y, _ = _weights(self._y, step, n_seen, n_own)
         slope = source.tangent + source.rest
         shape = planes.n_pairs, self._y.planes.shape[1]
-        m, p, tangent = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+        m, p, tangent, distance, opposite_distance = (np.zeros(shape) for _ in range(5))
         for tap, positions in enumerate(seen):
             inner: list[Reals] = [np.zeros(shape) for _ in range(3)]
             weight, left, start = x[tap][planes.left], positions[planes.left], 0
@@ -186,14 +188,16 @@ class Evaluation:
                 pairs = before.pairs(np.broadcast_to(left, right.shape), right)
                 other = np.take(y[start : start + len(others)], planes.right, axis=1)
                 start += len(others)
-                mass, nearer, further = np.abs(other), source.m[pairs], source.p[pairs]
-                if step.window is None:
-                    opposite = (weight < 0) != (other < 0)
-                    nearer, further = np.where(opposite, further, nearer), np.where(opposite, nearer, further)
+                mass, (nearer, further) = np.abs(other), _signed(source, pairs, weight, other)
                 sums = (mass * nearer, mass * further, other * slope[pairs])
                 inner = [added(total, part) for total, part in zip(inner, sums, strict=True)]
             m, p, tangent = m + np.abs(weight) * inner[0], p + np.abs(weight) * inner[1], tangent + weight * inner[2]
-        return Gathered(m, p, tangent)
+            other = y[tap][planes.right]
+            nearer, further = _signed(source, before.pairs(left, positions[planes.right]), weight, other)
+            square, mass = (np.abs(weight) - np.abs(other)) ** 2, 2 * np.abs(weight * other)
+            distance = distance + np.sqrt(square + mass * nearer)
+            opposite_distance = opposite_distance + np.sqrt(square + mass * further)
+        return Gathered(m, p, tangent, distance, opposite_distance)
 
     def normalised(self, node: int, step: GatherStep, sums: Gathered) -> State:
         """Return the state that the sums make; see `GatherStep`."""
@@ -203,9 +207,19 @@ class Evaluation:
         inverse = np.where(is_zero, 0.0, 1 / np.where(is_zero, 1.0, a * b))
         lost = 0.5 * ((mu - other) / np.where(is_zero, 1.0, a + b)) ** 2
         m, p = (
-            is_zero + np.maximum(0.5 * ((part - mu) + (part - other)) - lost, 0) * inverse for part in (sums.m, sums.p)
+            is_zero + np.clip(0.5 * ((part - mu) + (part - other)) - lost, 0, 0.5 * distance**2) * inverse
+            for part, distance in ((sums.m, sums.distance), (sums.p, sums.opposite_distance))
         )
         return State(m, p, sums.tangent * inverse, np.zeros_like(m))
+
+
+def _signed(source: State, pairs: Positions, weight: Reals, other: Reals) -> tuple[Reals, Reals]:
+    """Return m and p of pairs, exchanged where the signs of their weights differ."""
+    m, p = source.m[pairs], source.p[pairs]
+    if not ((weight < 0).any() or (other < 0).any()):
+        return m, p
+    opposite = (weight < 0) != (other < 0)
+    return np.where(opposite, p, m), np.where(opposite, m, p)
 
 
 def _weights(side: Side, step: GatherStep, n_seen: int, n_own: int) -> tuple[Reals, Positions]:

@@ -82,7 +82,14 @@ class GatherStep:
         h = (mu + mu') / 2 + (mu - mu')^2 / (sqrt(1 - mu) + sqrt(1 - mu'))^2 / 2 = 1 - g
         m' = max(mu_xy - h, 0) / g        p' = max(nu_xy - h, 0) / g        t' = sum_a sum_b alpha_a alpha_b' t_ab / g
 
-    and m' = p' = 1, t' = 0 where g = 0. Equal images have m' = 0 exactly if mu was summed as mu_xy is.
+    and m' = p' = 1, t' = 0 where g = 0. The subtraction leaves an error of about 1e-16 mu, so m' is held to what the
+    distance of the two sums is at most, with the taps of both windows one by one:
+
+        m' <= (sum_a sqrt((|alpha_a| - |alpha_a'|)^2 + 2 |alpha_a alpha_a'| m_aa))^2 / (2 g)
+
+    and p' likewise with p_aa: 0 to the last digit for windows that are scaled copies of each other. Equal images have
+    m' = 0 exactly if mu was summed as mu_xy is.
+
     A pool: alpha_a = root(a) * inverse(i), for the positions a that the window of i sees. Attention: planes of alpha.
     """
 
