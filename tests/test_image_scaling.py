@@ -78,6 +78,22 @@ def test_bad_parameters(transformer, sentence):
     assert str(error.value).startswith(sentence)
 
 
+def test_models_of_images_divide_all_pixels_by_one_number():
+    network = layers.cntk(1, (3, 3, 2), pooling=None, bias_variance=0.1)
+    images, targets = RANDOM.random((12, 18)), RANDOM.standard_normal(12)
+    weights = RANDOM.integers(0, 3, 12)
+    model = ntk.NTKRegressor(ntk.NTK(network=network)).fit(images, targets, weights)
+    scaled = np.repeat(model.column_scaling_.apply(images), weights, axis=0)
+    assert np.mean((scaled**2).sum(axis=1)) / 9 == pytest.approx(1)
+    quotients = scaled / np.repeat(images, weights, axis=0)
+    np.testing.assert_allclose(quotients, quotients[0, 0])
+    for scale in (1e-12, 1e150):
+        other = ntk.NTKRegressor(ntk.NTK(network=network)).fit(images * scale, targets, weights)
+        np.testing.assert_allclose(other.predict(images * scale), model.predict(images), rtol=1e-6)
+    blank = ntk.NTKRegressor(ntk.NTK(network=network), ridge=0.1).fit(0 * images, targets)
+    np.testing.assert_allclose(blank.predict(images[:1] * 0), targets.mean())
+
+
 def test_classifier_of_images(tmp_path):
     X, y = load_digits(return_X_y=True)
     small = X.reshape(-1, 4, 2, 4, 2).mean(axis=(2, 4)).reshape(-1, 16)

@@ -17,6 +17,8 @@ SMALLER = {
     "10_000": "1_000",
     "n_centres=2000": "n_centres=100",
     "width=4096": "width=256",
+    "n_train = 150": "n_train = 40",
+    "[1000:1200]": "[1000:1020]",
 }
 BLOCKS = {
     f"{page.name}-{number}": block

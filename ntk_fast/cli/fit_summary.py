@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from ntk_fast.cli.labelled_rows import LabelledRows
@@ -75,8 +76,11 @@ def _parameter(model: Any) -> tuple[str, dict[str, float]]:
 
 
 def _units(model: Any) -> str:
-    spread = model.column_scaling_.by
-    columns = f"columns centred and divided by their {spread}s" if spread else "columns as they are"
+    spread, is_scaled = model.column_scaling_.by, np.ndim(model.column_scaling_.spread) > 0
+    if spread:
+        columns = f"columns centred and divided by their {spread}s"
+    else:
+        columns = "columns divided by one number" if is_scaled else "columns as they are"
     return columns if is_classifier(model) else f"{columns}, targets centred"
 
 

@@ -37,7 +37,8 @@ class NTKRegressor(MultiOutputMixin, RegressorMixin, KernelRidge):
     scale_columns : {"auto", "deviation", "range"} or None, default "auto"
         What centred columns are divided by; all by one number besides, so that rows have mean squared norm 1. Columns
         that are constant count for nothing. "auto": the deviation, unless the range has smaller leave-one-out errors on
-        1000 of the rows. None: columns stay as they are.
+        1000 of the rows; for a network that begins with Input, all columns are divided by one number, so that the
+        mean squared norm of a position is 1, and nothing is subtracted. None: columns stay as they are.
     fit_intercept : bool, default True
         Whether the targets' mean is taken from them and added to predictions, or predictions are drawn to 0.
     leave_one_out : bool, default True

@@ -7,6 +7,7 @@ the rows. As a variance of noise it does not depend on their number.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ntk_fast.estimators.scaling import SPREADS, ColumnScaling, check_scale_columns
+from ntk_fast.gram import image_shape
 from ntk_fast.kernels import Kernel
 from ntk_fast.solvers.base import Report, Solution, Solver, without_iterations
 from ntk_fast.solvers.conjugate_gradient import ConjugateGradient
@@ -156,6 +158,9 @@ def choose_scaling(
         return ColumnScaling(), None
     if scale_columns != "auto":
         return ColumnScaling.of(rows, problem.weights, scale_columns), None
+    shape = image_shape(kernel)
+    if shape is not None and rows.shape[1] == math.prod(shape):
+        return ColumnScaling.of_images(rows, shape, problem.weights), None
     scalings = [ColumnScaling.of(rows, problem.weights, spread) for spread in SPREADS]
     some = _some(len(rows), ROWS_TO_SCALE_ON, seed)
     part = problem.part(some)
