@@ -198,7 +198,7 @@ static void NAME(differentiate)(const ntk_program *program, const ntk_rows *x, p
         NAME(copy_weights)(block, i + r, first, n_columns, own.weights);
         memset(own.row_sums, 0, (size_t)n_planes * sizeof(vreal));
         for (ptrdiff_t j = first; j < n_columns; j += GROUP_REALS) {
-            const parameters at = {w->row_parameters + r * w->planes, w->parameters + j * w->planes};
+            const parameters at = {w->row_parameters + r * w->planes, w->parameters + j * w->planes, 0};
             const parameter_sums sums = {own.row_sums, adjoint->column_sums + j, adjoint->column_stride, n_planes};
             NAME(put_rows)(program, x, i + r, w, block->n_features, j, strip + r * w->columns);
             const pairs *result = NAME(execute)(program, at, w->registers);

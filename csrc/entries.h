@@ -122,7 +122,7 @@ static void NAME(entries)(const ntk_program *program, const ntk_rows *x, ptrdiff
     }
     for (ptrdiff_t j = first; j < last; j += GROUP_REALS)
         for (ptrdiff_t r = start; r < stop; r++) {
-            const parameters at = {w->row_parameters + r * w->planes, w->parameters + j * w->planes};
+            const parameters at = {w->row_parameters + r * w->planes, w->parameters + j * w->planes, 0};
             NAME(group_entries)(program, x, i + r, w, n_features, j, at, strip + r * w->columns);
         }
 }

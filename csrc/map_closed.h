@@ -7,8 +7,8 @@ typedef struct {
 
 ALWAYS_INLINE two_parts NAME(step_and_product)(parameters at, ptrdiff_t first, int g)
 {
-    const vreal high_i = NAME(of_row)(at, first), high_j = NAME(of_columns)(at, first, g);
-    const vreal rest_i = NAME(of_row)(at, first + 1), rest_j = NAME(of_columns)(at, first + 1, g);
+    const vreal high_i = NAME(of_left)(at, first, g), high_j = NAME(of_columns)(at, first, g);
+    const vreal rest_i = NAME(of_left)(at, first + 1, g), rest_j = NAME(of_columns)(at, first + 1, g);
     const two_parts result = {vreal_add(vreal_sub(high_i, high_j), vreal_sub(rest_i, rest_j)),
                               vreal_mul(vreal_add(high_i, rest_i), vreal_add(high_j, rest_j))};
     return result;
@@ -34,8 +34,8 @@ NEVER_INLINE void NAME(apply_gaussian)(const ntk_map *map, parameters at, const 
 {
     const vreal half = vreal_set((real)0.5), one = vreal_set(1), two = vreal_set(2), zero = vreal_set(0);
     const ptrdiff_t first = map->first_parameter;
-    const vreal a_i = NAME(of_row)(at, first), t_i = NAME(of_row)(at, first + 1);
     for (int g = 0; g < GROUP; g++) {
+        const vreal a_i = NAME(of_left)(at, first, g), t_i = NAME(of_left)(at, first + 1, g);
         const shares s = NAME(shares_of)(a_i, NAME(of_columns)(at, first, g), t_i, NAME(of_columns)(at, first + 1, g));
         const vreal lost = vreal_fma(s.rho, vreal_mul(from->m[g], from->p[g]), s.gap), whole = vreal_add(lost, s.tau);
         const vreal inverse = vreal_div(one, whole), cosine = vreal_sqrt(vreal_mul(s.tau, inverse));

@@ -15,11 +15,11 @@ typedef struct {
 
 ALWAYS_INLINE noise_shares NAME(noise_shares_of)(parameters at, ptrdiff_t first, int g)
 {
-    const vreal alpha_i = NAME(of_row)(at, first), alpha_j = NAME(of_columns)(at, first, g);
-    const vreal beta_i = NAME(of_row)(at, first + 1), beta_j = NAME(of_columns)(at, first + 1, g);
+    const vreal alpha_i = NAME(of_left)(at, first, g), alpha_j = NAME(of_columns)(at, first, g);
+    const vreal beta_i = NAME(of_left)(at, first + 1, g), beta_j = NAME(of_columns)(at, first + 1, g);
     const shares mixed = NAME(shares_of)(alpha_i, alpha_j, beta_i, beta_j);
     const noise_shares result = {mixed.rho, mixed.tau, vreal_add(mixed.tau, mixed.gap),
-                                 vreal_mul(NAME(of_row)(at, first + 2), NAME(of_columns)(at, first + 2, g))};
+                                 vreal_mul(NAME(of_left)(at, first + 2, g), NAME(of_columns)(at, first + 2, g))};
     return result;
 }
 
@@ -72,7 +72,7 @@ ALWAYS_INLINE parts NAME(sine_parts)(const ntk_map *map, parameters at, int g, v
     const ptrdiff_t first = map->first_parameter + NEAR_PARAMETERS;
     const vreal odd = vreal_set((real)map->constants[0]), even = vreal_set((real)map->constants[1]);
     const vreal half = vreal_set((real)0.5), zero = vreal_set(0), one = vreal_set(1), two = vreal_set(2);
-    const vreal scale_i = NAME(of_row)(at, first + 2), scale_j = NAME(of_columns)(at, first + 2, g);
+    const vreal scale_i = NAME(of_left)(at, first + 2, g), scale_j = NAME(of_columns)(at, first + 2, g);
     const two_parts u = NAME(step_and_product)(at, first, g);
     const vreal turn = u.product;
     const vreal exponent = vreal_fma(vreal_mul(half, u.step), u.step, vreal_mul(turn, m));
@@ -120,8 +120,8 @@ ALWAYS_INLINE vreal NAME(near_shortfall)(const ntk_map *map, parameters at, int 
     static const double weights[3] = {5.0 / 18, 8.0 / 18, 5.0 / 18};
     const vreal zero = vreal_set(0), one = vreal_set(1), two = vreal_set(2), half = vreal_set((real)0.5);
     const ptrdiff_t first = map->first_parameter;
-    const vreal length = vreal_sub(NAME(of_row)(at, first), NAME(of_columns)(at, first, g));
-    const vreal bend = vreal_mul(half, vreal_add(NAME(of_row)(at, first + 1), NAME(of_columns)(at, first + 1, g)));
+    const vreal length = vreal_sub(NAME(of_left)(at, first, g), NAME(of_columns)(at, first, g));
+    const vreal bend = vreal_mul(half, vreal_add(NAME(of_left)(at, first + 1, g), NAME(of_columns)(at, first + 1, g)));
     const vreal square = vreal_mul(length, length);
     const vreal bending = vreal_abs(vreal_mul(vreal_mul(length, square), bend));
     const vreal series = vreal_fma(vreal_mul(bend, vreal_set((real)(-1.0 / 12))), square, one);

@@ -57,10 +57,10 @@ ALWAYS_INLINE void NAME(tails_of)(const ntk_map *map, parameters at, int g, cons
         for (int k = 0; k < n; k++)
             value[k] = slope[k] = at_zero[k] = zero;
         for (int i = 0; i < NTK_TAIL_NODES; i++) {
-            const vreal row = NAME(of_row)(at, plane + i), share = vreal_set((real)tail->at_zero[i]);
+            const vreal share = vreal_set((real)tail->at_zero[i]);
 #pragma GCC unroll 4
             for (int k = 0; k < n; k++) {
-                products[i][k] = vreal_mul(row, NAME(of_columns)(at, plane + i, g + k));
+                products[i][k] = vreal_mul(NAME(of_left)(at, plane + i, g + k), NAME(of_columns)(at, plane + i, g + k));
                 at_zero[k] = vreal_fma(share, products[i][k], at_zero[k]);
             }
         }
@@ -133,10 +133,10 @@ typedef struct {
 ALWAYS_INLINE void NAME(add_term)(series *s, parameters at, ptrdiff_t needed, ptrdiff_t before, int term, int g,
                                   const int n, const vreal *square, const int has_slope, const int is_masked)
 {
-    const vreal row = NAME(of_row)(at, before + term), order = vreal_set((real)(term - 0.5));
+    const vreal order = vreal_set((real)(term - 0.5));
 #pragma GCC unroll 4
     for (int k = 0; k < n; k++) {
-        vreal product = vreal_mul(row, NAME(of_columns)(at, before + term, g + k));
+        vreal product = vreal_mul(NAME(of_left)(at, before + term, g + k), NAME(of_columns)(at, before + term, g + k));
         if (is_masked)
             product = vreal_select(vreal_less(order, NAME(of_columns)(at, needed, g + k)), product, vreal_set(0));
         if (has_slope)
@@ -150,15 +150,17 @@ ALWAYS_INLINE void NAME(polynomial_parts)(const ntk_map *map, parameters at, int
 {
     const vreal zero = vreal_set(0), two = vreal_set(2);
     const ptrdiff_t needed = map->first_parameter + NEAR_PARAMETERS, before = NAME(before_terms)(map);
-    vreal square[VECTORS_OF_POLYNOMIAL], most = vreal_set(at.row[needed]);
+    vreal square[VECTORS_OF_POLYNOMIAL], most = NAME(of_left)(at, needed, g);
     series odd, even;
 #pragma GCC unroll 4
     for (int k = 0; k < n; k++) {
         odd.sum[k] = odd.rise[k] = even.sum[k] = even.rise[k] = zero;
         square[k] = vreal_mul(cosine[k], cosine[k]);
         most = vreal_max(most, NAME(of_columns)(at, needed, g + k));
+        if (at.is_spread)
+            most = vreal_max(most, NAME(of_left)(at, needed, g + k));
     }
-    const int step = parity ? 2 : 1, row_terms = (int)at.row[needed];
+    const int step = parity ? 2 : 1, row_terms = at.is_spread ? 0 : (int)at.row[needed];
     int term = (int)vreal_largest(most);
     if (parity)
         term -= (term & 1) != (parity < 0);

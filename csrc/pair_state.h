@@ -15,12 +15,19 @@ typedef struct {
     vreal m, p, t, rest;
 } pair;
 
-/* Parameters of one row, a real a plane, and of a group of columns, GROUP_REALS a plane. */
+/* Parameters of one row, a real a plane, and of a group of columns, GROUP_REALS a plane; positions of images have their own on
+ * both sides, and then `row` is as `columns`. */
 typedef struct {
     const real *row, *columns;
+    int is_spread;
 } parameters;
 
 ALWAYS_INLINE vreal NAME(of_row)(parameters at, ptrdiff_t plane) { return vreal_set(at.row[plane]); }
+
+ALWAYS_INLINE vreal NAME(of_left)(parameters at, ptrdiff_t plane, int g)
+{
+    return at.is_spread ? vreal_load(at.row + plane * GROUP_REALS + g * LANES) : vreal_set(at.row[plane]);
+}
 
 ALWAYS_INLINE vreal NAME(of_columns)(parameters at, ptrdiff_t plane, int g)
 {

@@ -8,6 +8,7 @@
 
 #include "instruction_set.h"
 
+#include "ntk_images.h"
 #include "ntk_tile.h"
 #include "simd.h"
 #include "transpose.h"
@@ -38,6 +39,7 @@
 #include "workspace.h"
 #include "entries.h"
 #include "multiply.h"
+#include "images.h"
 #include "adjoint.h"
 
 int NAME(ntk_pieces)(void) { return PIECES; }

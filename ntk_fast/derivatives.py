@@ -327,7 +327,7 @@ def _in_reverse(
     if program is None:
         return None
     own = [RowParameters(kernel.plan, part.square_norm) for part in measured]
-    rows = [prepare_rows(part, kernel.plan, program, dtype, known) for part, known in zip(measured, own, strict=True)]
+    rows = [prepare_rows(part, kernel.plan, program, backend, known) for part, known in zip(measured, own, strict=True)]
     largest = [float(part.root_diagonal.max(initial=0.0)) for part in rows]
     refuse_overflow(largest[0], largest[-1], dtype)
     y = None if y_values is None else rows[-1]

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ntk_fast.backends import available_backends, choose_backend
+from ntk_fast.lower.steps import Plan
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def available_engines() -> list[Engine]:
     return engines
 
 
-def chosen_engine(backend: str | None = None, *, images: bool = False) -> Engine:
-    """Return the engine that a call with this `backend` argument runs on; `images`: for a network on images."""
-    chosen = choose_backend(backend, images=images)
+def chosen_engine(backend: str | None = None, *, plan: Plan | None = None) -> Engine:
+    """Return the engine that a call with this `backend` argument runs on; `plan`: of its network."""
+    chosen = choose_backend(backend, plan=plan)
     return Engine(chosen.name, chosen.instruction_set)

@@ -97,7 +97,7 @@ def gram(
            [0.15915494, 1.        ]])
     """
     shape_of_rows = image_shape(kernel)
-    chosen = choose_backend(backend, images=shape_of_rows is not None)
+    chosen = choose_backend(backend, plan=kernel.plan)
     threads = choose_n_threads(n_threads)
     check_progress(progress)
     x_values, y_values = check_both(X, None if are_same(X, Y) else Y, dtype, shape_of_rows)
@@ -174,7 +174,7 @@ def entries_within(seconds: float, kernel: Kernel, dtype: np.dtype, backend: Bac
 
 def prepare_for(program: Program | SpatialProgram, kernel: Kernel, rows: MeasuredRows, backend: Backend) -> Rows:
     """Prepare rows for tiles of a program that was compiled for them, and perhaps for others."""
-    return prepare_rows(rows, kernel.plan, program, backend.parameter_dtype(program.dtype))
+    return prepare_rows(rows, kernel.plan, program, backend)
 
 
 def prepare(

@@ -95,8 +95,9 @@ class Kernel:
     def is_zero(self) -> bool:
         """Whether the kernel is 0 for all rows: a layer without weights, and no bias in it or after it."""
         n_features = 1 if self.plan.shape is None else math.prod(self.plan.shape)
-        ones = measure(np.ones((1, n_features)), "X", NumpyBackend(), self.plan.shape)
-        return bool(diagonal_of(self.plan, ones, self.has_tangent).is_zero.all())
+        backend = NumpyBackend() if self.plan.shape is None else choose_backend(None, plan=self.plan)
+        ones = measure(np.ones((1, n_features)), "X", backend, self.plan.shape)
+        return bool(diagonal_of(self.plan, ones, self.has_tangent, backend).is_zero.all())
 
     @cached_property
     def _hash(self) -> int:
@@ -162,10 +163,10 @@ class Kernel:
         array([25.])
         """
         shape = self.plan.shape
-        chosen = choose_backend(backend, images=shape is not None)
+        chosen = choose_backend(backend, plan=self.plan)
         values = check_rows(X, "X", None if dtype is None else check_dtype(dtype), shape)
         rows = measure(values, "X", chosen, shape)
-        diagonal = diagonal_of(self.plan, rows, self.has_tangent).plain()
+        diagonal = diagonal_of(self.plan, rows, self.has_tangent, chosen).plain()
         root = float(np.sqrt(diagonal.max(initial=0.0)))
         refuse_overflow(root, root, values.dtype)
         if rows.inverse_norm.any():
@@ -251,7 +252,7 @@ class Kernel:
         layer ... S ... T ... S(x, x)
         ...
         """
-        backend = choose_backend(None, images=self.plan.shape is not None)
+        backend = choose_backend(None, plan=self.plan)
         print(describe_network(self.network, self.has_tangent, backend))
 
     @property

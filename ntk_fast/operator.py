@@ -96,7 +96,7 @@ class KernelOperator(LinearOperator):
         if Y is not None and self.ridge:
             raise ValueError(f"ridge must be 0 where Y is given: there is no diagonal to add it to; got {ridge!r}.")
         shape = image_shape(kernel)
-        self._backend = choose_backend(backend, images=shape is not None)
+        self._backend = choose_backend(backend, plan=kernel.plan)
         self._n_threads = choose_n_threads(n_threads)
         x_values, y_values = check_both(X, Y, dtype, shape)
         self._x, self._y, self._program = prepare(kernel, x_values, y_values, self._backend)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ntk_fast.backends.base import Backend
+from ntk_fast.backends.base import Backend, ImageBackend
 from ntk_fast.compensated import Reals, square_norms
 from ntk_fast.lower.compile import RowParameters
 from ntk_fast.lower.program import Program
@@ -36,8 +36,6 @@ SAFE_SQUARES = {np.dtype(np.float64): (2.0**-400, 2.0**400), np.dtype(np.float32
 FAINT_PIXEL = 2.0**-960
 #: Of memory that a pair of positions takes while a node is computed, in NumPy.
 BYTES_PER_PAIR = 250
-#: Numbers of a node's state that images are prepared with at a time, each a dozen times.
-NUMBERS_AT_A_TIME = 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,12 +99,14 @@ def measure(
     return MeasuredRows(values, inverse, Scaled.of(squares, rests, exponent))
 
 
-def diagonal_of(plan: Plan, rows: MeasuredRows, has_tangent: bool) -> Scaled:
-    """Return K(x, x) of rows: T, or S."""
+def diagonal_of(plan: Plan, rows: MeasuredRows, has_tangent: bool, backend: Backend) -> Scaled:
+    """Return K(x, x) of rows: T, or S. What it takes of images with themselves is a backend's own, in float64."""
     if plan.shape is None:
         return RowValues(plan, rows.square_norm).diagonal(has_tangent)
-    program = compile_spatial(plan, has_tangent, np.dtype(np.float64), 0, rows.square_norm)
-    parts = [part.tangent if has_tangent else part.variance for part in _image_values(rows, plan, program)]
+    dtype = np.dtype(np.float64)
+    rows = MeasuredRows(rows.values.astype(dtype, copy=False), rows.inverse_norm, rows.square_norm)
+    program = compile_spatial(plan, has_tangent, dtype, backend.pieces(dtype), rows.square_norm)
+    parts = [part.tangent if has_tangent else part.variance for part in _image_values(rows, plan, program, backend)]
     return _joined(parts)
 
 
@@ -114,15 +114,16 @@ def prepare_rows(
     rows: MeasuredRows,
     plan: Plan,
     program: Program | SpatialProgram,
-    dtype: np.dtype,
+    backend: Backend,
     parameters: RowParameters | None = None,
 ) -> Rows:
-    """Compute what tiles of a program need of rows; `dtype`: of the parameters, as the backend takes them.
+    """Compute what a backend's tiles of a program need of rows.
 
     `parameters`: the plan's of these rows, where they are known already.
     """
+    dtype = backend.parameter_dtype(program.dtype)
     if isinstance(program, SpatialProgram):
-        return _prepare_images(rows, plan, program, dtype)
+        return _prepare_images(rows, plan, program, backend)
     parameters = parameters or RowParameters(plan, rows.square_norm)
     values = parameters.values
     diagonal = values.diagonal(program.has_tangent)
@@ -143,8 +144,9 @@ def prepare_rows(
     )
 
 
-def _prepare_images(rows: MeasuredRows, plan: Plan, program: SpatialProgram, dtype: np.dtype) -> Rows:
-    parts = list(_image_values(rows, plan, program))
+def _prepare_images(rows: MeasuredRows, plan: Plan, program: SpatialProgram, backend: Backend) -> Rows:
+    dtype = backend.parameter_dtype(program.dtype)
+    parts = list(_image_values(rows, plan, program, backend))
     variance, tangent = _joined([part.variance for part in parts]), _joined([part.tangent for part in parts])
     diagonal = tangent if program.has_tangent else variance
     empty = np.empty((program.n_parameters, 0))
@@ -158,8 +160,9 @@ def _prepare_images(rows: MeasuredRows, plan: Plan, program: SpatialProgram, dty
     )
 
 
-def _image_values(rows: MeasuredRows, plan: Plan, program: SpatialProgram) -> Iterator[SpatialValues]:
+def _image_values(rows: MeasuredRows, plan: Plan, program: SpatialProgram, backend: Backend) -> Iterator[SpatialValues]:
     """Yield what the layers make of images, some at a time."""
+    assert isinstance(backend, ImageBackend)
     n = len(rows.values)
     _refuse_large_images(program)
     advice = "compute the matrix in blocks of images, kernel(X[start:stop], X)"
@@ -167,7 +170,7 @@ def _image_values(rows: MeasuredRows, plan: Plan, program: SpatialProgram) -> It
         (program.n_parameters, n), np.dtype(np.float64), what="matrix of the images' planes", advice=advice
     )
     n_positions = math.prod(program.shape[:-1])
-    at_a_time = max(1, NUMBERS_AT_A_TIME // program.row_pairs.largest)
+    at_a_time = backend.rows_at_a_time(program)
     square = rows.square_norm
     for start in range(0, n, at_a_time):
         stop = min(start + at_a_time, n)
@@ -181,7 +184,8 @@ def _image_values(rows: MeasuredRows, plan: Plan, program: SpatialProgram) -> It
             by_position(rows.inverse_norm),
             Scaled(*(by_position(part) for part in (square.high, square.low, square.exponent))),
         )
-        yield SpatialRows(plan, program, pixels, rows.values.dtype).values()
+        executor = backend.row_executor(program, rows.values[start:stop])
+        yield SpatialRows(plan, program, pixels, rows.values.dtype, executor).values()
 
 
 def _refuse_large_images(program: SpatialProgram) -> None:

@@ -9,6 +9,7 @@ from functools import cache, lru_cache
 
 from ntk_fast.backends.base import Backend, ImageBackend
 from ntk_fast.caller import warn_caller
+from ntk_fast.lower.steps import Plan
 
 BACKEND_VARIABLE = "NTK_FAST_BACKEND"
 
@@ -71,10 +72,19 @@ def _warn_of_fallback(name: str) -> None:
     warn_caller(f"ntk_fast runs on {name.capitalize()}: {why_missing('cython')}.", RuntimeWarning)
 
 
-def choose_backend(name: str | None = None, *, images: bool = False) -> Backend:
+def _why_not(backend: Backend, plan: Plan | None) -> str | None:
+    """Return what a backend does not compute of a network on images."""
+    if plan is None or plan.shape is None:
+        return None
+    return (
+        backend.why_not(plan) if isinstance(backend, ImageBackend) else "networks on images and sequences (with Input)"
+    )
+
+
+def choose_backend(name: str | None = None, *, plan: Plan | None = None) -> Backend:
     """Return the backend of this name, of the environment's name, or the fastest; one asked for by name must exist.
 
-    `images`: the fastest for networks on images and sequences.
+    `plan`: of a network, where it may be one on images and sequences; then the fastest that computes it.
 
     It keeps to the instruction set that the environment names now: tables, tiles and scratch memory are made for it.
     """
@@ -86,13 +96,14 @@ def choose_backend(name: str | None = None, *, images: bool = False) -> Backend:
         if fastest != "cython":
             _warn_of_fallback(fastest)
         backend = _load(fastest)
-        return _load("numpy") if images and not isinstance(backend, ImageBackend) else backend
+        return backend if _why_not(backend, plan) is None else _load("numpy")
     if name in BACKENDS and why_missing(name) is None:
         backend = _load(name)
-        if images and not isinstance(backend, ImageBackend):
+        missing = _why_not(backend, plan)
+        if missing is not None:
             raise ValueError(
-                f"{source} {name!r} does not compute networks on images and sequences (with Input) yet: they run on "
-                "NumPy; leave it out, or pass backend='numpy'."
+                f"{source} {name!r} does not compute {missing} yet, but NumPy does; leave it out, or pass "
+                "backend='numpy'."
             )
         return backend
     present = ", ".join(repr(backend) for backend in available_backends())

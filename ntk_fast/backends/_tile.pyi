@@ -4,7 +4,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ntk_fast.backends.base import AdjointTask, GramTask, ProductTask, Tile
+from ntk_fast.backends.image_schedule import ImageSchedule
 from ntk_fast.lower.program import Program
+from ntk_fast.lower.spatial_program import SpatialProgram
 
 class Functions:
     def __init__(self, instruction_set: str, is_float: bool) -> None: ...
@@ -18,6 +20,31 @@ class Functions:
         result: NDArray[np.float64],
         rest: NDArray[np.float64],
     ) -> None: ...
+    def lanes(self) -> int: ...
+    def pack_images(
+        self,
+        given: NDArray[np.floating[Any]],
+        n: int,
+        row_stride: int,
+        image_stride: int,
+        n_images: int,
+        result: NDArray[np.floating[Any]],
+    ) -> None: ...
+
+Packed = tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]
+
+class CompiledImages:
+    def __init__(
+        self, program: SpatialProgram, schedule: ImageSchedule, near_shortfall: float, near_bending: float
+    ) -> None: ...
+    def scratch_bytes(self, functions: Functions) -> int: ...
+    def begin(
+        self, functions: Functions, x: Packed, y: Packed, lane: int, segment: int, scratch: NDArray[np.uint8]
+    ) -> None: ...
+    def run(
+        self, functions: Functions, x: Packed, y: Packed, lane: int, first: int, stop: int, scratch: NDArray[np.uint8]
+    ) -> None: ...
+    def output(self, functions: Functions, scratch: NDArray[np.uint8], result: NDArray[np.floating[Any]]) -> None: ...
 
 class CompiledProgram:
     def __init__(self, program: Program, near_shortfall: float, near_bending: float) -> None: ...

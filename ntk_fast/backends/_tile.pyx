@@ -116,6 +116,70 @@ cdef extern from "ntk_tile.h" nogil:
         int streaming
 
 
+cdef extern from "ntk_images.h" nogil:
+    enum:
+        NTK_ARRANGE
+        NTK_POINT
+        NTK_CONVOLVE
+        NTK_GATHER
+
+    ctypedef struct ntk_planes:
+        int height
+        int width
+        int n_planes
+        const int *offsets
+        const ptrdiff_t *starts
+        const int *plane_of
+
+    ctypedef struct ntk_window:
+        int n_taps
+        int n_outputs
+        int is_box
+        int sizes[2]
+        int before[2]
+        const int *seen
+        const int *output_starts
+        const int *outputs
+
+    ctypedef struct ntk_image_step:
+        int kind
+        int segment
+        int is_kept
+        int first_plane
+        ptrdiff_t place
+        ptrdiff_t room
+        ptrdiff_t first
+        ptrdiff_t root
+        ptrdiff_t inverse
+        ptrdiff_t tau
+        int channels
+        ntk_window window
+        ntk_instruction instruction
+
+    ctypedef struct ntk_image_program:
+        ntk_program program
+        int n_nodes
+        int n_segments
+        int all_planes
+        int has_tangent
+        const ntk_image_step *steps
+        const ntk_planes *planes
+        ptrdiff_t n_features
+        ptrdiff_t n_parameters
+        ptrdiff_t n_vectors
+        ptrdiff_t kept_vectors
+        ptrdiff_t largest_plane
+        const int *segment_starts
+        const int *component_starts
+        const int *entry_nodes
+        const int *entry_planes
+        const ptrdiff_t *entry_starts
+
+    ctypedef struct ntk_images:
+        const void *parameters
+        const void *values
+
+
 cdef extern from "dispatch.h" nogil:
     ctypedef struct ntk_functions:
         int (*pieces)() noexcept nogil
@@ -125,6 +189,14 @@ cdef extern from "dispatch.h" nogil:
         void (*tile)(const ntk_program *, const ntk_rows *, const ntk_rows *, const ntk_block *, void *) noexcept nogil
         void (*square_norms)(const void *, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, double *,
                              double *) noexcept nogil
+        ptrdiff_t (*lanes)() noexcept nogil
+        size_t (*image_bytes)(const ntk_image_program *) noexcept nogil
+        void (*pack_images)(const void *, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, void *) noexcept nogil
+        void (*begin_segment)(const ntk_image_program *, const ntk_images *, const ntk_images *, ptrdiff_t, int,
+                              void *) noexcept nogil
+        void (*image_components)(const ntk_image_program *, const ntk_images *, const ntk_images *, ptrdiff_t, int, int,
+                                 void *) noexcept nogil
+        void (*image_output)(const ntk_image_program *, void *, void *) noexcept nogil
 
     const ntk_functions *ntk_find_functions(const char *instruction_set, int is_float)
 
@@ -156,6 +228,15 @@ cdef class Functions:
         cdef double *below = <double *>address(rest)
         with nogil:
             self.functions.square_norms(data, row_stride, n_features, row_start, row_stop, out, below)
+
+    def lanes(self):
+        return self.functions.lanes()
+
+    def pack_images(self, given, ptrdiff_t n, ptrdiff_t row_stride, ptrdiff_t image_stride, ptrdiff_t n_images, result):
+        cdef const void *data = address(given)
+        cdef void *out = <void *>address(result)
+        with nogil:
+            self.functions.pack_images(data, n, row_stride, image_stride, n_images, out)
 
 
 KINDS = {
@@ -281,6 +362,139 @@ cdef fill_table(ntk_table *result, table):
         result.n_terms = len(table.coefficients)
         result.stretch = table.stretch
         result.scale = table.scale
+
+
+cdef class CompiledImages:
+    """A `SpatialProgram` and its `ImageSchedule` as C takes them; immutable, and shared between threads."""
+
+    cdef ntk_image_program program
+    cdef ntk_image_step *steps
+    cdef ntk_planes *planes
+    cdef ntk_map *maps
+    cdef int *numbers
+    cdef object kept
+
+    def __cinit__(self, program, schedule, double near_shortfall, double near_bending):
+        cdef int node, n_nodes = len(program.grids), n_maps = 0, first_plane = 0
+        cdef int *free_numbers
+        n_sources = 0
+        for step in program.steps:
+            n_maps += getattr(step, "map", None) is not None
+            n_sources += len(step.instruction.sources) if hasattr(step, "instruction") else 1
+        self.kept = (program, schedule)
+        self.steps = <ntk_image_step *>calloc(n_nodes, sizeof(ntk_image_step))
+        self.planes = <ntk_planes *>calloc(n_nodes, sizeof(ntk_planes))
+        self.maps = <ntk_map *>calloc(max(1, n_maps), sizeof(ntk_map))
+        self.numbers = <int *>calloc(max(1, 2 * n_sources), sizeof(int))
+        if self.steps is NULL or self.planes is NULL or self.maps is NULL or self.numbers is NULL:
+            raise MemoryError
+        free_numbers = self.numbers
+        n_maps = 0
+        for node in range(1, n_nodes):
+            step = program.steps[node - 1]
+            fill_planes(&self.planes[node], schedule.planes[node])
+            self.steps[node].segment = program.segments[node]
+            self.steps[node].is_kept = schedule.is_kept[node]
+            self.steps[node].place = schedule.places[node]
+            self.steps[node].room = schedule.rooms[node]
+            self.steps[node].first_plane = first_plane
+            first_plane += self.planes[node].n_planes
+            if schedule.windows[node] is not None:
+                fill_window(&self.steps[node].window, schedule.windows[node])
+            if hasattr(step, "shape"):
+                self.steps[node].kind = NTK_ARRANGE
+                self.steps[node].inverse = step.inverse
+                self.steps[node].channels = step.shape[len(step.shape) - 1]
+            elif hasattr(step, "instruction"):
+                self.steps[node].kind = NTK_POINT
+                self.steps[node].first = step.first
+                free_numbers = fill_instruction(&self.steps[node].instruction, step.instruction, -1, free_numbers)
+                self.steps[node].instruction.bias = step.instruction.bias
+                if step.map is not None:
+                    fill_map(&self.maps[n_maps], step.map)
+                    self.maps[n_maps].near_shortfall = near_shortfall
+                    self.maps[n_maps].near_bending = near_bending
+                    self.steps[node].instruction.map = n_maps
+                    n_maps += 1
+            else:
+                self.steps[node].kind = NTK_GATHER if hasattr(step, "mu") else NTK_CONVOLVE
+                self.steps[node].root = step.root
+                self.steps[node].inverse = step.inverse
+                self.steps[node].tau = step.mu if hasattr(step, "mu") else step.tau
+                self.steps[node].instruction.adds_own = getattr(step, "adds_own", False)
+                self.steps[node].instruction.n_sources = 1
+                self.steps[node].instruction.sources = free_numbers
+                free_numbers[0] = step.source
+                free_numbers += 1
+        self.program.program.n_maps = n_maps
+        self.program.program.maps = self.maps
+        self.program.program.has_tangent = self.program.program.carries_tangent = program.has_tangent
+        fill_table(&self.program.program.fold_value, program.fold_value)
+        fill_table(&self.program.program.fold_angle, program.fold_angle)
+        self.program.n_nodes = n_nodes
+        self.program.n_segments = len(schedule.segment_starts) - 1
+        self.program.all_planes = first_plane
+        self.program.has_tangent = program.has_tangent
+        self.program.steps = self.steps
+        self.program.planes = self.planes
+        self.program.n_parameters = program.n_parameters
+        self.program.n_vectors = schedule.n_vectors
+        self.program.kept_vectors = schedule.kept_vectors
+        self.program.largest_plane = schedule.largest_plane
+        self.program.segment_starts = <const int *>address(schedule.segment_starts)
+        self.program.component_starts = <const int *>address(schedule.component_starts)
+        self.program.entry_nodes = <const int *>address(schedule.entry_nodes)
+        self.program.entry_planes = <const int *>address(schedule.entry_planes)
+        self.program.entry_starts = <const ptrdiff_t *>address(schedule.entry_starts)
+
+    def __dealloc__(self):
+        free(self.steps)
+        free(self.planes)
+        free(self.maps)
+        free(self.numbers)
+
+    def scratch_bytes(self, Functions functions):
+        return functions.functions.image_bytes(&self.program)
+
+    def begin(self, Functions functions, x, y, ptrdiff_t lane, int segment, scratch):
+        cdef ntk_images left = images_of(x), right = images_of(y)
+        cdef void *memory = <void *>address(scratch)
+        with nogil:
+            functions.functions.begin_segment(&self.program, &left, &right, lane, segment, memory)
+
+    def run(self, Functions functions, x, y, ptrdiff_t lane, int first, int stop, scratch):
+        cdef ntk_images left = images_of(x), right = images_of(y)
+        cdef void *memory = <void *>address(scratch)
+        with nogil:
+            functions.functions.image_components(&self.program, &left, &right, lane, first, stop, memory)
+
+    def output(self, Functions functions, scratch, result):
+        functions.functions.image_output(&self.program, <void *>address(scratch), <void *>address(result))
+
+
+cdef ntk_images images_of(packed):
+    cdef ntk_images result
+    result.parameters = address(packed[0])
+    result.values = address(packed[1])
+    return result
+
+
+cdef fill_planes(ntk_planes *result, planes):
+    result.height, result.width = planes.grid
+    result.n_planes = len(planes.offsets)
+    result.offsets = <const int *>address(planes.offsets)
+    result.starts = <const ptrdiff_t *>address(planes.starts)
+    result.plane_of = <const int *>address(planes.plane_of)
+
+
+cdef fill_window(ntk_window *result, window):
+    result.n_taps, result.n_outputs = window.seen.shape
+    result.is_box = window.is_box
+    result.sizes[0], result.sizes[1] = window.sizes
+    result.before[0], result.before[1] = window.before
+    result.seen = <const int *>address(window.seen)
+    result.output_starts = <const int *>address(window.output_starts)
+    result.outputs = <const int *>address(window.outputs)
 
 
 cdef class TileRunner:

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from ntk_fast.lower.program import Program
     from ntk_fast.lower.spatial_program import SpatialProgram
+    from ntk_fast.lower.spatial_rows import RowExecutor
+    from ntk_fast.lower.steps import Plan
     from ntk_fast.rows import Rows
 
 
@@ -140,5 +142,14 @@ class ImageBackend(Protocol):
     #: About what a term of an entry costs, as `SpatialProgram.cost` counts them, on one thread.
     seconds_per_term: float
 
+    def why_not(self, plan: Plan) -> str | None:
+        """Return what this backend does not compute of a network on images; None if it computes all."""
+
     def image_block(self, program: SpatialProgram) -> tuple[int, int]:
         """Return the images of x and of y of a tile."""
+
+    def rows_at_a_time(self, program: SpatialProgram) -> int:
+        """Return how many images are prepared together."""
+
+    def row_executor(self, program: SpatialProgram, values: NDArray[np.floating]) -> RowExecutor | None:
+        """Return what runs images with themselves; None for the reference."""

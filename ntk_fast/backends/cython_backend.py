@@ -19,9 +19,19 @@ from ntk_fast.backends.base import (
     TileTask,
 )
 from ntk_fast.backends.blas_products import multiply_with_blas
+from ntk_fast.backends.cython_images import (
+    SECONDS_PER_TERM,
+    ImageRows,
+    fill_images,
+    image_block,
+    rows_at_a_time,
+    why_not,
+)
 from ntk_fast.backends.narrowed import fill_narrowed
 from ntk_fast.lower.near_pairs import near_pair_thresholds
 from ntk_fast.lower.program import Program
+from ntk_fast.lower.spatial_program import SpatialProgram
+from ntk_fast.lower.steps import Plan
 
 ISA_VARIABLE = "NTK_FAST_ISA"
 
@@ -71,6 +81,7 @@ class CythonBackend:
     uses_blas = False
     seconds_per_layer = 1e-9
     multiplies_with_blas = False
+    seconds_per_term = SECONDS_PER_TERM
 
     def __init__(self, instruction_set: str) -> None:
         self.instruction_set = instruction_set
@@ -98,6 +109,18 @@ class CythonBackend:
     def parameter_dtype(self, dtype: np.dtype) -> np.dtype:
         return dtype
 
+    def why_not(self, plan: Plan) -> str | None:
+        return why_not(plan)
+
+    def image_block(self, program: SpatialProgram) -> tuple[int, int]:
+        return image_block(self._functions(program.dtype), program)
+
+    def rows_at_a_time(self, program: SpatialProgram) -> int:
+        return rows_at_a_time(self._functions(program.dtype), program)
+
+    def row_executor(self, program: SpatialProgram, values: NDArray[np.floating]) -> ImageRows:
+        return ImageRows(self._functions(program.dtype), program, values)
+
     def _prepare(self, task: TileTask) -> tuple[Functions, CompiledProgram, NDArray[np.uint8]]:
         functions = self._functions(task.dtype)
         program = task.program
@@ -109,13 +132,15 @@ class CythonBackend:
         return functions, compiled, scratch
 
     def fill_tile(self, task: GramTask) -> FillTile:
+        if isinstance(task.program, SpatialProgram):
+            return fill_images(self._functions(task.program.dtype), task)
         if task.program.dtype != task.dtype:
             return fill_narrowed(self, task)
         functions, program, scratch = self._prepare(task)
         return TileFiller(functions, program, task, task.out.nbytes > STREAMING_BYTES, scratch)
 
     def multiply_tile(self, task: ProductTask) -> MultiplyTile:
-        if task.program.dtype != task.dtype:
+        if isinstance(task.program, SpatialProgram) or task.program.dtype != task.dtype:
             return multiply_with_blas(self, task)
         functions, program, scratch = self._prepare(task)
         return TileMultiplier(functions, program, task, scratch)

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from ntk_fast.backends.base import FillTile, GramTask, MultiplyTile, ProductTask, Tile
 from ntk_fast.backends.blas_products import multiply_with_blas
 from ntk_fast.backends.numpy_chords import tile_chords
-from ntk_fast.backends.numpy_images import SECONDS_PER_TERM, fill_images, image_block
+from ntk_fast.backends.numpy_images import SECONDS_PER_TERM, fill_images, image_block, rows_at_a_time
 from ntk_fast.compensated import Reals, square_norms
 from ntk_fast.lower.evaluate import evaluate
 from ntk_fast.lower.pair_state import pair_of_chord
 from ntk_fast.lower.spatial_program import SpatialProgram
+from ntk_fast.lower.steps import Plan
 
 #: Rows at a time of which the part that crosses the diagonal is told from the part above it.
 STRIP = 64
@@ -43,8 +44,17 @@ class NumpyBackend:
     def block_shape(self, n_features: int, dtype: np.dtype, n_parameters: int) -> tuple[int, int]:
         return 256, 512
 
+    def why_not(self, plan: Plan) -> str | None:
+        return None
+
     def image_block(self, program: SpatialProgram) -> tuple[int, int]:
         return image_block(program)
+
+    def rows_at_a_time(self, program: SpatialProgram) -> int:
+        return rows_at_a_time(program)
+
+    def row_executor(self, program: SpatialProgram, values: NDArray[np.floating]) -> None:
+        return None
 
     def fill_tile(self, task: GramTask) -> FillTile:
         x, y, program = task.x, task.y or task.x, task.program

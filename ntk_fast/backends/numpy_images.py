@@ -27,6 +27,11 @@ def image_block(program: SpatialProgram) -> tuple[int, int]:
     return 1, max(1, min(MOST_IMAGES, NUMBERS_AT_A_TIME // program.pairs.largest, int(LONGEST_TILE / seconds)))
 
 
+def rows_at_a_time(program: SpatialProgram) -> int:
+    """Return how many images are prepared together."""
+    return max(1, 2 * NUMBERS_AT_A_TIME // program.row_pairs.largest)
+
+
 def side(rows: Rows, some: slice) -> Side:
     """Return some prepared images as evaluations take them."""
     return Side(rows.values[some].astype(np.float64, copy=False), rows.parameters[:, some])

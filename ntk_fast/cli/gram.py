@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> None:
     target = _check_out(arguments)
     kernel = kernel_from(arguments)
     n_threads = choose_n_threads(arguments.threads)
-    engine = chosen_engine(arguments.backend, images=kernel.plan.shape is not None)
+    engine = chosen_engine(arguments.backend, plan=kernel.plan)
     x, y = _read(arguments)
     shape = (len(x), len(x if y is None else y))
     description = f"{shape[0]} x {shape[1]} {kernel}"

@@ -9,6 +9,7 @@ from functools import lru_cache
 import numpy as np
 
 from ntk_fast.layers.curved import LARGEST_VARIANCE
+from ntk_fast.layers.hermite_tails import tail_of
 from ntk_fast.lower.compile import compiled_map, fold_tables, row_tolerance
 from ntk_fast.lower.positions import Pairs, n_positions, segments
 from ntk_fast.lower.program import ABSENT, WHOLE, Instruction, PairMap
@@ -149,7 +150,8 @@ def _compiled_map(step: Map, first: int, largest: float, dtype: np.dtype, pieces
     elif pieces and kind != "fold":
         table = compiled_map(activation, b"", 0, pieces, dtype)
         kind = kind if table is None else "table"
-    return PairMap(activation, kind, first, count, activation.parity, activation.map_constants, table)
+    tail = tail_of(pieces, dtype) if pieces and activation.has_tail and kind == "polynomial" else None
+    return PairMap(activation, kind, first, count, activation.parity, activation.map_constants, table, tail)
 
 
 def _largest_variances(plan: Plan, square: float) -> Iterator[float]:

@@ -122,16 +122,18 @@ class SpatialProgram:
     @cached_property
     def cost(self) -> int:
         """How many terms an entry has: one for each tap of a filter, or map, at each pair of positions."""
-        return sum(self._n_terms(node, step) for node, step in enumerate(self.steps, start=1))
+        return sum(
+            self.n_terms_of_pair(step) * planes.n_pairs
+            for step, planes in zip(self.steps, self.pairs.of_nodes[1:], strict=True)
+            if planes is not None
+        )
 
-    def _n_terms(self, node: int, step: SpatialStep) -> int:
-        planes = self.pairs.of_nodes[node]
-        if planes is None:
-            return 0
+    def n_terms_of_pair(self, step: SpatialStep) -> int:
+        """How many of them are a step's at one pair of positions."""
         match step:
             case ConvolveStep(window=window):
-                return planes.n_pairs * window.n_taps
+                return window.n_taps
             case GatherStep(source, window):
-                return planes.n_pairs * (n_positions(self.grids[source]) if window is None else window.n_taps) ** 2
+                return (n_positions(self.grids[source]) if window is None else window.n_taps) ** 2
             case _:
-                return planes.n_pairs
+                return 1

@@ -8,6 +8,7 @@ on every image with itself, and each finds in the planes what the steps before h
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -20,12 +21,19 @@ from ntk_fast.lower.row_forms import RowValues, moment_of, scaled_fraction
 from ntk_fast.lower.scaled import Integers, Scaled
 from ntk_fast.lower.spatial_compile import arranged
 from ntk_fast.lower.spatial_evaluate import Evaluation, Side, added
-from ntk_fast.lower.spatial_program import ArrangeStep, ConvolveStep, GatherStep, PointStep, SpatialProgram
+from ntk_fast.lower.spatial_program import (
+    ArrangeStep,
+    ConvolveStep,
+    GatherStep,
+    PointStep,
+    SpatialProgram,
+    SpatialStep,
+)
 from ntk_fast.lower.steps import Attend, Convolve, Map, Mix, Multiply, Plan, Pool, Promote, Step
 
 #: A patch whose root variance is 2^-FAINT of the brightest position before it counts as blank: its inverse would
-#: overflow.
-FAINT = {np.dtype(np.float64): 900, np.dtype(np.float32): 100}
+#: overflow, or products of two of them, as tiles take them.
+FAINT = {np.dtype(np.float64): 400, np.dtype(np.float32): 50}
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,45 +54,95 @@ class SpatialValues:
     tangent: Scaled
 
 
+class RowExecutor(Protocol):
+    """Runs a program on images with themselves, segment by segment; planes are (n_planes, n)."""
+
+    def begin(self, segment: int, planes: Reals) -> None:
+        """Finish the pools that a segment begins with, and store their mu in the planes."""
+
+    def run(self, segment: int, planes: Reals) -> None:
+        """Run the other steps of a segment."""
+
+    def output(self) -> Reals:
+        """Return m, p and t at the output, (3, n)."""
+
+
 class SpatialRows:
     """One run on images with themselves."""
 
-    def __init__(self, plan: Plan, program: SpatialProgram, pixels: Pixels, dtype: np.dtype) -> None:
-        """`dtype`: what tiles compute in."""
+    def __init__(
+        self,
+        plan: Plan,
+        program: SpatialProgram,
+        pixels: Pixels,
+        dtype: np.dtype,
+        executor: RowExecutor | None = None,
+    ) -> None:
+        """`dtype`: what tiles compute in; `executor`: None for an `Evaluation`."""
         self._plan, self._program, self._pixels, self._dtype = arranged(plan), program, pixels, dtype
         n = len(pixels.values)
         self._planes = np.zeros((program.n_parameters, n))
         side = Side(pixels.values, self._planes)
         self._run = Evaluation(program, program.row_pairs, side, side)
-        self._variances = [Scaled.of(np.zeros((1, n)))]
+        self._executor = executor
+        self._variances = {0: Scaled.of(np.zeros((1, n)))}
 
     def values(self) -> SpatialValues:
         """Return all planes, and what the output is."""
         last = len(self._plan.steps)
-        for node, (step, own) in enumerate(zip(self._plan.steps, self._program.steps, strict=True), start=1):
-            self._variances.append(self._prepared(node, step, own))
+        steps = list(enumerate(zip(self._plan.steps, self._program.steps, strict=True), start=1))
+        if self._executor is None:
+            for node, (step, own) in steps:
+                self._variances[node] = self._prepared(node, step, own)
+            state = self._run.state(last)
+            tangent = Scaled.of(state.tangent[0], state.rest[0])
+        else:
+            self._execute(steps, self._executor)
+            tangent = Scaled.of(self._executor.output()[2])
         output = self._variances[last]
         variance = Scaled(output.high[0], output.low[0], output.exponent[0])
-        state = self._run.state(last)
-        return SpatialValues(self._planes, variance, Scaled.of(state.tangent[0], state.rest[0]) * variance)
+        return SpatialValues(self._planes, variance, tangent * variance)
 
-    def _prepared(self, node: int, step: Step, own: object) -> Scaled:
+    def _execute(self, steps: list[tuple[int, tuple[Step, SpatialStep]]], executor: RowExecutor) -> None:
+        """Segment by segment: its pools' mu, its other planes, and the weights of the pools that are summed in it."""
+        scales: dict[int, Scaled] = {}
+        for segment in range(max(self._program.segments) + 1):
+            executor.begin(segment, self._planes)
+            for node, (_, own) in steps:
+                if node in scales and self._program.segments[node] == segment:
+                    assert isinstance(own, GatherStep)
+                    mu = self._planes[own.mu : own.mu + n_positions(self._program.grids[node])]
+                    self._variances[node] = scales[node] * Scaled.of(1 - mu)
+            for node, (step, own) in steps:
+                if self._program.segments[node] == segment and node not in scales:
+                    self._variances[node] = self._stored(step, own)
+            for node, (step, own) in steps:
+                if isinstance(step, Pool) and node not in scales and step.source in self._variances:
+                    assert isinstance(own, GatherStep)
+                    scales[node] = self._weigh_pool(step, own)
+            executor.run(segment, self._planes)
+
+    def _prepared(self, node: int, step: Step, own: SpatialStep) -> Scaled:
         """Store the planes of a step, run it, and return the node's variances, (n_positions, n)."""
-        match own:
-            case ArrangeStep():
-                variance = self._pixels.square
-                self._store(own.inverse, self._pixels.inverse)
-            case ConvolveStep():
-                assert isinstance(step, Convolve)
-                variance = self._convolved(step, own)
-            case GatherStep():
-                assert isinstance(step, Pool | Attend)
-                return self._gathered(node, step, own)
-            case _:
-                assert isinstance(own, PointStep)
-                variance = self._at_points(step, own)
+        if isinstance(own, GatherStep):
+            assert isinstance(step, Pool | Attend)
+            return self._gathered(node, step, own)
+        variance = self._stored(step, own)
         self._run.step(node, own)
         return variance
+
+    def _stored(self, step: Step, own: SpatialStep) -> Scaled:
+        """Store the planes of a step that gathers nothing, and return the variances."""
+        match own:
+            case ArrangeStep():
+                self._store(own.inverse, self._pixels.inverse)
+                return self._pixels.square
+            case ConvolveStep():
+                assert isinstance(step, Convolve)
+                return self._convolved(step, own)
+            case _:
+                assert isinstance(own, PointStep)
+                return self._at_points(step, own)
 
     def _store(self, first: int, planes: Reals) -> None:
         flat = planes.reshape(-1, planes.shape[-1])
@@ -107,25 +165,31 @@ class SpatialRows:
         return variance
 
     def _gathered(self, node: int, step: Pool | Attend, own: GatherStep) -> Scaled:
-        root, exponent = _relative(self._variances[step.source].root())
-        if isinstance(step, Pool):
-            self._store(own.root, root)
-            seen = seen_positions(step.window)
-            total = _sum(np.where(seen[..., None] == OUTSIDE, 0.0, root[seen]))
-            with np.errstate(divide="ignore"):
-                self._store(own.inverse, np.where(total > 0, 1 / total, 0.0))
-            weight = scaled_fraction(step.weight)
-        else:
-            weights = self._attention(step) * root[:, None]  # (position seen, own position, n)
-            total = _sum(np.abs(weights))
-            self._store(own.root, weights / np.where(total > 0, total, 1.0))
-            weight = Scaled.of(np.ones(1))
+        scale = self._weigh_pool(step, own) if isinstance(step, Pool) else self._weigh_attention(step, own)
         sums = self._run.gathered(node, own)
         mu = np.minimum(sums.m[self._equal_positions(node)], 1.0)
         self._store(own.mu, mu)
         self._run.keep(node, own, self._run.normalised(node, own, sums))
+        return scale * Scaled.of(1 - mu)
+
+    def _weigh_pool(self, step: Pool, own: GatherStep) -> Scaled:
+        """Store what alpha is made of, and return the variances if mu were 0."""
+        root, exponent = _relative(self._variances[step.source].root())
+        self._store(own.root, root)
+        seen = seen_positions(step.window)
+        total = _sum(np.where(seen[..., None] == OUTSIDE, 0.0, root[seen]))
+        with np.errstate(divide="ignore"):
+            self._store(own.inverse, np.where(total > 0, 1 / total, 0.0))
         scale = Scaled.of(total, 0.0, exponent)
-        return weight * scale * scale * Scaled.of(1 - mu)
+        return scaled_fraction(step.weight) * scale * scale
+
+    def _weigh_attention(self, step: Attend, own: GatherStep) -> Scaled:
+        root, exponent = _relative(self._variances[step.source].root())
+        weights = self._attention(step) * root[:, None]  # (position seen, own position, n)
+        total = _sum(np.abs(weights))
+        self._store(own.root, weights / np.where(total > 0, total, 1.0))
+        scale = Scaled.of(total, 0.0, exponent)
+        return scale * scale
 
     def _equal_positions(self, node: int) -> slice:
         """Return which pairs of positions of a node have i = i'."""

@@ -81,7 +81,7 @@ class RowBlocks:
     def _convert(self, start: int, stop: int) -> Rows:
         assert self._program is not None
         _, measured = self._measured(start, stop)
-        return prepare_rows(measured, self._plan, self._program, self._backend.parameter_dtype(self._program.dtype))
+        return prepare_rows(measured, self._plan, self._program, self._backend)
 
     def _blocks(self) -> Iterator[tuple[int, int]]:
         for start in range(0, self._n_rows, self._block):

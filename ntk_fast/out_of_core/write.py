@@ -125,8 +125,7 @@ def write_gram(
     resume, overwrite = check_flag(resume, "resume"), check_flag(overwrite, "overwrite")
     check_progress(progress)
     shape_of_rows = image_shape(kernel)
-    images = shape_of_rows is not None
-    chosen, engine = choose_backend(backend, images=images), chosen_engine(backend, images=images)
+    chosen, engine = choose_backend(backend, plan=kernel.plan), chosen_engine(backend, plan=kernel.plan)
     threads = choose_n_threads(n_threads)
     x_rows, y_rows = sliceable(X, "X", shape_of_rows), None if Y is None else sliceable(Y, "Y", shape_of_rows)
     for name, rows in (("X", x_rows), ("Y", y_rows)):

@@ -43,7 +43,7 @@ class StreamedMatrix:
         self._rows = rows
         self._roots = None if weights is None else roots_of(weights, len(rows))
         self._shape = image_shape(kernel)
-        self._backend = choose_backend(None, images=self._shape is not None)
+        self._backend = choose_backend(None, plan=kernel.plan)
         self._n_threads = choose_n_threads(n_threads)
         measured = measure(centres, "X", self._backend, self._shape)
         norms = [measured.square_norm]

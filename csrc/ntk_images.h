@@ -1,0 +1,90 @@
+/* What Python hands to tiles of images: a spatial program, its pairs of positions, and images packed for vectors.
+ *
+ * A vector holds the same pair of positions of one image of x with LANES images of y, or of LANES images with themselves.
+ * lower/spatial_program.py has the steps and their equations, backends/image_schedule.py where states lie and in which order
+ * they are computed.
+ */
+#ifndef NTK_IMAGES_H
+#define NTK_IMAGES_H
+
+#include <stddef.h>
+
+#include "ntk_tile.h"
+
+enum ntk_image_kind {
+    NTK_ARRANGE,
+    NTK_POINT,
+    NTK_CONVOLVE,
+    NTK_GATHER,
+};
+
+/* The pairs of positions of a node, as in lower/positions.py; one dimension is a height of 1, none is 1 x 1. */
+typedef struct {
+    int height, width, n_planes;
+    const int *offsets;      /* (n_planes, 2) */
+    const ptrdiff_t *starts; /* (n_planes + 1,): numbers of the first pairs */
+    const int *plane_of;     /* (2 height - 1, 2 width - 1): of each offset, -1 where there is none */
+} ntk_planes;
+
+typedef struct {
+    int n_taps, n_outputs;
+    int is_box; /* strides and dilation are 1, and positions beyond the grid are zeros */
+    int sizes[2], before[2];
+    const int *seen;          /* (n_taps, n_outputs): positions, -1 outside */
+    const int *output_starts; /* (n_positions + 1,): those outputs ... */
+    const int *outputs;       /* ... that see a position */
+} ntk_window;
+
+typedef struct {
+    int kind;
+    int segment;
+    int is_kept;                   /* for all planes, until the last segment */
+    int first_plane;               /* of the node among all planes of all nodes */
+    ptrdiff_t place, room;         /* in vectors: m lies at place, p and t `room` and 2 `room` after */
+    ptrdiff_t first;               /* row of the step's own planes of parameters */
+    ptrdiff_t root, inverse, tau;  /* rows; a gathering step's tau is mu */
+    int channels;                  /* of pixels */
+    ntk_window window;
+    ntk_instruction instruction;   /* sources are nodes; planes that it has not are -1 */
+} ntk_image_step;
+
+typedef struct {
+    ntk_program program;           /* of its tables and maps */
+    int n_nodes, n_segments, all_planes;
+    int has_tangent;
+    const ntk_image_step *steps;   /* (n_nodes,), the first of which is none */
+    const ntk_planes *planes;      /* (n_nodes,) */
+    ptrdiff_t n_features, n_parameters;
+    ptrdiff_t n_vectors;           /* of memory for states */
+    ptrdiff_t kept_vectors;        /* the first of them, which begin as zeros */
+    ptrdiff_t largest_plane;
+    const int *segment_starts;     /* (n_segments + 1,): components, which share nothing within a segment ... */
+    const int *component_starts;   /* ... and consist of planes of nodes: */
+    const int *entry_nodes, *entry_planes;
+    const ptrdiff_t *entry_starts; /* where a plane begins in its node's memory */
+} ntk_image_program;
+
+/* Images packed: parameters (n_parameters, LANES), values (n_features, LANES). */
+typedef struct {
+    const void *parameters, *values;
+} ntk_images;
+
+#define NTK_DECLARE_IMAGES(suffix) \
+    ptrdiff_t ntk_lanes_##suffix(void); \
+    size_t ntk_image_bytes_##suffix(const ntk_image_program *program); \
+    void ntk_pack_images_##suffix(const void *given, ptrdiff_t n, ptrdiff_t row_stride, ptrdiff_t image_stride, \
+                                  ptrdiff_t n_images, void *packed); \
+    void ntk_begin_segment_##suffix(const ntk_image_program *program, const ntk_images *x, const ntk_images *y, \
+                                    ptrdiff_t lane, int segment, void *scratch); \
+    void ntk_image_components_##suffix(const ntk_image_program *program, const ntk_images *x, const ntk_images *y, \
+                                       ptrdiff_t lane, int first, int last, void *scratch); \
+    void ntk_image_output_##suffix(const ntk_image_program *program, void *scratch, void *result);
+
+NTK_DECLARE_IMAGES(f64_baseline)
+NTK_DECLARE_IMAGES(f32_baseline)
+NTK_DECLARE_IMAGES(f64_avx2)
+NTK_DECLARE_IMAGES(f32_avx2)
+NTK_DECLARE_IMAGES(f64_avx512)
+NTK_DECLARE_IMAGES(f32_avx512)
+
+#endif

@@ -1,0 +1,196 @@
+"""Tiles of images in C: one image against as many as a vector has lanes, and images with themselves."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ntk_fast.backends._tile import CompiledImages, Functions
+from ntk_fast.backends.base import FillTile, GramTask, Tile
+from ntk_fast.backends.image_schedule import ImageSchedule, schedule_of
+from ntk_fast.backends.numpy_backend import store
+from ntk_fast.compensated import Reals
+from ntk_fast.lower.near_pairs import near_pair_thresholds
+from ntk_fast.lower.positions import Pairs, n_positions
+from ntk_fast.lower.spatial_program import GatherStep, SpatialProgram
+from ntk_fast.lower.steps import Attend, Plan, Promote
+from ntk_fast.memory import refuse_too_large
+from ntk_fast.rows import Rows
+from ntk_fast.tiling import stop_if_asked
+
+#: About what a term of an entry costs, and what a tile, or a call of C, may take.
+SECONDS_PER_TERM, LONGEST_TILE = 4e-10, 0.05
+#: Memory of a thread that images are prepared with.
+ROWS_BYTES, MOST_RUNS = 64 << 20, 16
+
+#: Parameters (n_parameters, lanes) and values (n_features, lanes) of as many images as a vector has lanes.
+Packed = tuple[NDArray[np.floating], NDArray[np.floating]]
+
+
+def why_not(plan: Plan) -> str | None:
+    """Return what C does not compute of a network on images; None if it computes all."""
+    if any(isinstance(step, Attend) for step in plan.steps):
+        return "Attention with softmax or relu, or without the root of the dimension"
+    if any(isinstance(step, Promote) for step in plan.steps):
+        return "products of tangent kernels"
+    return None
+
+
+@lru_cache(maxsize=64)
+def _compiled(program: SpatialProgram, pairs: Pairs) -> tuple[ImageSchedule, CompiledImages]:
+    schedule = schedule_of(program, pairs)
+    return schedule, CompiledImages(program, schedule, *near_pair_thresholds(program.dtype))
+
+
+class ImageRun:
+    """Runs a program on vectors of pairs, with memory of its own."""
+
+    def __init__(self, functions: Functions, program: SpatialProgram, pairs: Pairs) -> None:
+        self.lanes = functions.lanes()
+        self._functions, self._program, self._dtype = functions, program, program.dtype
+        self._schedule, self._compiled = _compiled(program, pairs)
+        size = self._compiled.scratch_bytes(functions)
+        refuse_too_large(
+            (size,), np.dtype(np.uint8), what="memory of a thread", advice="pool earlier, or take smaller images"
+        )
+        self._scratch = np.empty(size, dtype=np.uint8)
+        self.bytes = size
+        calls = np.cumsum(self._schedule.terms) * (SECONDS_PER_TERM * self.lanes) // LONGEST_TILE
+        self._cuts = np.flatnonzero(np.diff(calls, prepend=0.0))
+
+    def packed(
+        self, given: NDArray[np.floating], n: int, strides: tuple[int, int], n_images: int
+    ) -> NDArray[np.floating]:
+        """Return numbers as vectors, (n, lanes); `strides`: from number to number, and from image to image."""
+        result = np.empty((n, self.lanes), dtype=self._dtype)
+        self._functions.pack_images(given, n, strides[0], strides[1], n_images, result)
+        return result
+
+    def pack(self, rows: Rows, first: int, stop: int) -> Packed:
+        """Return the parameters and values of some images, at most as many as there are lanes."""
+        parameters = rows.parameters[:, first:stop]
+        values = rows.values[first:stop].astype(self._dtype, copy=False)
+        return (
+            self.packed(parameters, len(parameters), _strides(parameters), stop - first),
+            self.packed(values, values.shape[1], _strides(values)[::-1], stop - first),
+        )
+
+    def begin(self, segment: int, x: Packed, y: Packed, lane: int) -> None:
+        """Finish the pools before a segment. Lane -1: x is y, and gets their mu."""
+        self._compiled.begin(self._functions, x, y, lane, segment, self._scratch)
+
+    def run(self, segment: int, x: Packed, y: Packed, lane: int) -> None:
+        """Run all of a segment that has begun."""
+        for first, stop in self._calls(segment):
+            stop_if_asked()
+            self._compiled.run(self._functions, x, y, lane, first, stop, self._scratch)
+
+    def output(self) -> NDArray[np.floating]:
+        """Return m, p and t at the output once all segments have run, (3, lanes)."""
+        result = np.empty((3, self.lanes), dtype=self._dtype)
+        self._compiled.output(self._functions, self._scratch, result)
+        return result
+
+    def entry(self, x: Packed, y: Packed, lane: int) -> NDArray[np.floating]:
+        """Run all segments."""
+        for segment in range(len(self._schedule.segment_starts) - 1):
+            self.begin(segment, x, y, lane)
+            self.run(segment, x, y, lane)
+        return self.output()
+
+    def _calls(self, segment: int) -> Iterator[tuple[int, int]]:
+        first, last = self._schedule.segment_starts[segment : segment + 2].tolist()
+        cuts = [first, *self._cuts[(self._cuts > first) & (self._cuts < last)].tolist(), last]
+        return itertools.pairwise(cuts)
+
+
+def _strides(array: NDArray[np.floating]) -> tuple[int, int]:
+    return array.strides[0] // array.itemsize, array.strides[1] // array.itemsize
+
+
+def image_block(functions: Functions, program: SpatialProgram) -> tuple[int, int]:
+    """Return how many images of x and of y a tile has."""
+    lanes = functions.lanes()
+    seconds = SECONDS_PER_TERM * program.cost * lanes
+    return max(1, min(lanes, int(LONGEST_TILE / seconds))), lanes
+
+
+def fill_images(functions: Functions, task: GramTask) -> FillTile:
+    """Return a function that fills tiles of images, with memory of its own."""
+    program = task.program
+    assert isinstance(program, SpatialProgram)
+    run = ImageRun(functions, program, program.pairs)
+    x, y = task.x, task.y or task.x
+
+    def fill(tile: Tile) -> None:
+        rows = slice(tile.row_start, tile.row_stop)
+        columns = slice(tile.column_start, tile.column_stop)
+        values = np.zeros((tile.row_stop - tile.row_start, tile.column_stop - tile.column_start))
+        for column in range(tile.column_start, tile.column_stop, run.lanes):
+            stop = min(column + run.lanes, tile.column_stop)
+            right = run.pack(y, column, stop)
+            for start in range(tile.row_start, tile.row_stop, run.lanes):
+                last = min(start + run.lanes, tile.row_stop)
+                left = run.pack(x, start, last)
+                for row in range(start, last):
+                    if task.y is None and stop <= row + 1:
+                        continue
+                    m, p, t = run.entry(left, right, row - start)
+                    entries = t if program.has_tangent else 0.5 * (p - m)
+                    values[row - tile.row_start, column - tile.column_start : stop - tile.column_start] = entries[
+                        : stop - column
+                    ]
+        values *= x.scale[rows, None] * y.scale[columns]
+        store(task, tile, values)
+
+    return fill
+
+
+class ImageRows:
+    """Images with themselves, segment by segment: see `lower.spatial_rows.RowExecutor`."""
+
+    def __init__(self, functions: Functions, program: SpatialProgram, values: NDArray[np.floating]) -> None:
+        lanes = functions.lanes()
+        self._program, self._dtype = program, program.dtype
+        values = values.astype(self._dtype, copy=False)
+        self._runs: list[tuple[slice, ImageRun, NDArray[np.floating]]] = []
+        for start in range(0, len(values), lanes):
+            run = ImageRun(functions, program, program.row_pairs)
+            part = values[start : start + lanes]
+            packed = run.packed(part, values.shape[1], _strides(part)[::-1], len(part))
+            self._runs.append((slice(start, start + len(part)), run, packed))
+
+    def begin(self, segment: int, planes: Reals) -> None:
+        """Finish the pools before a segment, and store their mu in the planes, (n_planes, n)."""
+        for part, run, values in self._runs:
+            own = self._packed(run, planes[:, part], values)
+            run.begin(segment, own, own, -1)
+            for node, step in enumerate(self._program.steps, start=1):
+                if isinstance(step, GatherStep) and self._program.segments[node] == segment:
+                    rows = slice(step.mu, step.mu + n_positions(self._program.grids[node]))
+                    planes[rows, part] = own[0][rows, : part.stop - part.start]
+
+    def run(self, segment: int, planes: Reals) -> None:
+        """Run all of a segment."""
+        for part, run, values in self._runs:
+            own = self._packed(run, planes[:, part], values)
+            run.run(segment, own, own, -1)
+
+    def output(self) -> Reals:
+        """Return m, p and t at the output, (3, n)."""
+        parts = [run.output()[:, : part.stop - part.start] for part, run, _ in self._runs]
+        return np.concatenate([np.empty((3, 0)), *parts], axis=1)
+
+    def _packed(self, run: ImageRun, planes: Reals, values: NDArray[np.floating]) -> Packed:
+        given = np.ascontiguousarray(planes, dtype=self._dtype)
+        return run.packed(given, len(given), _strides(given), given.shape[1]), values
+
+
+def rows_at_a_time(functions: Functions, program: SpatialProgram) -> int:
+    """Return how many images fit in the memory that they may be prepared with."""
+    _, compiled = _compiled(program, program.row_pairs)
+    return functions.lanes() * max(1, min(MOST_RUNS, ROWS_BYTES // compiled.scratch_bytes(functions)))

@@ -1,0 +1,273 @@
+"""Where tiles of images keep states, and in which order they compute them: planes that need each other go together.
+
+Within a segment offsets do not mix: a *component*, usually one offset at every node, goes through all steps on its own,
+in memory that the next one uses again and that stays in the cache. What later segments read is kept for all offsets,
+and pools are summed up on the way, so that nothing else is.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from ntk_fast.lower.positions import OUTSIDE, Pairs, PlaneSet, n_positions, seen_positions
+from ntk_fast.lower.spatial_evaluate import sources_of
+from ntk_fast.lower.spatial_program import ConvolveStep, GatherStep, PointStep, SpatialProgram, SpatialStep
+from ntk_fast.lower.window import Grid, Window
+
+Numbers = NDArray[np.int32]
+Places = NDArray[np.int64]
+
+#: Parts of a state: m, p and t; long sums have what rounding takes of each besides.
+PARTS = 3
+#: LONG_WINDOW in csrc/images.h.
+LONG_WINDOW = 16
+
+
+def flat_grid(grid: Grid) -> tuple[int, int]:
+    """Return height and width; sequences have height 1."""
+    height, width = ((1, 1, *grid))[-2:]
+    return height, width
+
+
+@dataclass(frozen=True, eq=False)
+class PlaneArrays:
+    """A `PlaneSet` of two dimensions; without planes where the node is not needed."""
+
+    grid: tuple[int, int]
+    offsets: Numbers  # (n_planes, 2)
+    starts: Places  # (n_planes + 1,)
+    plane_of: Numbers  # (2 height - 1, 2 width - 1)
+
+    @staticmethod
+    def of(planes: PlaneSet | None, grid: Grid) -> PlaneArrays:
+        height, width = flat_grid(grid)
+        offsets = np.zeros((0, len(grid)), dtype=np.int64) if planes is None else planes.offsets
+        flat = np.zeros((len(offsets), 2), dtype=np.int32)
+        if grid:
+            flat[:, 2 - len(grid) :] = offsets
+        plane_of = np.full((2 * height - 1, 2 * width - 1), OUTSIDE, dtype=np.int32)
+        plane_of[flat[:, 0] + height - 1, flat[:, 1] + width - 1] = np.arange(len(flat))
+        starts = np.zeros(1, dtype=np.int64) if planes is None else planes.starts.astype(np.int64)
+        return PlaneArrays((height, width), flat, starts, plane_of)
+
+    def numbers_of(self, offsets: NDArray[np.integer]) -> Numbers:
+        """Return the planes of offsets, or `OUTSIDE`."""
+        shifted = offsets + np.array(self.grid) - 1
+        inside = ((shifted >= 0) & (shifted < 2 * np.array(self.grid) - 1)).all(axis=1)
+        result = np.full(len(offsets), OUTSIDE, dtype=np.int32)
+        result[inside] = self.plane_of[tuple(shifted[inside].T)]
+        return result
+
+
+@dataclass(frozen=True, eq=False)
+class WindowArrays:
+    """A `Window` of two dimensions."""
+
+    seen: Numbers  # (n_taps, n_outputs)
+    is_box: bool  # moves by 1, over zeros
+    sizes: tuple[int, int]
+    before: tuple[int, int]
+    output_starts: Numbers  # (n_positions + 1,): the outputs that see a position ...
+    outputs: Numbers  # ... one after the other
+
+    @staticmethod
+    def of(window: Window) -> WindowArrays:
+        ones = (1,) * len(window.grid)
+        is_box = window.strides == ones == window.dilation and not window.is_circular and bool(window.output)
+        seen = seen_positions(window).astype(np.int32)
+        taps, outputs = np.nonzero(seen >= 0)
+        positions = seen[taps, outputs]
+        order = np.argsort(positions, kind="stable")
+        counts = np.bincount(positions, minlength=n_positions(window.grid))
+        starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+        sizes = ((1, 1, *window.sizes))[-2:]
+        before = ((0, 0, *window.before))[-2:]
+        return WindowArrays(seen, is_box, sizes, before, starts, outputs[order].astype(np.int32))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSchedule:
+    """One run of a program; places and rooms are counted in vectors."""
+
+    planes: tuple[PlaneArrays, ...]  # of each node
+    windows: tuple[WindowArrays | None, ...]
+    is_kept: tuple[bool, ...]
+    places: tuple[int, ...]  # of m of each node; p and t follow, `rooms` apart
+    rooms: tuple[int, ...]
+    n_vectors: int
+    kept_vectors: int  # the first ones
+    largest_plane: int
+    segment_starts: Numbers  # (n_segments + 1,): components
+    component_starts: Numbers  # (n_components + 1,): entries
+    entry_nodes: Numbers
+    entry_planes: Numbers
+    entry_starts: Places
+    terms: NDArray[np.float64]  # (n_components,): of an entry, as `SpatialProgram.cost` counts them
+
+
+@lru_cache(maxsize=64)
+def schedule_of(program: SpatialProgram, pairs: Pairs) -> ImageSchedule:
+    """Return the schedule of a program on some pairs of positions."""
+    steps: tuple[SpatialStep | None, ...] = (None, *program.steps)
+    planes = tuple(PlaneArrays.of(of, grid) for of, grid in zip(pairs.of_nodes, program.grids, strict=True))
+    windows = tuple(
+        WindowArrays.of(step.window) if isinstance(step, ConvolveStep | GatherStep) and step.window else None
+        for step in steps
+    )
+    kept = _kept(program)
+    parts = [_components(program, planes, kept, number) for number in range(max(program.segments) + 1)]
+    entries = np.concatenate([entries for entries, _ in parts])
+    counts = np.concatenate([counts for _, counts in parts])
+    component = np.repeat(np.arange(len(counts)), counts)
+    nodes, numbers = entries.T
+    sizes = np.array([np.diff(planes[node].starts)[plane] for node, plane in entries.tolist()], dtype=np.int64)
+    starts = _starts(nodes, numbers, sizes, component, planes, kept)
+    rooms = _rooms(nodes, starts + sizes, planes, kept)
+    places, kept_vectors, n_vectors = _places(program, planes, windows, kept, rooms)
+    per_pair = [0, *(program.n_terms_of_pair(step) for step in program.steps)]
+    terms = np.array(per_pair)[nodes] * sizes
+    return ImageSchedule(
+        planes,
+        windows,
+        kept,
+        places,
+        rooms,
+        n_vectors,
+        kept_vectors,
+        max(int(np.diff(part.starts).max(initial=0)) for part in planes),
+        np.concatenate([[0], np.cumsum([len(counts) for _, counts in parts])]).astype(np.int32),
+        np.concatenate([[0], np.cumsum(counts)]).astype(np.int32),
+        nodes.astype(np.int32),
+        numbers.astype(np.int32),
+        starts,
+        np.bincount(component, weights=terms, minlength=len(counts)).astype(np.float64),
+    )
+
+
+def _kept(program: SpatialProgram) -> tuple[bool, ...]:
+    """Pools, the output, and what later segments take other than by pools."""
+    kept = [False] * len(program.grids)
+    kept[-1] = True
+    for node, step in enumerate(program.steps, start=1):
+        if isinstance(step, GatherStep):
+            kept[node] = True
+        else:
+            for source in sources_of(step):
+                kept[source] |= program.segments[source] < program.segments[node]
+    return tuple(kept)
+
+
+def _components(
+    program: SpatialProgram, planes: tuple[PlaneArrays, ...], kept: tuple[bool, ...], segment: int
+) -> tuple[Places, Places]:
+    """Return (node, plane) of all that a segment computes, component by component, and how many each has."""
+    nodes = [k for k in range(1, len(planes)) if program.segments[k] == segment and len(planes[k].offsets)]
+    first = dict(zip(nodes, np.cumsum([0, *(len(planes[k].offsets) for k in nodes)]).tolist(), strict=False))
+    count = sum(len(planes[k].offsets) for k in nodes)
+    edges = [np.zeros((0, 2), dtype=np.int64)]
+    for node in nodes:
+        step = program.steps[node - 1]
+        if isinstance(step, GatherStep):
+            continue
+        for source in sources_of(step):
+            if source in first and not isinstance(program.steps[source - 1], GatherStep):
+                own, other = _planes_behind(step, planes[node], planes[source])
+                edges.append(np.stack([first[node] + own, first[source] + other], axis=1))
+    left, right = np.concatenate(edges).T
+    graph = coo_array((np.ones(len(left), dtype=np.int8), (left, right)), shape=(count, count))
+    _, labels = connected_components(graph, directed=False)
+    entry_nodes = np.repeat(nodes, [len(planes[k].offsets) for k in nodes])
+    entry_planes = np.concatenate([np.arange(len(planes[k].offsets)) for k in nodes] or [np.zeros(0, dtype=np.int64)])
+    # in the order of their first planes at the last node: sums over components have one order, whatever else there is
+    reverse = np.lexsort((entry_planes, -entry_nodes))
+    _, at = np.unique(labels[reverse], return_index=True)
+    rank = np.argsort(np.argsort(at))[labels] if count else labels
+    order = np.lexsort((entry_planes, entry_nodes, rank))
+    return np.stack([entry_nodes, entry_planes], axis=1)[order].astype(np.int64), np.bincount(rank)
+
+
+def _planes_behind(step: SpatialStep, own: PlaneArrays, source: PlaneArrays) -> tuple[Places, Places]:
+    """Return pairs of planes, of a node and of its source, of which one needs the other."""
+    numbers = np.arange(len(own.offsets))
+    if own.grid != source.grid and isinstance(step, PointStep):
+        return numbers, np.zeros_like(numbers)
+    offsets = own.offsets.astype(np.int64)
+    turns: list[tuple[int, ...]] = [(0, 0)]
+    if isinstance(step, ConvolveStep):
+        offsets = offsets * np.array(((1, 1, *step.window.strides))[-2:])
+        if step.window.is_circular:
+            offsets = offsets % np.array(source.grid)
+            turns = list(itertools.product(*((-n, 0) for n in source.grid)))
+    behind = [source.numbers_of(offsets + np.array(turn)) for turn in turns]
+    pairs = [(numbers[found >= 0], found[found >= 0]) for found in behind]
+    return np.concatenate([a for a, _ in pairs]), np.concatenate([b for _, b in pairs]).astype(np.int64)
+
+
+def _starts(
+    nodes: Places,
+    numbers: Places,
+    sizes: Places,
+    component: Places,
+    planes: tuple[PlaneArrays, ...],
+    kept: tuple[bool, ...],
+) -> Places:
+    """Where each plane begins in its node's memory: one after the other within a component, unless all are kept."""
+    ends = np.cumsum(sizes)
+    is_first = np.concatenate([[True], (np.diff(component) != 0) | (np.diff(nodes) != 0)])
+    group = np.cumsum(is_first) - 1
+    starts = ends - sizes - (ends - sizes)[is_first][group]
+    for node in np.flatnonzero(kept):
+        at = nodes == node
+        starts[at] = planes[node].starts[numbers[at]]
+    return np.ascontiguousarray(starts, dtype=np.int64)
+
+
+def _rooms(nodes: Places, stops: Places, planes: tuple[PlaneArrays, ...], kept: tuple[bool, ...]) -> tuple[int, ...]:
+    rooms = np.zeros(len(planes), dtype=np.int64)
+    np.maximum.at(rooms, nodes, stops)
+    return tuple(
+        int(part.starts[-1]) if keep else room for part, keep, room in zip(planes, kept, rooms.tolist(), strict=True)
+    )
+
+
+def _places(
+    program: SpatialProgram,
+    planes: tuple[PlaneArrays, ...],
+    windows: tuple[WindowArrays | None, ...],
+    kept: tuple[bool, ...],
+    rooms: tuple[int, ...],
+) -> tuple[tuple[int, ...], int, int]:
+    """Return places, how many vectors are kept, and how many there are: what is free is used again."""
+    places = [0] * len(planes)
+    total = 0
+    for node in range(1, len(planes)):
+        if kept[node]:
+            window = windows[node]
+            is_pool = isinstance(program.steps[node - 1], GatherStep)
+            is_long = is_pool and window is not None and (len(window.seen) > LONG_WINDOW or window.seen.shape[1] == 1)
+            places[node] = total
+            total += PARTS * rooms[node] * (2 if is_long else 1)
+    most = total
+    last_use = {source: node for node, step in enumerate(program.steps, start=1) for source in sources_of(step)}
+    for segment in range(max(program.segments) + 1):
+        live: list[tuple[int, int, int]] = []  # place, stop, last use
+        for node in range(1, len(planes)):
+            if program.segments[node] != segment or kept[node] or not rooms[node]:
+                continue
+            live = sorted(part for part in live if part[2] >= node)
+            size, place = PARTS * rooms[node], total
+            for start, stop, _ in live:
+                if start - place >= size:
+                    break
+                place = max(place, stop)
+            live.append((place, place + size, last_use.get(node, node)))
+            places[node] = place
+            most = max(most, place + size)
+    return tuple(places), total, most
