@@ -58,7 +58,7 @@ def _loses_digits(plan: Plan, has_tangent: bool, backend: Backend, ends: tuple[i
     for dtype in (SINGLE, DOUBLE):
         program = compile_program(plan, has_tangent, dtype, backend.pieces(dtype), norms)
         wide = [measure(values.astype(dtype, copy=False), "X", backend) for values in (X, Y)]
-        x, y = (prepare_rows(rows, plan, program, backend.parameter_dtype(dtype)) for rows in wide)
+        x, y = (prepare_rows(rows, plan, program, backend) for rows in wide)
         out = np.empty((len(X), len(Y)), dtype=dtype)
         fill = backend.fill_tile(GramTask(program, x, y, out))
         block_rows, block_columns = backend.block_shape(2, dtype, program.n_parameters)
