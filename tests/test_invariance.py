@@ -10,7 +10,7 @@ from adversarial import adversarial_pairs, correlated_rows
 from registry import ENGINES
 
 import ntk_fast as ntk
-from ntk_fast.backends import choose_backend
+from ntk_fast.backends import available_backends, choose_backend
 from ntk_fast.backends.base import GramTask
 from ntk_fast.gram import prepare
 from ntk_fast.tiling import make_tiles, run_tiles
@@ -42,6 +42,37 @@ def test_results_are_the_same_for_every_number_of_threads(kernel, dtype, backend
 
 
 compiled = pytest.mark.parametrize("engine", [engine for engine in ENGINES if engine.backend != "numpy"], ids=str)
+
+
+@pytest.mark.skipif("cython" not in available_backends(), reason="its scratch memory")
+@pytest.mark.parametrize("instruction_set", [engine.instruction_set for engine in ENGINES if engine.instruction_set])
+@pytest.mark.parametrize("n", [1, 5, 33, 90])
+def test_results_do_not_depend_on_what_was_in_memory(n, instruction_set, dtype, monkeypatch):
+    """Zeros, huge numbers or NaN in tiles' scratch memory: where columns do not fill a group, the rest is not read."""
+    from ntk_fast.backends.cython_backend import CythonBackend
+
+    monkeypatch.setenv("NTK_FAST_ISA", instruction_set)
+    prepare_task, results = CythonBackend._prepare, []
+    X, Y = mixed_rows(90, dtype)[:n], mixed_rows(90, dtype)[::-1]
+    tanh = ntk.NTK(2, "tanh", bias_variance=0.1)
+    for poison in (0x00, 0x7F, 0xFF):
+
+        def poisoned(self, task, poison=poison):
+            functions, program, scratch = prepare_task(self, task)
+            scratch[:] = poison
+            return functions, program, scratch
+
+        monkeypatch.setattr(CythonBackend, "_prepare", poisoned)
+        found = []
+        for kernel in (*KERNELS.values(), tanh):
+            rows, others = (X, Y) if kernel is not tanh else (np.clip(X, -1, 1), np.clip(Y, -1, 1))
+            found += [kernel(rows, backend="cython"), kernel(others, rows, backend="cython")]
+            found.append(ntk.KernelOperator(kernel, rows, backend="cython") @ np.ones((n, 3)))
+            found.append(ntk.KernelOperator(kernel, others, rows, backend="cython") @ np.ones(n))
+        results.append(found)
+    for other in results[1:]:
+        for one, same in zip(results[0], other, strict=True):
+            np.testing.assert_array_equal(one, same)
 
 
 @compiled
