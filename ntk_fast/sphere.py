@@ -30,10 +30,12 @@ import numpy as np
 import scipy.special
 from numpy.typing import NDArray
 
+from ntk_fast.caller import warn_caller, warns_once
 from ntk_fast.gram import check_kernel
 from ntk_fast.kernels import Kernel
 from ntk_fast.layers.activation import ActivationLayer
 from ntk_fast.layers.arc_cosine import RectifiedMonomial, Sign, Step
+from ntk_fast.layers.expanded import AccuracyWarning
 from ntk_fast.layers.relu import PiecewiseLinear, sine_minus_angle_cosine
 from ntk_fast.lower.compile import RowParameters
 from ntk_fast.lower.instructions import Instructions
@@ -141,6 +143,7 @@ def sphere_multiplicities(n_features: int, max_degree: int) -> tuple[int, ...]:
     return tuple(math.comb(k + p - 1, p - 1) - (math.comb(k + p - 3, p - 1) if k >= 2 else 0) for k in range(last + 1))
 
 
+@warns_once
 def sphere_eigenvalues(kernel: Kernel, n_features: int, max_degree: int) -> SphereSpectrum:
     """Return a kernel's exact eigenvalues on the unit sphere, by degree.
 
@@ -460,6 +463,15 @@ def _continued_map(activation: ActivationLayer, variance: float) -> Callable[[Co
     series = activation.cosine_series(variance, TERMS[-1])
     if series is None:
         raise ValueError(f"kernel has an activation that sphere_eigenvalues does not know: {activation!r}.")
+    terms = np.arange(len(series)) * series
+    cut = float(terms[-len(terms) // 2 :].sum() / max(terms.sum(), 1e-300))
+    if cut > 1e-12:
+        warn_caller(
+            f"{activation!r} has kinks, or is steep at variance {variance:.3g}: of its derivative's dual a share of "
+            f"{cut:.1g} lies beyond {len(series)} terms, and eigenvalues are right to about that only.",
+            AccuracyWarning,
+            severity=cut,
+        )
     return smooth
 
 

@@ -296,3 +296,9 @@ def test_of_the_rbf_kernel_to_the_last_of_its_tiny_eigenvalues(activation):
             order = degree + mpmath.mpf(3) / 2
             exact = mpmath.exp(-rate) * mpmath.gamma(2.5) * mpmath.besseli(order, rate) / (mpmath.mpf(rate) / 2) ** 1.5
         assert value == pytest.approx(float(exact), rel=1e-11)
+
+
+def test_a_series_that_stops_short_is_said_once():
+    with pytest.warns(layers.AccuracyWarning, match=r"Elu\(\) has kinks") as caught:
+        sphere_eigenvalues(ntk.NTK(2, "elu"), 4, max_degree=8)
+    assert len(caught) == 1
