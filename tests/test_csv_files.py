@@ -230,7 +230,7 @@ def test_bad_files_end_in_one_sentence(
     assert not Path("K.npy").exists()
 
 
-@pytest.mark.parametrize("content", [b"hello", gzip.compress(b"a,b\n1,2\n" * 1000)[:-20]])
+@pytest.mark.parametrize("content", [b"hello", gzip.compress(b"a,b\n1,2\n" * 1000, mtime=0)[:-20]])
 def test_a_damaged_compressed_file(path: Path, capsys: pytest.CaptureFixture[str], content: bytes) -> None:
     Path("rows.csv.gz").write_bytes(content)
     assert main(["gram", "rows.csv.gz", "--out", "K.npy"]) == 2
