@@ -81,7 +81,7 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 def within_its_threads(method: Method) -> Method:
-    """Hold BLAS to an estimator's `n_threads` while one of its methods runs; a fork meanwhile is safe, too."""
+    """Hold BLAS to an estimator's `n_threads` while one of its methods runs."""
 
     @wraps(method)
     def limited(self: Any, *arguments: Any, **options: Any) -> Any:
