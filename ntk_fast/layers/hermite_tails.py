@@ -26,10 +26,10 @@ from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
-import scipy.special
 from numpy.polynomial import chebyshev, polynomial
 
 from ntk_fast.compensated import Reals
+from ntk_fast.layers.activation import special
 from ntk_fast.lower.program import Tail
 from ntk_fast.lower.tables import LARGEST_CHORD, Truths, fit_table
 
@@ -130,7 +130,7 @@ def _remainder(m: Reals, parity: int) -> Reals:
     t = np.exp(((edges[1:] + edges[:-1])[:, None] / 2 + half * nodes).ravel())
     powers = 2.5 + parity + np.arange(-1, N_NODES)
     first = _ADDED + 1 + (_ADDED + 1 - parity) % 2
-    density = np.exp(-(first + SHIFT) * t)[:, None] * (REACH * t[:, None]) ** powers / scipy.special.gamma(powers)
+    density = np.exp(-(first + SHIFT) * t)[:, None] * (REACH * t[:, None]) ** powers / special().gamma(powers)
     density[:, 0] /= REACH
     cosine = np.log1p(-m)
     geometric = 1 / -np.expm1(2 * (cosine[:, None] - t))
