@@ -18,7 +18,7 @@ from ntk_fast.caller import warns_once, without
 from ntk_fast.checked_rows import validate_data
 from ntk_fast.estimators.expansion import kernel_expansion
 from ntk_fast.estimators.fit_warnings import warn_of_a_kernel_of_zeros, warn_of_a_large_ridge
-from ntk_fast.estimators.parameters import KernelParameters, choose_kernel
+from ntk_fast.estimators.parameters import KernelParameters, choose_kernel, within_its_threads
 from ntk_fast.estimators.ridge_choice import choose_scaling, fit_at, fit_choosing_the_ridge, fit_of_zeros
 from ntk_fast.estimators.saving import SavedEstimator
 from ntk_fast.estimators.scaling import ColumnScaling, TargetScaling
@@ -30,7 +30,6 @@ from ntk_fast.solvers.cholesky import Cholesky
 from ntk_fast.solvers.conjugate_gradient import ConjugateGradient
 from ntk_fast.solvers.nystroem import Nystroem
 from ntk_fast.solvers.weighted import WeightedTargets
-from ntk_fast.threads import limited_blas
 from ntk_fast.validation import (
     UnderflowWarning,
     check_finite_number,
@@ -101,6 +100,8 @@ class KernelRidge(SavedEstimator, KernelParameters):
         self.n_threads = n_threads
 
     @warns_once
+    @within_its_threads
+    @without(UnderflowWarning)
     def _solve(
         self,
         rows: NDArray[np.floating],
@@ -113,17 +114,6 @@ class KernelRidge(SavedEstimator, KernelParameters):
 
         Attributes are set at the end: an interrupted fit leaves none.
         """
-        with limited_blas(self.n_threads), without(UnderflowWarning):
-            return self._solve_within_threads(rows, targets, weights, scale_targets, report)
-
-    def _solve_within_threads(
-        self,
-        rows: NDArray[np.floating],
-        targets: NDArray[np.float64],
-        weights: NDArray[np.float64] | None,
-        scale_targets: Callable[[NDArray[np.float64], NDArray[np.float64] | None, bool], TargetScaling],
-        report: Report,
-    ) -> NDArray[np.float64] | None:
         kernel = choose_kernel(self.kernel)
         is_chosen, relative_ridge = self._checked_ridge()
         is_centred = check_flag(self.fit_intercept, "fit_intercept")
