@@ -12,13 +12,22 @@ from sklearn.utils.validation import check_is_fitted
 from ntk_fast.checked_rows import validate_data
 from ntk_fast.estimators.saving import SavedEstimator
 from ntk_fast.estimators.scaling import ROUNDINGS
+from ntk_fast.estimators.targets import FLOATS
 from ntk_fast.validation import check_not_negative, check_whole_number
 
 Reals = NDArray[np.floating]
-FLOATS = (np.float64, np.float32)
 
 
-class ChannelScaler(OneToOneFeatureMixin, TransformerMixin, SavedEstimator, BaseEstimator):
+class _PixelTransformer(OneToOneFeatureMixin, TransformerMixin, SavedEstimator, BaseEstimator):
+    """Pixels in, as many pixels out, in the precision that they came in."""
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+
+class ChannelScaler(_PixelTransformer):
     """Pixels less the mean of their channel, divided by the channel's deviation.
 
     One mean and one deviation a channel, over all images and positions: pixels of an image stay comparable, which
@@ -51,11 +60,6 @@ class ChannelScaler(OneToOneFeatureMixin, TransformerMixin, SavedEstimator, Base
 
     def __init__(self, n_channels: int = 1) -> None:
         self.n_channels = n_channels
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        return tags
 
     def fit(self, X: ArrayLike, y: Any = None) -> Self:
         """Compute the mean and the deviation of each channel.
@@ -121,7 +125,7 @@ class ChannelScaler(OneToOneFeatureMixin, TransformerMixin, SavedEstimator, Base
         return rows, rows.reshape(len(rows), -1, len(self.mean_))
 
 
-class ZCAWhitener(OneToOneFeatureMixin, TransformerMixin, SavedEstimator, BaseEstimator):
+class ZCAWhitener(_PixelTransformer):
     """Regularised ZCA whitening: rows less their mean, times (C + r tr(C) / p)^(-1/2), with C their covariance.
 
     Of all maps that make columns uncorrelated it changes images least; the regularisation r keeps what hardly varies
@@ -159,11 +163,6 @@ class ZCAWhitener(OneToOneFeatureMixin, TransformerMixin, SavedEstimator, BaseEs
 
     def __init__(self, regularization: float = 0.1) -> None:
         self.regularization = regularization
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        return tags
 
     def fit(self, X: ArrayLike, y: Any = None) -> Self:
         """Compute the mean and the covariance.
