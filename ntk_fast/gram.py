@@ -169,7 +169,7 @@ def entries_within(seconds: float, kernel: Kernel, dtype: np.dtype, backend: Bac
     program = compile_for(kernel, dtype, backend, Scaled.of(np.ones(1)))
     assert isinstance(program, SpatialProgram)
     assert isinstance(backend, ImageBackend)
-    return max(1, int(seconds / (backend.seconds_per_term * program.cost)))
+    return max(1, int(seconds / seconds_of_entry(program, 0, backend)))
 
 
 def prepare_for(program: Program | SpatialProgram, kernel: Kernel, rows: MeasuredRows, backend: Backend) -> Rows:
@@ -196,29 +196,38 @@ def prepare(
     return prepared[0], prepared[1] if y_values is not None else None, program
 
 
+def tile_shape(task: TileTask, backend: Backend) -> tuple[int, int]:
+    """Return the rows and columns of tiles of a task, as they suit the backend."""
+    if isinstance(task.program, SpatialProgram):
+        assert isinstance(backend, ImageBackend)
+        return backend.image_block(task.program)
+    n_features = task.x.values.shape[1]
+    block_rows, block_columns = backend.block_shape(n_features, task.dtype, task.program.n_parameters)
+    seconds_per_row = block_columns * seconds_of_entry(task.program, n_features, backend)
+    block_rows = max(16, min(block_rows, int(LONGEST_TILE / seconds_per_row)))
+    return block_rows - (block_rows % 64 if block_rows > 64 else 0), block_columns
+
+
+def seconds_of_entry(program: Program | SpatialProgram, n_features: int, backend: Backend) -> float:
+    """Return about what an entry costs on one thread."""
+    if isinstance(program, SpatialProgram):
+        assert isinstance(backend, ImageBackend)
+        return backend.seconds_per_term * program.cost
+    # about 10^-11 s a multiply-add
+    return 1e-11 * n_features + backend.seconds_per_layer * (1 + program.cost)
+
+
 def choose_tiles(task: TileTask, backend: Backend, offset: int = 0) -> list[Tile]:
     """Cut a task into tiles of a size that suits the backend; see `make_tiles` for `offset`."""
     n_rows, n_columns = task.shape
-    if isinstance(task.program, SpatialProgram):
-        assert isinstance(backend, ImageBackend)
-        block_rows, block_columns = backend.image_block(task.program)
-        return make_tiles(
-            n_rows, n_columns, symmetric=task.y is None, block_rows=block_rows, block_columns=block_columns
-        )
-    n_features = task.x.values.shape[1]
-    block_rows, block_columns = backend.block_shape(n_features, task.dtype, task.program.n_parameters)
-    layers = task.program.cost
-    # about 10^-11 s a multiply-add, on one thread
-    seconds_per_row = block_columns * (1e-11 * n_features + backend.seconds_per_layer * (1 + layers))
-    block_rows = max(16, min(block_rows, int(LONGEST_TILE / seconds_per_row)))
-    block_rows -= block_rows % 64 if block_rows > 64 else 0
+    block_rows, block_columns = tile_shape(task, backend)
     return make_tiles(
         n_rows,
         n_columns,
         symmetric=task.y is None,
         block_rows=block_rows,
         block_columns=block_columns,
-        offset=offset,
+        offset=0 if isinstance(task.program, SpatialProgram) else offset,
     )
 
 

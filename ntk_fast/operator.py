@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,12 +11,10 @@ from scipy.sparse import issparse
 from scipy.sparse.linalg import LinearOperator
 
 from ntk_fast.backends import choose_backend
-from ntk_fast.backends.base import PADDING, Backend, FillTile, ProductTask, Tile
 from ntk_fast.caller import warns_once
-from ntk_fast.gram import are_same, check_both, choose_tiles, image_shape, prepare
-from ntk_fast.rows import Rows
-from ntk_fast.threads import choose_n_threads, single_threaded_blas
-from ntk_fast.tiling import run_tiles
+from ntk_fast.gram import are_same, check_both, image_shape
+from ntk_fast.products import Factor, FactorOnThreads, PreparedFactor, padded
+from ntk_fast.threads import choose_n_threads
 from ntk_fast.validation import as_array, check_not_negative, refuse_masked
 
 if TYPE_CHECKING:
@@ -96,12 +92,11 @@ class KernelOperator(LinearOperator):
         if Y is not None and self.ridge:
             raise ValueError(f"ridge must be 0 where Y is given: there is no diagonal to add it to; got {ridge!r}.")
         shape = image_shape(kernel)
-        self._backend = choose_backend(backend, plan=kernel.plan)
-        self._n_threads = choose_n_threads(n_threads)
+        chosen, threads = choose_backend(backend, plan=kernel.plan), choose_n_threads(n_threads)
         x_values, y_values = check_both(X, Y, dtype, shape)
-        self._x, self._y, self._program = prepare(kernel, x_values, y_values, self._backend)
+        self._factor: Factor = FactorOnThreads(PreparedFactor.of(kernel, x_values, y_values, chosen), threads)
         self._arguments: tuple[Any, ...] = (kernel, x_values, y_values, self.ridge, x_values.dtype, backend, n_threads)
-        super().__init__(x_values.dtype, (len(self._x), len(self._x if self._y is None else self._y)))
+        super().__init__(self._factor.dtype, self._factor.shape)
 
     @warns_once
     def diagonal(self) -> NDArray[np.floating]:
@@ -122,9 +117,9 @@ class KernelOperator(LinearOperator):
         >>> ntk.KernelOperator(ntk.NTK(depth=1), [[3.0, 4.0], [0.0, 1.0]], ridge=0.5).diagonal()
         array([25.5,  1.5])
         """
-        if self._y is not None:
+        if self._factor.diagonal is None:
             raise ValueError("diagonal needs a symmetric operator: one without Y.")
-        return (self._x.diagonal + self.ridge).astype(self.dtype)
+        return (self._factor.diagonal + self.ridge).astype(self.dtype)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _operator, self._arguments
@@ -140,12 +135,12 @@ class KernelOperator(LinearOperator):
 
     def _adjoint(self) -> KernelOperator:
         """Return the transpose, which keeps no rows of its own."""
-        if self._y is None:
+        if self._factor.diagonal is not None:
             return self
         turned = object.__new__(type(self))
         turned.__dict__.update(self.__dict__)
         kernel, x_values, y_values, *others = self._arguments
-        turned._x, turned._y, turned.shape = self._y, self._x, self.shape[::-1]
+        turned._factor, turned.shape = self._factor.turned(), self.shape[::-1]
         turned._arguments = (kernel, y_values, x_values, *others)
         return turned
 
@@ -183,18 +178,15 @@ class KernelOperator(LinearOperator):
     @warns_once
     def _product(self, V: NDArray[Any]) -> NDArray[np.floating]:
         """Return the Gram matrix times the columns of V, a matrix with as many rows as it has columns."""
-        x, y = self._x, self._y
         if V.dtype.kind not in "fiub":
             raise TypeError(f"Vectors must hold real numbers; got dtype {V.dtype}.")
         V = V.astype(np.float64, copy=False)
-        dtype = x.values.dtype
-        shifts = self._shifts(x, x if y is None else y, V)
-        vectors = np.zeros((V.shape[1], _spread(len(V) + PADDING, dtype)), dtype=dtype)
+        shifts = self._shifts(V)
+        vectors = padded(V.shape[1], len(V), self.dtype)
         np.ldexp(V.T, -shifts[:, None], out=vectors[:, : len(V)], casting="same_kind")
-        task = ProductTask(self._program, x, y, vectors)
-        sums = _multiply(task, self._backend, self._n_threads)
-        if y is None:
-            sums += (x.diagonal + self.ridge) * vectors[:, : len(V)]
+        sums = self._factor.multiply(vectors)
+        if self._factor.diagonal is not None:
+            sums += (self._factor.diagonal + self.ridge) * vectors[:, : len(V)]
         with np.errstate(over="ignore"):
             product = np.ascontiguousarray(np.ldexp(sums, shifts[:, None]).T, dtype=self.dtype)
         if np.isinf(product).any() and np.isfinite(V).all():
@@ -202,12 +194,12 @@ class KernelOperator(LinearOperator):
             raise ValueError(f"A product with vectors up to {np.abs(V).max():.3g} overflows {self.dtype}: {advice}.")
         return product
 
-    def _shifts(self, x: Rows, y: Rows, V: NDArray[np.float64]) -> NDArray[np.intc]:
+    def _shifts(self, V: NDArray[np.float64]) -> NDArray[np.intc]:
         """Return for each column the least power of two to divide it by so that it fits, and every sum on the way."""
-        entry = float(x.root_diagonal.max(initial=0.0)) * float(y.root_diagonal.max(initial=0.0)) + self.ridge
+        entry = self._factor.largest + self.ridge
         sizes = np.abs(V).max(axis=0, initial=0.0)
         exponents = np.frexp(sizes)[1] + max(0, math.frexp(entry)[1] + math.frexp(len(V))[1])
-        excess = np.maximum(exponents - (np.finfo(x.values.dtype).maxexp - 1), 0)
+        excess = np.maximum(exponents - (np.finfo(self.dtype).maxexp - 1), 0)
         return np.where(np.isfinite(sizes), excess, 0).astype(np.intc)
 
 
@@ -222,58 +214,3 @@ def _operator(
 ) -> KernelOperator:
     """Rebuild a pickled or copied operator: prepared rows and tables belong to a processor, their source does not."""
     return KernelOperator(kernel, x_values, y_values, ridge=ridge, dtype=dtype, backend=backend, n_threads=n_threads)
-
-
-def _spread(length: int, dtype: np.dtype) -> int:
-    """Return a row length of an odd number of cache lines: rows of a power-of-two length share a few cache sets."""
-    per_line = 64 // dtype.itemsize
-    lines = -(-length // per_line)
-    return (lines | 1) * per_line
-
-
-class _OrderedSums:
-    """Sums over tiles that workers finish in any order: added in the order of the tiles, so that rounding is too."""
-
-    def __init__(self, tiles: list[Tile], n_vectors: int, n_rows: int) -> None:
-        self.total = np.zeros((n_vectors, n_rows))
-        self._tiles = tiles
-        self._position = {tile: position for position, tile in enumerate(tiles)}
-        self._waiting: dict[int, tuple[NDArray[np.floating], NDArray[np.floating] | None]] = {}
-        self._next = 0
-        self._lock = threading.Lock()
-
-    def add(self, tile: Tile, row_sums: NDArray[np.floating], column_sums: NDArray[np.floating] | None) -> None:
-        with self._lock:
-            self._waiting[self._position[tile]] = row_sums, column_sums
-            while self._next in self._waiting:
-                rows, columns = self._waiting.pop(self._next)
-                tile = self._tiles[self._next]
-                self.total[:, tile.row_start : tile.row_stop] += rows
-                if columns is not None:
-                    self.total[:, tile.column_start : tile.column_stop] += columns
-                self._next += 1
-
-
-def _multiply(task: ProductTask, backend: Backend, n_threads: int) -> NDArray[np.float64]:
-    """Return the Gram matrix times the vectors, (n_vectors, n_rows); a symmetric one without its diagonal."""
-    tiles = choose_tiles(task, backend)
-    n_vectors = len(task.vectors)
-    sums = _OrderedSums(tiles, n_vectors, task.shape[0])
-
-    def make_fill() -> FillTile:
-        multiply = backend.multiply_tile(task)
-
-        def fill(tile: Tile) -> None:
-            n_rows, n_columns = tile.row_stop - tile.row_start, tile.column_stop - tile.column_start
-            columns_start = _spread(n_rows + PADDING, task.dtype)
-            both = np.zeros((n_vectors, columns_start + _spread(n_columns + PADDING, task.dtype)), dtype=task.dtype)
-            row_sums, column_sums = both[:, :n_rows], both[:, columns_start : columns_start + n_columns]
-            multiply(tile, row_sums, column_sums)
-            sums.add(tile, row_sums, column_sums if task.y is None else None)
-
-        return fill
-
-    multiplies_with_blas = backend.multiplies_with_blas or task.program.dtype != task.dtype
-    with single_threaded_blas() if multiplies_with_blas else nullcontext():
-        run_tiles(tiles, make_fill, n_threads)
-    return sums.total

@@ -42,6 +42,17 @@ def make_tiles(
     ]
 
 
+def tiles_within(block: Tile, *, symmetric: bool, block_rows: int, block_columns: int) -> list[Tile]:
+    """Cut a block of a matrix, which is a tile itself, into tiles."""
+    row, column = block.row_start, block.column_start
+    return [
+        Tile(row + row_start, row + row_stop, column + column_start, column + column_stop)
+        for row_start, row_stop in _ranges(block.row_stop - row, block_rows, 0)
+        for column_start, column_stop in _ranges(block.column_stop - column, block_columns, 0)
+        if not symmetric or column + column_stop > row + row_start
+    ]
+
+
 class Stopped(Exception):
     """A worker gave up inside a tile, because the run that it belongs to has been stopped."""
 
