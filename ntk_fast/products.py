@@ -39,12 +39,19 @@ BlockSums = tuple[Reals, Reals | None]
 class Factor(Protocol):
     """A matrix that can be multiplied, wherever that is done."""
 
-    shape: tuple[int, int]
-    dtype: np.dtype
-    #: Of a symmetric matrix, (n,) of float64; None of another.
-    diagonal: Reals | None
-    #: No entry is larger.
-    largest: float
+    @property
+    def shape(self) -> tuple[int, int]: ...
+
+    @property
+    def dtype(self) -> np.dtype: ...
+
+    @property
+    def diagonal(self) -> Reals | None:
+        """That of a symmetric matrix, (n,) of float64; None of another."""
+
+    @property
+    def largest(self) -> float:
+        """A bound of all entries."""
 
     def multiply(self, vectors: NDArray[np.floating]) -> Reals:
         """Return products with `padded` vectors, (n_vectors, n_rows); those of a symmetric one lack its diagonal's."""

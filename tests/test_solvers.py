@@ -274,21 +274,24 @@ def test_an_indefinite_matrix_ends_without_converging():
 
 
 @pytest.mark.parametrize("dtype_of_rows", [np.float64, np.float32])
-def test_streamed_products(dtype_of_rows, monkeypatch):
+@pytest.mark.parametrize("most_blocks", [64, 3])
+def test_streamed_products(dtype_of_rows, most_blocks, monkeypatch):
     monkeypatch.setattr("ntk_fast.solvers.streamed.ROWS_AT_A_TIME", 64)
+    monkeypatch.setattr("ntk_fast.solvers.streamed.MOST_BLOCKS", most_blocks)
     monkeypatch.setattr("ntk_fast.solvers.streamed.CACHED_NUMBERS", 1000)
     generator = np.random.default_rng(0)
     rows = generator.standard_normal((1000, 4)).astype(dtype_of_rows)
     prior, centres, vectors = ntk.NTK(2, bias_variance=0.1), rows[:70].astype(np.float64), generator.random((70, 2))
     K = prior(rows, centres, dtype=np.float64)
     results = [
-        streamed.StreamedMatrix(prior, rows, centres, n_threads).normal_product(vectors) for n_threads in (1, 2, 5)
+        streamed.StreamedMatrix(prior, rows, centres, n_threads).sum(streamed.NormalProduct(vectors), 2)
+        for n_threads in (1, 2, 5)
     ]
     np.testing.assert_allclose(results[0], K.T @ (K @ vectors), rtol=1e-12)
     for result in results[1:]:
         np.testing.assert_array_equal(results[0], result)
     targets = generator.random((1000, 3))
-    transposed = streamed.StreamedMatrix(prior, rows, centres).transposed_product(targets)
+    transposed = streamed.StreamedMatrix(prior, rows, centres).sum(streamed.TransposedProduct(targets), 3)
     np.testing.assert_allclose(transposed, K.T @ targets, rtol=1e-12)
 
 

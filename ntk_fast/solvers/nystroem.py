@@ -26,7 +26,7 @@ from ntk_fast.solvers.base import Report, Solution, power_of_two, scaled_back, s
 from ntk_fast.solvers.cholesky import gram_matrix
 from ntk_fast.solvers.conjugate_gradient import conjugate_gradients, warn_of_stall
 from ntk_fast.solvers.spectral import RidgePath, SpectralDecomposition, search_path
-from ntk_fast.solvers.streamed import StreamedMatrix
+from ntk_fast.solvers.streamed import NormalProduct, Streamed, StreamedMatrix, TransposedProduct
 from ntk_fast.solvers.weighted import WeightedTargets, roots_of
 from ntk_fast.threads import limited_blas
 from ntk_fast.tiling import Progress
@@ -105,6 +105,40 @@ class Nystroem:
         return CentreSystem(kernel, rows, weights, centres, factor, n_threads)
 
 
+def features_of(factor: Reals, block: Reals) -> Reals:
+    """Return columns of Z^T = T^-T K_mn, (m, n_rows), for a block of rows of K_nm."""
+    return solve_triangular(factor, block.T, trans="T", check_finite=False)
+
+
+@dataclass(frozen=True, eq=False)
+class NormalMatrix:
+    """Z^T Z, block by block."""
+
+    factor: Reals
+
+    def __call__(self, block: Reals, start: int) -> Reals:
+        features = features_of(self.factor, block)
+        return features @ features.T
+
+
+@dataclass(frozen=True, eq=False)
+class LeaveOneOut:
+    """Errors of rows left out, block by block: see `CentreSystem.solve`."""
+
+    factor: Reals
+    damped: Reals
+    targets: Reals
+    coefficients: Reals
+    roots: Reals
+
+    def __call__(self, block: Reals, start: int) -> Reals:
+        part = slice(start, start + len(block))
+        whitened = solve_triangular(self.damped, features_of(self.factor, block), trans="T", check_finite=False)
+        leverage = np.einsum("ij,ij->j", whitened, whitened)
+        residuals = self.targets[part] - block @ self.coefficients / self.roots[part]
+        return residuals / (1 - leverage)[:, None]
+
+
 @dataclass(eq=False)
 class CentreSystem:
     """The equations for coefficients of kernels at centres, whatever the targets and the ridge."""
@@ -116,7 +150,7 @@ class CentreSystem:
     factor: Reals  # T, upper triangular, K_mm = T^T T
     n_threads: int | None
 
-    matrix: StreamedMatrix = field(init=False)
+    matrix: Streamed = field(init=False)
     roots: NDArray[np.float64] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -124,18 +158,17 @@ class CentreSystem:
         self.matrix = StreamedMatrix(self.kernel, self.rows, centres, self.n_threads, self.weights)
         self.roots = roots_of(self.weights, len(self.rows))
 
-    def features(self, block: Reals) -> Reals:
-        """Return rows of Z^T = T^-T K_mn, (m, n_rows), for a block of rows of K_nm."""
-        return solve_triangular(self.factor, block.T, trans="T", check_finite=False)
+    def normal_product(self, vectors: Reals) -> Reals:
+        """Return K_nm^T K_nm vectors."""
+        return self.matrix.sum(NormalProduct(vectors), vectors.shape[1])
+
+    def transposed_product(self, vectors: Reals) -> Reals:
+        """Return K_nm^T vectors."""
+        return self.matrix.sum(TransposedProduct(vectors), vectors.shape[1])
 
     def normal_matrix(self, report: Report = silent) -> Reals:
         """Return Z^T Z, (m, m)."""
-
-        def product(block: Reals, start: int) -> Reals:
-            features = self.features(block)
-            return features @ features.T
-
-        return self.matrix.sum(product, len(self.centres), _share(report, "Normal equations"))
+        return self.matrix.sum(NormalMatrix(self.factor), len(self.centres), _share(report, "Normal equations"))
 
     def solve(
         self,
@@ -179,11 +212,11 @@ class CentreSystem:
 
         def multiply(b: Reals) -> Reals:
             damping = solve_triangular(damped, solve_triangular(damped, b, check_finite=False), trans="T")
-            return transpose(self.matrix.normal_product(substitute(b))) + ridge * damping
+            return transpose(self.normal_product(substitute(b))) + ridge * damping
 
         found = conjugate_gradients(
             multiply,
-            transpose(self.matrix.transposed_product(self.roots * (targets / scale))),
+            transpose(self.transposed_product(self.roots * (targets / scale))),
             tolerance=options.tolerance,
             max_iterations=options.max_iterations,
             report=report,
@@ -196,17 +229,8 @@ class CentreSystem:
 
     def _leave_one_out(self, targets: Reals, coefficients: Reals, damped: Reals, report: Report) -> Reals:
         """Return errors of rows left out, with A^T A = Z^T Z + ridge I: residuals over 1 - leverage."""
-        errors = np.empty_like(targets)
-
-        def fill(block: Reals, start: int) -> Reals:
-            part = slice(start, start + len(block))
-            whitened = solve_triangular(damped, self.features(block), trans="T", check_finite=False)
-            leverage = np.einsum("ij,ij->j", whitened, whitened)
-            errors[part] = (targets[part] - block @ coefficients / self.roots[part]) / (1 - leverage)[:, None]
-            return np.empty((len(self.centres), 0))
-
-        self.matrix.sum(fill, 0, _share(report, "Leave-one-out errors"))
-        return errors
+        operation = LeaveOneOut(self.factor, damped, targets, coefficients, self.roots)
+        return self.matrix.rows_of(operation, targets.shape[1], _share(report, "Leave-one-out errors"))
 
     def ridge_path(self, problem: WeightedTargets, normal: Reals, seed: int, report: Report = silent) -> RidgePath:
         """Return leave-one-out errors, of at most `ROWS_OF_A_PATH` rows, along a path of ridges."""
@@ -216,10 +240,12 @@ class CentreSystem:
         decomposition = SpectralDecomposition.in_place(normal.copy(), report)
         values, vectors = np.maximum(decomposition.eigenvalues, 0), decomposition.eigenvectors
         columns = self.roots * problem.columns
-        right = solve_triangular(self.factor, self.matrix.transposed_product(columns), trans="T", check_finite=False)
+        right = solve_triangular(self.factor, self.transposed_product(columns), trans="T", check_finite=False)
         right = vectors.T @ right
         kernels = self.kernel(self.rows[some], self.centres, dtype=np.float64, n_threads=self.n_threads)
-        features = (vectors.T @ self.features(self.roots[some] * kernels)).T  # (n_some, m), of independent columns
+        features = (
+            vectors.T @ features_of(self.factor, self.roots[some] * kernels)
+        ).T  # (n_some, m), of independent columns
         squares = features**2
 
         def errors_at(ridges: NDArray[np.float64]) -> NDArray[np.float64]:

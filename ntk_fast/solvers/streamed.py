@@ -5,31 +5,74 @@ A block of its rows stays in a core's cache while everything that is needed is t
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ntk_fast.backends import choose_backend
-from ntk_fast.backends.base import FillTile, GramTask, Tile
-from ntk_fast.gram import choose_tiles, compile_for, image_shape, prepare_for
+from ntk_fast.backends.base import Backend, FillTile, GramTask, Tile
+from ntk_fast.gram import choose_tiles, compile_for, image_shape, prepare_for, seconds_of_entry
+from ntk_fast.in_order import InOrder
 from ntk_fast.kernels import Kernel
 from ntk_fast.lower.compile import norm_range
 from ntk_fast.rows import MeasuredRows, measure
 from ntk_fast.solvers.weighted import roots_of
 from ntk_fast.threads import choose_n_threads, single_threaded_blas
-from ntk_fast.tiling import Progress, run_tiles, stop_if_asked
+from ntk_fast.tiling import Progress, run_tiles, stop_if_asked, tiles_within
 
 #: Rows that a thread prepares at a time, and numbers of K_nm that it keeps in its cache.
 ROWS_AT_A_TIME = 4096
 CACHED_NUMBERS = 1 << 18  # 2 MB of float64: a product of K_nm^T K_nm costs 1.2 passes (1.8 with 1 << 16)
+#: Blocks that are summed on their own, at most: a worker elsewhere sends the sums of each.
+MOST_BLOCKS = 64
 
 Reals = NDArray[np.float64]
 
 
+#: Makes an array of a block of rows of K_nm and the number of its first row: (n_centres, n_columns) to be summed, or
+#: (n_rows, n_columns) to be put one below the other. A worker elsewhere gets it pickled.
+Operation = Callable[[Reals, int], Reals]
+
+
+@dataclass(frozen=True, eq=False)
+class NormalProduct:
+    """K_nm^T K_nm vectors, block by block."""
+
+    vectors: Reals  # (n_centres, n_columns)
+
+    def __call__(self, block: Reals, start: int) -> Reals:
+        return block.T @ (block @ self.vectors)
+
+
+@dataclass(frozen=True, eq=False)
+class TransposedProduct:
+    """K_nm^T vectors, block by block."""
+
+    vectors: Reals  # (n, n_columns)
+
+    def __call__(self, block: Reals, start: int) -> Reals:
+        return block.T @ self.vectors[start : start + len(block)]
+
+
+class Streamed(Protocol):
+    """K_nm, with weights D K_nm (see `weighted`), wherever it is computed."""
+
+    def sum(self, operation: Operation, n_columns: int, progress: Progress | None = None) -> Reals:
+        """Return the sum of what an operation makes of all blocks, (n_centres, n_columns), in the order of the rows."""
+
+    def rows_of(self, operation: Operation, n_columns: int, progress: Progress | None = None) -> Reals:
+        """Return what an operation makes of all blocks one below the other, (n, n_columns)."""
+
+
 class StreamedMatrix:
-    """K_nm of rows and centres, with weights D K_nm (see `weighted`): every product reads the rows once."""
+    """K_nm, computed by threads of this process: every operation reads the rows once.
+
+    Tiles are grouped into blocks, the same for threads and for workers that take whole blocks. The sum of a block is
+    that of its tiles in their order, and the sum of all is that of the blocks in theirs, whoever is first.
+    """
 
     def __init__(
         self,
@@ -38,12 +81,13 @@ class StreamedMatrix:
         centres: NDArray[np.float64],
         n_threads: int | None = None,
         weights: NDArray[np.float64] | None = None,
+        backend: Backend | None = None,
     ) -> None:
         self._kernel = kernel
         self._rows = rows
         self._roots = None if weights is None else roots_of(weights, len(rows))
         self._shape = image_shape(kernel)
-        self._backend = choose_backend(None, plan=kernel.plan)
+        self._backend = backend or choose_backend(None, plan=kernel.plan)
         self._n_threads = choose_n_threads(n_threads)
         measured = measure(centres, "X", self._backend, self._shape)
         norms = [measured.square_norm]
@@ -56,50 +100,80 @@ class StreamedMatrix:
         values = np.ascontiguousarray(self._rows[start:stop], dtype=np.float64)
         return measure(values, "X", self._backend, self._shape)
 
-    def normal_product(self, vectors: Reals) -> Reals:
-        """Return K_nm^T K_nm vectors."""
-        return self.sum(lambda block, start: block.T @ (block @ vectors), vectors.shape[1])
+    @property
+    def seconds_of_row(self) -> float:
+        """About what a row of K_nm costs on one thread, without what an operation makes of it."""
+        n_features = self._centres.values.shape[1]
+        return len(self._centres) * seconds_of_entry(self._program, n_features, self._backend)
 
-    def transposed_product(self, vectors: Reals) -> Reals:
-        """Return K_nm^T vectors."""
-        return self.sum(lambda block, start: block.T @ vectors[start : start + len(block)], vectors.shape[1])
+    def sum(self, operation: Operation, n_columns: int, progress: Progress | None = None) -> Reals:
+        blocks = row_blocks(len(self._rows), len(self._centres))
+        total = np.zeros((len(self._centres), n_columns))
+        of_block = np.zeros_like(total)
+        lasts = {block.row_stop for block in blocks}
 
-    def sum(self, product: Callable[[Reals, int], Reals], n_columns: int, progress: Progress | None = None) -> Reals:
-        """Return the sum of what `product` makes of every block of rows and its first row, (n_centres, n_columns).
+        def take(tile: Tile, part: Reals) -> None:
+            nonlocal total, of_block
+            of_block += part
+            if tile.row_stop in lasts:
+                total += of_block
+                of_block = np.zeros_like(total)
 
-        In the order of the rows, so that threads do not change the rounding.
-        """
-        m = len(self._centres)
-        n_cached = max(16, min(ROWS_AT_A_TIME, CACHED_NUMBERS // m))
-        starts = range(0, len(self._rows), ROWS_AT_A_TIME)
-        tiles = [Tile(start, min(start + ROWS_AT_A_TIME, len(self._rows)), 0, m) for start in starts]
-        total = np.zeros((m, n_columns))
-        waiting: dict[int, Reals] = {}
-        lock = threading.Lock()
-        following = 0
+        self._run(blocks, operation, n_columns, take, progress)
+        return total
+
+    def rows_of(self, operation: Operation, n_columns: int, progress: Progress | None = None) -> Reals:
+        result = np.empty((len(self._rows), n_columns))
+
+        def take(tile: Tile, part: Reals) -> None:
+            result[tile.row_start : tile.row_stop] = part
+
+        blocks = row_blocks(len(self._rows), len(self._centres))
+        self._run(blocks, operation, n_columns, take, progress, keeps_rows=True)
+        return result
+
+    def sum_of_block(self, block: Tile, operation: Operation, n_columns: int) -> Reals:
+        """Return what `sum` adds for a block, on the calling thread."""
+        part_of, total = self._part(operation, n_columns, keeps_rows=False), np.zeros((len(self._centres), n_columns))
+        for tile in _tiles_of(block):
+            total += part_of(tile)
+        return total
+
+    def rows_of_block(self, block: Tile, operation: Operation, n_columns: int) -> Reals:
+        """Return what `rows_of` has for a block, on the calling thread."""
+        part_of = self._part(operation, n_columns, keeps_rows=True)
+        return np.concatenate([part_of(tile) for tile in _tiles_of(block)])
+
+    def _run(
+        self,
+        blocks: list[Tile],
+        operation: Operation,
+        n_columns: int,
+        take: Callable[[Tile, Reals], None],
+        progress: Progress | None,
+        keeps_rows: bool = False,
+    ) -> None:
+        tiles = [tile for block in blocks for tile in _tiles_of(block)]
+        position = {tile: index for index, tile in enumerate(tiles)}
+        in_order = InOrder[Reals](lambda index, part: take(tiles[index], part))
 
         def make_fill() -> FillTile:
-            cache = np.empty((n_cached, m))
-
-            def fill(tile: Tile) -> None:
-                nonlocal total, following
-                part = self._part_sum(tile, cache, product, n_columns)
-                with lock:
-                    waiting[tile.row_start] = part
-                    while following in waiting:
-                        total += waiting.pop(following)
-                        following += ROWS_AT_A_TIME
-
-            return fill
+            part_of = self._part(operation, n_columns, keeps_rows)
+            return lambda tile: in_order.put(position[tile], part_of(tile))
 
         with single_threaded_blas():
             run_tiles(tiles, make_fill, self._n_threads, progress)
-        return total
 
-    def _part_sum(self, tile: Tile, cache: Reals, product: Callable[[Reals, int], Reals], n_columns: int) -> Reals:
+    def _part(self, operation: Operation, n_columns: int, keeps_rows: bool) -> Callable[[Tile], Reals]:
+        """Return a function that returns what an operation makes of a tile, with memory of its own."""
+        m = len(self._centres)
+        cache = np.empty((max(16, min(ROWS_AT_A_TIME, CACHED_NUMBERS // m)), m))
+        return lambda tile: self._part_of(tile, cache, operation, n_columns, keeps_rows)
+
+    def _part_of(self, tile: Tile, cache: Reals, operation: Operation, n_columns: int, keeps_rows: bool) -> Reals:
         measured = self._measured(tile.row_start, tile.row_stop)
         rows = prepare_for(self._program, self._kernel, measured, self._backend)
-        total = np.zeros((len(self._centres), n_columns))
+        result = np.zeros((len(rows) if keeps_rows else len(self._centres), n_columns))
         for start in range(0, len(rows), len(cache)):
             stop_if_asked()  # products with n_centres^2 multiplications a row take minutes, of a million rows
             block = cache[: len(rows) - start]
@@ -110,5 +184,20 @@ class StreamedMatrix:
                 fill(inner)
             if self._roots is not None:
                 block *= self._roots[tile.row_start + start : tile.row_start + start + len(block)]
-            total += product(block, tile.row_start + start)
-        return total
+            found = operation(block, tile.row_start + start)
+            if keeps_rows:
+                result[start : start + len(block)] = found
+            else:
+                result += found
+        return result
+
+
+def row_blocks(n_rows: int, n_centres: int) -> list[Tile]:
+    """Return the blocks of rows in the order in which their sums are added: whole tiles, at most `MOST_BLOCKS`."""
+    n_tiles = -(-n_rows // ROWS_AT_A_TIME)
+    step = -(-n_tiles // MOST_BLOCKS) * ROWS_AT_A_TIME
+    return [Tile(start, min(start + step, n_rows), 0, n_centres) for start in range(0, n_rows, step)] if n_rows else []
+
+
+def _tiles_of(block: Tile) -> list[Tile]:
+    return tiles_within(block, symmetric=False, block_rows=ROWS_AT_A_TIME, block_columns=block.column_stop)
