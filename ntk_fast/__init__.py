@@ -28,6 +28,7 @@ The map, in the order in which to read it:
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ntk_fast import forks as _forks  # noqa: F401  it registers what a fork waits for
 from ntk_fast.backends import available_backends
 from ntk_fast.gram import gram
 from ntk_fast.kernels import NNGP, NTK, ArcCosine

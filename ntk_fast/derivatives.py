@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -25,6 +24,7 @@ from ntk_fast.compensated import Reals
 from ntk_fast.gram import check_both, prepare
 from ntk_fast.kernels import NNGP, NTK, Kernel
 from ntk_fast.layers.dense import with_variances
+from ntk_fast.lazy import lazy
 from ntk_fast.lower.compile import RowParameters, compile_program, norm_range, row_tolerance
 from ntk_fast.lower.differentiate import MovedRows, differentiate
 from ntk_fast.lower.pair_state import pair_of_chord
@@ -80,7 +80,7 @@ class VarianceParameters:
         """Of each Dense."""
         return dict(zip(VARIANCES, self.kernel.variances, strict=True))  # type: ignore[attr-defined]
 
-    @cached_property
+    @lazy
     def groups(self) -> list[tuple[str, NDArray[np.intp]]]:
         """Each parameter's variance, and the layers that share it."""
         result = []
@@ -118,7 +118,7 @@ class VarianceParameters:
             changes[name][layers] *= np.exp(new - old)
         return self.kernel.with_variances(*(values.tolist() for values in changes.values()))  # type: ignore[attr-defined]
 
-    @cached_property
+    @lazy
     def directions(self) -> list[LogWeights]:
         """What each parameter does to the weights of the plan's mixes."""
         result = []
@@ -138,7 +138,7 @@ class VarianceParameters:
         trained = sum(isinstance(step, Mix) and step.adds_own for step in self.kernel.plan.steps)
         return len(self._variances["weight_variance"]) - trained
 
-    @cached_property
+    @lazy
     def _directions_are_constant(self) -> bool:
         """Whether every weight and bias of the plan is a power of a variance: logarithms of these are linear."""
         return bool(self.groups) and not self._n_merged
@@ -149,7 +149,7 @@ class VarianceParameters:
         merged = self._n_merged
         return (-1, 1) if merged <= 1 else tuple(k for k in range(-merged - 1, merged + 2) if k)
 
-    @cached_property
+    @lazy
     def powers(self) -> Reals | None:
         """The power of each parameter that the kernel is proportional to; None where it is more than a product."""
         if not isinstance(self.kernel, NTK | NNGP) or any(self.kernel.variances[1]):

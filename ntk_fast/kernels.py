@@ -6,7 +6,6 @@ import math
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import InitVar, dataclass
-from functools import cached_property
 from numbers import Real
 from typing import Any, ClassVar, Self
 
@@ -25,6 +24,7 @@ from ntk_fast.layers.layer import Layer
 from ntk_fast.layers.names import activation_named, name_of
 from ntk_fast.layers.relu import Relu
 from ntk_fast.layers.sequential import Sequential
+from ntk_fast.lazy import lazy
 from ntk_fast.lower.compile import RowParameters, profile_of
 from ntk_fast.lower.describe import describe_network
 from ntk_fast.lower.plan import plan_of, variances_of
@@ -86,12 +86,12 @@ class Kernel:
         depth = getattr(self, "depth", None)
         return "Network" if depth is None else f"Depth {depth}"
 
-    @cached_property
+    @lazy
     def plan(self) -> Plan:
         """The network's steps, as everything computes them."""
         return plan_of(self.network)
 
-    @cached_property
+    @lazy
     def is_zero(self) -> bool:
         """Whether the kernel is 0 for all rows: a layer without weights, and no bias in it or after it."""
         n_features = 1 if self.plan.shape is None else math.prod(self.plan.shape)
@@ -99,7 +99,7 @@ class Kernel:
         ones = measure(np.ones((1, n_features)), "X", backend, self.plan.shape)
         return bool(diagonal_of(self.plan, ones, self.has_tangent, backend).is_zero.all())
 
-    @cached_property
+    @lazy
     def _hash(self) -> int:
         return hash((type(self).__name__, self.network))
 
@@ -401,7 +401,7 @@ class ArcCosine(Kernel):
     def _parameters(self) -> dict[str, Any]:
         return {"order": self.order, "depth": self.depth}
 
-    @cached_property
+    @lazy
     def network(self) -> Layer:
         hidden = (Step(), Relu(), RectifiedMonomial(2))[self.order]
         return Sequential(*(Dense(), hidden) * self.depth)
@@ -448,7 +448,7 @@ class _NetworkKernel(Kernel):
         ):
             object.__setattr__(self, name, value)
 
-    @cached_property
+    @lazy
     def variances(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """The variances of the weights, and of the biases, of each Dense of the network in order, as numbers."""
         weights, biases = zip(*variances_of(self.network), strict=True)

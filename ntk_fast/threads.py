@@ -99,7 +99,32 @@ class _BlasLimit:
 _blas_limit = _BlasLimit()
 
 
-def _forget_users() -> None:
+def may_use_several() -> bool:
+    """Return whether users of ours may be in BLAS with more than one thread, of a kind that ends them at a fork."""
+    return max([*_blas_limit.limits.values()], default=1) > 1 and any(
+        library.internal_api == "openblas" and n_found > 1 for library, n_found in _blas_limit.found
+    )
+
+
+def hold_to_one(patience: float) -> object | None:
+    """Hold BLAS to one thread and return the user to `release`, or none if the limit's lock is not free for so long."""
+    user = object()
+    if not _blas_limit.lock.acquire(timeout=patience):
+        return None
+    try:
+        _blas_limit.limits[user] = 1
+        _blas_limit.apply()
+    finally:
+        _blas_limit.lock.release()
+    return user
+
+
+def release(user: object) -> None:
+    """End a user of the limit."""
+    _blas_limit.remove(user)
+
+
+def forget_users(is_quiet: bool) -> None:
     """In a forked child, whose users of BLAS are threads of its parent: leave BLAS as it is safe to use.
 
     A product on several threads holds a lock of OpenBLAS, and in the child nobody is there to give it back: where one
@@ -109,13 +134,9 @@ def _forget_users() -> None:
     before, _blas_limit = _blas_limit, _BlasLimit()
     if before.limits:
         _blas_limit.found = before.found
-        if max(before.limits.values()) > 1:
+        if not is_quiet:
             _blas_limit.limits = {before: 1}
         _blas_limit.apply()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_users)
 
 
 @contextmanager

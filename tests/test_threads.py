@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import joblib
 import numpy as np
@@ -15,7 +17,7 @@ import scipy.linalg.blas  # noqa: F401  SciPy's BLAS is a second library, and th
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
 import ntk_fast as ntk
-from ntk_fast import derivatives, operator, threads
+from ntk_fast import derivatives, forks, operator, threads
 from ntk_fast.threads import available_cores, choose_n_threads, limited_blas, single_threaded_blas
 
 KERNELS = ntk.NTK(3), ntk.NNGP(2, bias_variance=0.1), ntk.ArcCosine(0), ntk.NTK(20, "abs")
@@ -192,8 +194,9 @@ def _blas_threads_in_child(connection) -> None:
 
 
 @pytest.mark.parametrize(("limit", "expected"), [(1, 2), (2, 1)])
-def test_a_child_forked_while_another_thread_holds_blas(limit, expected):
+def test_a_child_forked_while_another_thread_holds_blas(limit, expected, monkeypatch):
     """It waits for no lock whose holder is not there: with threads of BLAS at work its own stays at one."""
+    monkeypatch.setattr(forks, "PATIENCE", 0.1)
     matrix = ntk.NTK(3)(rows(100), backend="numpy", n_threads=2)
     with threadpool_limits(2, user_api="blas"):
         inside, leave = threading.Event(), threading.Event()
@@ -217,6 +220,59 @@ def test_a_child_forked_while_another_thread_holds_blas(limit, expected):
         child.join(10)
     assert set(found) == {expected}
     assert np.array_equal(computed, matrix)
+
+
+FORKS_WHILE_FITTING = """
+import multiprocessing, sys, threading
+import numpy as np
+import ntk_fast as ntk
+from threadpoolctl import threadpool_info, threadpool_limits
+
+rng = np.random.default_rng(int(sys.argv[2]))
+X = rng.standard_normal((700, 10))
+y = X[:, 0] + np.sin(X[:, 1])
+model = {
+    "cholesky": ntk.NTKRegressor(), "nystroem": ntk.NTKRegressor(solver="nystroem", ridge=0.1),
+    "cg": ntk.NTKRegressor(solver="cg", ridge=0.1),
+}[sys.argv[1]]
+model.n_threads = 2
+kernel = ntk.NTK(2, bias_variance=0.1)
+expected = kernel(X[:50], backend="numpy")
+stop = threading.Event()
+fits = []
+
+def fit():
+    while not stop.is_set():
+        fits.append(model.fit(X, y))
+
+def compute():
+    sys.exit(0 if np.array_equal(kernel(X[:50], backend="numpy"), expected) else 1)
+
+fork = multiprocessing.get_context("fork")
+with threadpool_limits(2, user_api="blas"):
+    thread = threading.Thread(target=fit)
+    thread.start()
+    for _ in range(12):
+        stop.wait(rng.uniform(0.001, 0.05))
+        child = fork.Process(target=compute)
+        child.start()
+        child.join()
+        assert child.exitcode == 0
+    stop.set()
+    thread.join()
+    assert fits
+    assert {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"} == {2}
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="a fork waits only where it sees BLAS's threads")
+@pytest.mark.parametrize("model", ["cholesky", "nystroem", "cg"])
+def test_forks_while_another_thread_fits(model):
+    """Neither the fit nor the fork nor the child hangs, and BLAS has its threads back afterwards."""
+    seed = np.random.default_rng().integers(2**31)
+    command = [sys.executable, "-c", FORKS_WHILE_FITTING, model, str(seed)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert result.returncode == 0, (seed, result.stderr)
 
 
 def test_joblibs_processes_compute_the_same():

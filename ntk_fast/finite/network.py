@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -19,6 +18,7 @@ from ntk_fast.finite.propagation import FEWER_ROWS, Propagation
 from ntk_fast.kernels import NTK
 from ntk_fast.layers.activation import ActivationLayer
 from ntk_fast.layers.layer import Layer
+from ntk_fast.lazy import lazy
 from ntk_fast.lower.plan import plan_of
 from ntk_fast.memory import refuse_too_large
 from ntk_fast.threads import choose_n_threads
@@ -184,12 +184,12 @@ class Network:
         """The number of parameters that are not trained."""
         return self.graph.n_parameters[False]
 
-    @cached_property
+    @lazy
     def graph(self) -> Graph:
         """The network as matrix products and what happens between them."""
         return Graph(self.network, self.n_features, self.width)
 
-    @cached_property
+    @lazy
     def weights(self) -> Weights:
         """The parameters as matrices and biases, read-only views: ``weights.hidden`` and ``weights.readout``."""
         return self.split(self.parameters)

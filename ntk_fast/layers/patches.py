@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ntk_fast.layers.rowwise import Reals
+from ntk_fast.lazy import lazy
 from ntk_fast.lower.positions import OUTSIDE, seen_positions
 from ntk_fast.lower.window import Window
 
@@ -36,7 +36,7 @@ class _Windowed:
 
     window: Window
 
-    @cached_property
+    @lazy
     def seen(self) -> NDArray[np.int64]:
         """The position that each tap sees of each output, (n_taps, n_outputs); the last but for zeros around."""
         return np.where((seen := seen_positions(self.window)) == OUTSIDE, np.prod(self.window.grid), seen)

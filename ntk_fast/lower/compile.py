@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 
 import numpy as np
 
 from ntk_fast.compensated import Reals
 from ntk_fast.layers.hermite_tails import tail_of
 from ntk_fast.layers.relu import sine_minus_angle_cosine
+from ntk_fast.lazy import lazy
 from ntk_fast.lower.evaluate import evaluate
 from ntk_fast.lower.instructions import Instructions, MapSlot, MeanPlanes, SharePlanes, instructions_of
 from ntk_fast.lower.pair_state import pair_of_chord
@@ -86,7 +87,7 @@ class RowParameters:
         self.values = RowValues(plan, square_norm)
         self._plan = plan
 
-    @cached_property
+    @lazy
     def shares(self) -> Reals:
         """All shares, (n_shares, n). Where a variance is 0 they do not matter, and are those of unit rows."""
         planes = self.instructions.planes

@@ -11,11 +11,11 @@ import itertools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ntk_fast.lazy import lazy
 from ntk_fast.lower.steps import Arrange, Attend, Convolve, Plan, Pool, Promote, Step
 from ntk_fast.lower.window import Grid, Window
 
@@ -37,7 +37,7 @@ class PlaneSet:
     grid: Grid
     offsets: Positions  # (n_offsets, n_dimensions), in lexicographic order
 
-    @cached_property
+    @lazy
     def starts(self) -> Positions:
         """The number of each plane's first pair, and of all pairs: (n_offsets + 1,)."""
         sizes = np.prod(np.array(self.grid, dtype=np.int64) - np.abs(self.offsets), axis=1)
@@ -47,18 +47,18 @@ class PlaneSet:
     def n_pairs(self) -> int:
         return int(self.starts[-1])
 
-    @cached_property
+    @lazy
     def left(self) -> Positions:
         """Position i of each pair, a single number: row by row."""
         return self._flat(self._left)
 
-    @cached_property
+    @lazy
     def right(self) -> Positions:
         """Position i' of each pair."""
         offset = np.repeat(self.offsets, np.diff(self.starts), axis=0)
         return self._flat(self._left - offset)
 
-    @cached_property
+    @lazy
     def _left(self) -> Positions:
         if not self.grid:
             return np.zeros((1, 0), dtype=np.int64)
@@ -75,7 +75,7 @@ class PlaneSet:
             return np.zeros(len(positions), dtype=np.int64)
         return np.asarray(np.ravel_multi_index(tuple(positions.T), self.grid), dtype=np.int64)
 
-    @cached_property
+    @lazy
     def _plane_numbers(self) -> Positions:
         """Of every offset, shifted by the grid less 1, the number of its plane or `OUTSIDE`."""
         if not self.grid:

@@ -16,7 +16,7 @@ lambda of length one, and `ell` is measured from lambda = 0: a row's numbers dep
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +24,7 @@ from numpy.polynomial import chebyshev, polynomial
 from numpy.typing import NDArray
 
 from ntk_fast.compensated import Reals
+from ntk_fast.lazy import lazy
 
 if TYPE_CHECKING:
     from ntk_fast.layers.activation import ActivationLayer
@@ -67,7 +68,7 @@ class RowCurve:
         series, scale = self._bend_of_small_rows
         return np.maximum(polynomial.polyval(root / scale, series), 1.0)
 
-    @cached_property
+    @lazy
     def _bend_of_small_rows(self) -> tuple[Reals, float]:
         """A polynomial in sqrt(q) / scale, fitted where the bend of small rows is clear; 1 if it is so nowhere."""
         points = []
@@ -89,7 +90,7 @@ class RowCurve:
         between = range(piece) if piece > 0 else range(piece, 0)
         return float(np.copysign(sum(self._piece(k)[0].sum() for k in between), piece))
 
-    @cached_property
+    @lazy
     def _power_law(self) -> tuple[float, float]:
         """The speed where `POWER_LAW` starts, and its exponent."""
         (speed, before), *_ = self._motion(np.array([POWER_LAW, POWER_LAW - 1.0]))

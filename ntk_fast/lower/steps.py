@@ -22,9 +22,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from functools import cached_property
 from typing import TYPE_CHECKING
 
+from ntk_fast.lazy import lazy
 from ntk_fast.lower.window import Grid, Window
 
 if TYPE_CHECKING:
@@ -125,12 +125,12 @@ class Plan:
     def sources(self, step: Step) -> tuple[int, ...]:
         return step.sources if isinstance(step, Mix | Multiply) else (step.source,)
 
-    @cached_property
+    @lazy
     def shape(self) -> tuple[int, ...] | None:
         """What each row is arranged as, (height, width, channels) or (length, channels); None if it is not."""
         return next((step.shape for step in self.steps if isinstance(step, Arrange)), None)
 
-    @cached_property
+    @lazy
     def grids(self) -> tuple[Grid, ...]:
         """The positions of each node; () where there are none."""
         grids: list[Grid] = [()]
