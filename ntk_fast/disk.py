@@ -73,6 +73,17 @@ def whole_file(path: Path) -> Iterator[Path]:
         raise
 
 
+@contextmanager
+def shared_words(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Yield a file beside another one, and what is in it: who reads it there sees the same folder."""
+    file, words = temporary_name(path, "probe"), secrets.token_bytes(16)
+    try:
+        file.write_bytes(words)
+        yield str(file.absolute()), words
+    finally:
+        file.unlink(missing_ok=True)
+
+
 def refuse_special_file(path: Path) -> None:
     """Raise if a file would take the place of a folder, a device or a pipe."""
     if path.is_dir():

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ntk_fast.backends import available_backends, choose_backend
+from ntk_fast.backends.base import Backend
 from ntk_fast.lower.steps import Plan
 
 
@@ -53,3 +54,16 @@ def chosen_engine(backend: str | None = None, *, plan: Plan | None = None) -> En
     """Return the engine that a call with this `backend` argument runs on; `plan`: of its network."""
     chosen = choose_backend(backend, plan=plan)
     return Engine(chosen.name, chosen.instruction_set)
+
+
+def backend_of(engine: Engine) -> Backend:
+    """Return the backend of an engine, whatever the environment names; raise if it does not run here."""
+    backend = choose_backend(engine.backend)
+    if engine.instruction_set in (None, backend.instruction_set):
+        return backend
+    from ntk_fast.backends.cython_backend import CythonBackend, available_instruction_sets
+
+    assert engine.instruction_set is not None
+    if engine.instruction_set not in available_instruction_sets():
+        raise ValueError(f"this processor has {', '.join(available_instruction_sets())} only")
+    return CythonBackend(engine.instruction_set)

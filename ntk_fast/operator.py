@@ -12,8 +12,10 @@ from scipy.sparse.linalg import LinearOperator
 
 from ntk_fast.backends import choose_backend
 from ntk_fast.caller import warns_once
+from ntk_fast.engines import chosen_engine
 from ntk_fast.gram import are_same, check_both, image_shape
 from ntk_fast.products import Factor, FactorOnThreads, PreparedFactor, padded
+from ntk_fast.stored_rows import opened
 from ntk_fast.threads import choose_n_threads
 from ntk_fast.validation import as_array, check_not_negative, refuse_masked
 
@@ -49,6 +51,10 @@ class KernelOperator(LinearOperator):
         As in :func:`ntk_fast.gram`.
     n_threads : int >= 1, optional
         As in :func:`ntk_fast.gram`.
+    client : dask.distributed.Client, optional
+        Its workers multiply, each with as many threads as it has (`n_threads` is for one machine). Arrays are sent to
+        each worker once; the path of a .npy file or a .zarr array is opened there, and a `dask.array` never comes here.
+        Products are the same to the last bit for any workers, also if one of them dies. See docs/cluster.md.
 
     Attributes
     ----------
@@ -60,7 +66,9 @@ class KernelOperator(LinearOperator):
     ------
     TypeError, ValueError
         If an argument is not as above, or an entry would overflow the dtype; for vectors that are complex or of another
-        length, and for products that overflow the dtype.
+        length, and for products that overflow the dtype; if workers of `client` are not fit for it.
+    ConnectionError
+        If the scheduler of `client` does not answer, or has had no workers for a minute.
 
     Examples
     --------
@@ -85,6 +93,7 @@ class KernelOperator(LinearOperator):
         dtype: Any = None,
         backend: str | None = None,
         n_threads: int | None = None,
+        client: Any = None,
     ) -> None:
         self.kernel = kernel
         self.ridge = check_not_negative(ridge, "ridge")
@@ -92,10 +101,21 @@ class KernelOperator(LinearOperator):
         if Y is not None and self.ridge:
             raise ValueError(f"ridge must be 0 where Y is given: there is no diagonal to add it to; got {ridge!r}.")
         shape = image_shape(kernel)
-        chosen, threads = choose_backend(backend, plan=kernel.plan), choose_n_threads(n_threads)
-        x_values, y_values = check_both(X, Y, dtype, shape)
-        self._factor: Factor = FactorOnThreads(PreparedFactor.of(kernel, x_values, y_values, chosen), threads)
-        self._arguments: tuple[Any, ...] = (kernel, x_values, y_values, self.ridge, x_values.dtype, backend, n_threads)
+        threads = choose_n_threads(n_threads)
+        if client is None:
+            X, Y = opened(X, "X"), None if Y is None else opened(Y, "Y")
+            chosen = choose_backend(backend, plan=kernel.plan)
+            x_values, y_values = check_both(X, Y, dtype, shape)
+            self._factor: Factor = FactorOnThreads(PreparedFactor.of(kernel, x_values, y_values, chosen), threads)
+            self._arguments: tuple[Any, ...] = (
+                kernel, x_values, y_values, self.ridge, x_values.dtype, backend, n_threads,
+            )  # fmt: skip
+        else:
+            from ntk_fast.cluster.products import FactorOnWorkers
+
+            engine = chosen_engine(backend, plan=kernel.plan)
+            self._factor = FactorOnWorkers.of(client, engine, kernel, X, Y, dtype)
+            self._arguments = ()
         super().__init__(self._factor.dtype, self._factor.shape)
 
     @warns_once
@@ -122,6 +142,8 @@ class KernelOperator(LinearOperator):
         return (self._factor.diagonal + self.ridge).astype(self.dtype)
 
     def __reduce__(self) -> tuple[Any, ...]:
+        if not self._arguments:
+            raise TypeError("An operator with a client cannot be pickled or copied: its rows are on the workers.")
         return _operator, self._arguments
 
     def dot(self, x: Any) -> Any:
@@ -139,9 +161,10 @@ class KernelOperator(LinearOperator):
             return self
         turned = object.__new__(type(self))
         turned.__dict__.update(self.__dict__)
-        kernel, x_values, y_values, *others = self._arguments
         turned._factor, turned.shape = self._factor.turned(), self.shape[::-1]
-        turned._arguments = (kernel, y_values, x_values, *others)
+        if self._arguments:
+            kernel, x_values, y_values, *others = self._arguments
+            turned._arguments = (kernel, y_values, x_values, *others)
         return turned
 
     _transpose = _adjoint

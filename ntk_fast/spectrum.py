@@ -39,6 +39,7 @@ def gram_eigenvalues(
     *,
     backend: str | None = None,
     n_threads: int | None = None,
+    client: Any = None,
 ) -> NDArray[np.float64]:
     """Return the eigenvalues of K / n, largest first: estimates of those of the kernel's integral operator.
 
@@ -51,6 +52,8 @@ def gram_eigenvalues(
         the matrix: memory for about 2 n_leading vectors.
     backend, n_threads
         As in :func:`ntk_fast.gram`.
+    client : dask.distributed.Client, optional
+        As in :class:`ntk_fast.KernelOperator`; only with `n_leading`.
 
     Returns
     -------
@@ -73,11 +76,13 @@ def gram_eigenvalues(
     check_kernel(kernel)
     options: dict[str, Any] = {"dtype": np.float64, "backend": backend, "n_threads": n_threads}
     if n_leading is None:
+        if client is not None:
+            raise ValueError("client needs n_leading: all eigenvalues take the whole matrix, in one machine's memory.")
         matrix = np.asarray(kernel(X, **options), dtype=np.float64)
         with limited_blas(n_threads):
             return lapack.eigh_in_place(matrix, vectors=False)[::-1] / max(len(matrix), 1)
     count = check_whole_number(n_leading, "n_leading", 1)
-    operator = KernelOperator(kernel, X, **options)
+    operator = KernelOperator(kernel, X, **options, client=client)
     n = operator.shape[0]
     if count >= n:
         raise ValueError(f"n_leading must be from 1 to n - 1 = {n - 1}; got {count}: None gives all eigenvalues.")

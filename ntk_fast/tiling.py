@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from ntk_fast.backends.base import FillTile, Tile
 
@@ -57,15 +58,25 @@ class Stopped(Exception):
     """A worker gave up inside a tile, because the run that it belongs to has been stopped."""
 
 
-#: Of a worker's thread: its run, so that tiles within a tile, too, stop when it is stopped.
+#: Of a worker's thread: the event that stops its run, so that tiles within a tile stop, too.
 _worker = threading.local()
 
 
 def stop_if_asked() -> None:
     """Give up, on a worker's thread whose run has been stopped: for what takes long within a tile."""
-    run: _Run | None = getattr(_worker, "run", None)
-    if run is not None and run.stop.is_set():
+    stop: threading.Event | None = getattr(_worker, "stop", None)
+    if stop is not None and stop.is_set():
         raise Stopped
+
+
+@contextmanager
+def stoppable(stop: threading.Event) -> Iterator[None]:
+    """Have what this thread computes stop within a tile once an event is set: it works for somebody elsewhere."""
+    _worker.stop = stop
+    try:
+        yield
+    finally:
+        _worker.stop = None
 
 
 class _Run:
@@ -81,7 +92,7 @@ class _Run:
         self.error: BaseException | None = None
 
     def work(self, make_fill: Callable[[], FillTile]) -> None:
-        _worker.run = self
+        _worker.stop = self.stop
         try:
             fill = make_fill()
             while not self.stop.is_set():

@@ -387,7 +387,7 @@ def test_a_streamed_product_stops_within_its_tile(monkeypatch):
             is_inside.wait()
             raise ValueError("the run stops here")
         is_inside.set()
-        tiling._worker.run.stop.wait()
+        tiling._worker.stop.wait()
         blocks.append(start)
         return np.zeros((5, 1))
 

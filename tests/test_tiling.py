@@ -211,7 +211,7 @@ def test_tiles_within_a_tile_stop_when_the_outer_run_is_stopped():
 
     def part(tile: Tile) -> None:
         is_inside.set()
-        tiling._worker.run.stop.wait()
+        tiling._worker.stop.wait()
         filled.append(tile)
 
     def fill(tile: Tile) -> None:

@@ -101,7 +101,13 @@ residuals_, path_ridges_, path_errors_, leave_one_out_is_estimate_, n_features_i
         return tags
 
     def fit(
-        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, *, report: Report | None = None
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        report: Report | None = None,
+        client: Any = None,
     ) -> Self:
         """Fit.
 
@@ -114,6 +120,9 @@ residuals_, path_ridges_, path_errors_, leave_one_out_is_estimate_, n_features_i
             Weights >= 0 of the rows' squared errors.
         report : callable, optional
             Called with what is being done and the share of it that is done, from 0 to 1 (None: it cannot be known).
+        client : dask.distributed.Client, optional
+            Its workers share the products of solvers "cg" and "nystroem", of which "auto" then takes one. The model
+            keeps nothing of it.
 
         Returns
         -------
@@ -138,7 +147,7 @@ residuals_, path_ridges_, path_errors_, leave_one_out_is_estimate_, n_features_i
             # of two classes' targets one is the other's negative
             targets = (labels[:, None] == np.arange(len(classes))) - 1 / len(classes)
             targets = targets if len(classes) > 2 else targets[:, 1:]
-        left_out = self._solve(rows, targets, weights, _centring, report)
+        left_out = self._solve(rows, targets, weights, _centring, report, client)
         self.classes_, self.is_multilabel_ = classes, is_multilabel
         self.leave_one_out_predictions_ = self.leave_one_out_score_ = self.probability_slope_ = None
         if left_out is not None:
@@ -171,25 +180,29 @@ residuals_, path_ridges_, path_errors_, leave_one_out_is_estimate_, n_features_i
             return (scores > 0).astype(int)
         return self.classes_[scores.argmax(axis=1) if scores.ndim == 2 else (scores > 0).astype(int)]
 
-    def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
+    def decision_function(self, X: ArrayLike, *, client: Any = None) -> NDArray[np.float64]:
         """Return the predicted targets: of each class or label, or of two classes the second one's.
 
         Parameters
         ----------
         X : array-like of shape (m, n_features)
+        client : dask.distributed.Client, optional
+            Its workers share the work.
 
         Returns
         -------
         ndarray of shape (m, n_classes), or (m,) for two classes
         """
-        return self._shaped(self._function(X))
+        return self._shaped(self._function(X, client))
 
-    def predict(self, X: ArrayLike) -> NDArray[Any]:
+    def predict(self, X: ArrayLike, *, client: Any = None) -> NDArray[Any]:
         """Return the classes of the largest predicted targets, or 0 and 1 for each of several labels.
 
         Parameters
         ----------
         X : array-like of shape (m, n_features)
+        client : dask.distributed.Client, optional
+            Its workers share the work.
 
         Returns
         -------
@@ -200,9 +213,9 @@ residuals_, path_ridges_, path_errors_, leave_one_out_is_estimate_, n_features_i
         sklearn.exceptions.NotFittedError, ValueError
             Before `fit`; if `X` is not as it was there.
         """
-        return self._labels(self.decision_function(X))
+        return self._labels(self.decision_function(X, client=client))
 
-    def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
+    def predict_proba(self, X: ArrayLike, *, client: Any = None) -> NDArray[np.float64]:
         """Return probabilities of the classes, calibrated on leave-one-out predictions (see `calibration`).
 
         They are softmax(slope prediction) with the slope that makes the training labels likeliest where each row's
@@ -212,6 +225,8 @@ residuals_, path_ridges_, path_errors_, leave_one_out_is_estimate_, n_features_i
         Parameters
         ----------
         X : array-like of shape (m, n_features)
+        client : dask.distributed.Client, optional
+            Its workers share the work.
 
         Returns
         -------
@@ -222,7 +237,7 @@ residuals_, path_ridges_, path_errors_, leave_one_out_is_estimate_, n_features_i
         sklearn.exceptions.NotFittedError, ValueError
             Before `fit`; if `X` is not as it was there; if there are no leave-one-out predictions.
         """
-        values = self._function(X)
+        values = self._function(X, client)
         if self.probability_slope_ is None:
             raise ValueError(
                 "predict_proba is calibrated on leave-one-out predictions, and this model was fitted without any: fit "

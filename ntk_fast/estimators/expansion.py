@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,8 +20,11 @@ def kernel_expansion(
     rows: NDArray[np.floating],
     coefficients: NDArray[np.floating],
     n_threads: int | None = None,
+    client: Any = None,
 ) -> NDArray[np.float64]:
     """Return f of the rows of X, (m, n_targets), without ever having their kernel matrix."""
+    if client is not None:  # all at once: the other rows are sent once
+        return np.asarray(KernelOperator(kernel, X, rows, dtype=np.float64, client=client) @ coefficients, np.float64)
     values = np.empty((len(X), coefficients.shape[1]))
     for start in range(0, len(X), ROWS_AT_A_TIME):
         block = slice(start, start + ROWS_AT_A_TIME)

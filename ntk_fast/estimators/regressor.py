@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -96,7 +96,13 @@ class NTKRegressor(MultiOutputMixin, RegressorMixin, KernelRidge):
     """
 
     def fit(
-        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, *, report: Report | None = None
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        report: Report | None = None,
+        client: Any = None,
     ) -> Self:
         """Fit.
 
@@ -108,6 +114,9 @@ class NTKRegressor(MultiOutputMixin, RegressorMixin, KernelRidge):
             Weights >= 0 of the rows' squared errors; a whole number counts a row so many times.
         report : callable, optional
             Called with what is being done and the share of it that is done, from 0 to 1 (None: it cannot be known).
+        client : dask.distributed.Client, optional
+            Its workers share the products of solvers "cg" and "nystroem", of which "auto" then takes one. The model
+            keeps nothing of it.
 
         Returns
         -------
@@ -133,7 +142,7 @@ class NTKRegressor(MultiOutputMixin, RegressorMixin, KernelRidge):
         weights, report = checked_weights(sample_weight, rows), choose_report(report)
         warn_of_labels(targets)
         columns = targets.reshape(len(targets), -1)
-        left_out = self._solve(rows, columns, weights, TargetScaling.of, report)
+        left_out = self._solve(rows, columns, weights, TargetScaling.of, report, client)
         self.single_target_ = targets.ndim == 1
         self.leave_one_out_predictions_ = self.leave_one_out_errors_ = self.leave_one_out_score_ = None
         if left_out is not None:
@@ -144,12 +153,14 @@ class NTKRegressor(MultiOutputMixin, RegressorMixin, KernelRidge):
                 warn_of_a_useless_fit(self.leave_one_out_score_, len(rows), self.ridge == LEAVE_ONE_OUT)
         return self
 
-    def predict(self, X: ArrayLike) -> NDArray[np.float64]:
+    def predict(self, X: ArrayLike, *, client: Any = None) -> NDArray[np.float64]:
         """Return predictions.
 
         Parameters
         ----------
         X : array-like of shape (m, n_features)
+        client : dask.distributed.Client, optional
+            Its workers share the work.
 
         Returns
         -------
@@ -160,7 +171,7 @@ class NTKRegressor(MultiOutputMixin, RegressorMixin, KernelRidge):
         sklearn.exceptions.NotFittedError, ValueError
             Before `fit`; if `X` is not as it was there.
         """
-        values = self._function(X)
+        values = self._function(X, client)
         return values[:, 0] if self.single_target_ else values
 
 

@@ -25,7 +25,7 @@ from ntk_fast.estimators.scaling import ColumnScaling, TargetScaling
 from ntk_fast.estimators.targets import FLOATS
 from ntk_fast.kernels import Kernel
 from ntk_fast.memory import available_bytes
-from ntk_fast.solvers.base import Report, Solver
+from ntk_fast.solvers.base import Report, Solver, refuse_client
 from ntk_fast.solvers.cholesky import Cholesky
 from ntk_fast.solvers.conjugate_gradient import ConjugateGradient
 from ntk_fast.solvers.nystroem import Nystroem
@@ -47,15 +47,25 @@ MOST_ROWS_TO_FACTORISE = 15_000
 MOST_ROWS_TO_ITERATE = 50_000
 
 
-def choose_solver(solver: str, n_rows: int) -> str:
-    """Return the name of the solver to use."""
+def check_client(client: Any) -> None:
+    from ntk_fast.cluster import check_client as check
+
+    check(client)
+
+
+def choose_solver(solver: str, n_rows: int, client: Any = None) -> str:
+    """Return the name of the solver to use; with a client one whose products workers share."""
     if solver not in SOLVERS:
         raise ValueError(f"solver must be one of {', '.join(map(repr, SOLVERS))}; got {solver!r}.")
+    if client is not None:
+        check_client(client)
+        if solver == "cholesky":
+            refuse_client(client)
     if solver != "auto":
         return solver
     available = available_bytes()
     fits = available is None or 8 * n_rows**2 <= available / 2
-    if n_rows <= MOST_ROWS_TO_FACTORISE and fits:
+    if n_rows <= MOST_ROWS_TO_FACTORISE and fits and client is None:
         return "cholesky"
     return "cg" if n_rows <= MOST_ROWS_TO_ITERATE else "nystroem"
 
@@ -109,6 +119,7 @@ class KernelRidge(SavedEstimator, KernelParameters):
         weights: NDArray[np.float64] | None,
         scale_targets: Callable[[NDArray[np.float64], NDArray[np.float64] | None, bool], TargetScaling],
         report: Report,
+        client: Any = None,
     ) -> NDArray[np.float64] | None:
         """Fit targets of shape (n, n_targets), and return predictions of rows left out, where they were asked for.
 
@@ -124,7 +135,7 @@ class KernelRidge(SavedEstimator, KernelParameters):
             assert weights is not None
             rows, targets, weights = rows[counts], targets[counts], weights[counts]
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
-        name = choose_solver(self.solver, len(rows))
+        name = choose_solver(self.solver, len(rows), client)
         solver = self._make_solver(name, len(rows), seed)
         target_scaling = scale_targets(targets, weights, is_centred)
         problem = WeightedTargets(target_scaling.apply(targets), weights, is_centred)
@@ -137,11 +148,13 @@ class KernelRidge(SavedEstimator, KernelParameters):
             warn_of_a_kernel_of_zeros(kernel, rows)
             fit = fit_of_zeros(rows, problem, relative_ridge)
         elif is_chosen:
-            fit = fit_choosing_the_ridge(kernel, rows, problem, solver, seed, self.n_threads, report, decomposed)
+            fit = fit_choosing_the_ridge(
+                kernel, rows, problem, solver, seed, self.n_threads, report, decomposed, client
+            )
         else:
             warn_of_a_large_ridge(relative_ridge)
             ridge = relative_ridge * mean_diagonal
-            fit = fit_at(kernel, rows, problem, solver, ridge, leaves_out, self.n_threads, report)
+            fit = fit_at(kernel, rows, problem, solver, ridge, leaves_out, self.n_threads, report, client=client)
         left_out = None
         if fit.errors is not None:
             left_out = np.empty(all_targets.shape)
@@ -183,15 +196,17 @@ class KernelRidge(SavedEstimator, KernelParameters):
             raise ValueError(f"n_centres must not exceed the number of rows; got {n_centres} for {n_rows} rows.")
         return Nystroem(n_centres=n_centres, tolerance=tolerance, max_iterations=max_iterations, seed=seed)
 
-    def _function(self, X: ArrayLike) -> NDArray[np.float64]:
+    def _function(self, X: ArrayLike, client: Any = None) -> NDArray[np.float64]:
         """Return f of rows, (m, n_targets)."""
         check_is_fitted(self, "dual_coef_")
-        return self._values(validate_data(self, X, reset=False, dtype=FLOATS))
+        if client is not None:
+            check_client(client)
+        return self._values(validate_data(self, X, reset=False, dtype=FLOATS), client)
 
     @warns_once
-    def _values(self, rows: NDArray[np.floating]) -> NDArray[np.float64]:
+    def _values(self, rows: NDArray[np.floating], client: Any = None) -> NDArray[np.float64]:
         if not self.dual_coef_.any():
             return self.target_scaling_.undo(np.zeros((len(rows), self.dual_coef_.shape[1])))
         scaled = self.column_scaling_.apply(rows)
-        values = kernel_expansion(self.kernel_, scaled, self.X_fit_, self.dual_coef_, self.n_threads)
+        values = kernel_expansion(self.kernel_, scaled, self.X_fit_, self.dual_coef_, self.n_threads, client)
         return self.target_scaling_.undo(values)

@@ -65,10 +65,13 @@ def fit_choosing_the_ridge(
     n_threads: int | None,
     report: Report,
     decomposed: Decomposed | None = None,
+    client: Any = None,
 ) -> Fit:
     """Fit with the ridge of the smallest error of rows left out."""
     if isinstance(solver, Nystroem):
-        system = solver.prepare(kernel, rows, weights=problem.weights, n_threads=n_threads, report=report)
+        system = solver.prepare(
+            kernel, rows, weights=problem.weights, n_threads=n_threads, report=report, client=client
+        )
         normal = system.normal_matrix(report)
         path = system.ridge_path(problem, normal, seed, report)
         solution = system.solve(problem.columns, path.best, solver, normal=normal, leave_one_out=True, report=report)
@@ -87,7 +90,7 @@ def fit_choosing_the_ridge(
         some = _some(len(rows), MOST_ROWS_TO_DECOMPOSE, seed)
         _, path = decompose(kernel, rows[some], problem.part(some), n_threads, report)
     ridge = path.best_of_at_least(_least_ridge(solver, kernel, rows, problem))
-    return fit_at(kernel, rows, problem, solver, ridge, True, n_threads, report, path)
+    return fit_at(kernel, rows, problem, solver, ridge, True, n_threads, report, path, client)
 
 
 def _least_ridge(solver: Solver, kernel: Kernel, rows: NDArray[np.floating], problem: WeightedTargets) -> float:
@@ -108,6 +111,7 @@ def fit_at(
     n_threads: int | None,
     report: Report,
     path: RidgePath = NO_PATH,
+    client: Any = None,
 ) -> Fit:
     """Fit with a given ridge."""
     columns = problem.columns if leave_one_out else problem.values
@@ -120,6 +124,7 @@ def fit_at(
         leave_one_out=leave_one_out,
         n_threads=n_threads,
         report=report,
+        client=client,
     )
     return _fit_of(solution, ridge, path, problem, is_estimate=not solver.is_direct)
 

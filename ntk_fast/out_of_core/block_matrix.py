@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ntk_fast.backends.base import Backend, GramTask, Tile
-from ntk_fast.gram import check_kernel, compile_for, fill_gram
+from ntk_fast.gram import check_kernel, compile_for, fill_gram, seconds_of_entry
 from ntk_fast.out_of_core.row_blocks import RowBlocks
 from ntk_fast.rows import Rows
 from ntk_fast.validation import refuse_overflow, warn_of_underflow
@@ -36,6 +36,11 @@ class BlockMatrix:
             warn_of_underflow(kernel, *roots, dtype)
 
     @property
+    def seconds_of_entry(self) -> float:
+        """About what an entry costs on one thread."""
+        return seconds_of_entry(self._program, self._x.n_features, self.backend)
+
+    @property
     def fingerprints(self) -> list[str]:
         """Digests of the rows."""
         return [rows.fingerprint for rows in (self._x, self._y) if rows is not None]
@@ -58,6 +63,12 @@ class BlockMatrix:
         for part_start, part_stop, right in rows.parts(start, stop):
             columns = slice(part_start - start, part_stop - start)
             fill_gram(GramTask(self._program, left, right, out[:, columns]), self.backend, 1)
+
+    def fill_scratch(self, tile: Tile, scratch: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+        """Compute a block into the first numbers of a vector, and return these as a matrix."""
+        values = scratch[: tile.n_entries].reshape(tile.row_stop - tile.row_start, tile.column_stop - tile.column_start)
+        self.fill(tile, values)
+        return values
 
     def block(self, tile: Tile) -> NDArray[np.floating[Any]]:
         """Return a block."""

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -26,12 +29,30 @@ CHECKPOINT_BYTES = 256 << 20
 CHECKPOINT_SECONDS = 5.0
 
 
+#: Called with finished blocks that are on the disk, by their numbers, and the sizes of the parts that they are in.
+Record = Callable[[list[int], dict[int, int]], None]
+
+
+class Workforce(Protocol):
+    """Whoever computes the blocks of a matrix and puts them into a store."""
+
+    @property
+    def fingerprints(self) -> list[str]:
+        """Digests of the rows."""
+
+    def write(self, store: Store, blocks: dict[int, Tile], record: Record, progress: Progress | None) -> None:
+        """Write blocks, and have each recorded once it is on the disk, also those before an error.
+
+        `progress` hears of entries of these blocks.
+        """
+
+
 class _Checkpoints:
     """Blocks that were written and are not in the journal yet."""
 
-    def __init__(self, store: Store, journal: Journal) -> None:
+    def __init__(self, store: Store, record: Record) -> None:
         self._store = store
-        self._journal = journal
+        self._record = record
         self._lock = threading.Lock()
         self._saving = threading.Lock()
         self._blocks: list[int] = []
@@ -53,17 +74,47 @@ class _Checkpoints:
         with self._lock:
             blocks, self._blocks, self._bytes, self._last = self._blocks, [], 0, time.monotonic()
         if blocks:
-            self._journal.measure(self._store.sync())
-            self._journal.mark(blocks)
+            self._record(blocks, self._store.sync())
+
+
+@dataclass(frozen=True, eq=False)
+class Threads:
+    """The `Workforce` of this process."""
+
+    matrix: BlockMatrix
+    n_threads: int
+
+    @property
+    def fingerprints(self) -> list[str]:
+        return self.matrix.fingerprints
+
+    def write(self, store: Store, blocks: dict[int, Tile], record: Record, progress: Progress | None) -> None:
+        number = {tile: block for block, tile in blocks.items()}
+        checkpoints, matrix = _Checkpoints(store, record), self.matrix
+
+        def make_fill() -> FillTile:
+            scratch = np.empty(max(tile.n_entries for tile in number), dtype=matrix.dtype)
+
+            def fill(tile: Tile) -> None:
+                values = matrix.fill_scratch(tile, scratch)
+                store.write(tile, values)
+                checkpoints.add(number[tile], values.nbytes)
+
+            return fill
+
+        try:
+            with single_threaded_blas() if matrix.backend.uses_blas else nullcontext():
+                run_tiles(list(number), make_fill, self.n_threads, progress)
+        finally:
+            checkpoints.save()
 
 
 def write_blocks(
     path: Path,
     store: Store,
     journal: Journal,
-    matrix: BlockMatrix,
+    workforce: Workforce,
     tiles: list[Tile],
-    n_threads: int,
     progress: Progress | None,
     overwrite: bool,
 ) -> None:
@@ -71,7 +122,7 @@ def write_blocks(
     try:
         store.open(fresh=not journal.finished.any())
         adopt_permissions(path, store.path)
-        _write_missing(store, journal, matrix, tiles, n_threads, progress)
+        _write_missing(store, journal, workforce, tiles, progress)
         store.finish()
         store.close()
         if path.exists() and not overwrite:
@@ -92,31 +143,17 @@ def write_blocks(
 
 
 def _write_missing(
-    store: Store, journal: Journal, matrix: BlockMatrix, tiles: list[Tile], n_threads: int, progress: Progress | None
+    store: Store, journal: Journal, workforce: Workforce, tiles: list[Tile], progress: Progress | None
 ) -> None:
-    index = {tile: position for position, tile in enumerate(tiles)}
-    missing = [tile for tile in tiles if not journal.finished[index[tile]]]
+    missing = {block: tile for block, tile in enumerate(tiles) if not journal.finished[block]}
     total = sum(tile.n_entries for tile in tiles)
-    before = total - sum(tile.n_entries for tile in missing)
-    checkpoints = _Checkpoints(store, journal)
+    before = total - sum(tile.n_entries for tile in missing.values())
 
-    def make_fill() -> FillTile:
-        scratch = np.empty(max(tile.n_entries for tile in missing), dtype=matrix.dtype)
-
-        def fill(tile: Tile) -> None:
-            shape = (tile.row_stop - tile.row_start, tile.column_stop - tile.column_start)
-            values = scratch[: tile.n_entries].reshape(shape)
-            matrix.fill(tile, values)
-            store.write(tile, values)
-            checkpoints.add(index[tile], values.nbytes)
-
-        return fill
+    def record(blocks: list[int], sizes: dict[int, int]) -> None:
+        journal.measure(sizes)
+        journal.mark(blocks)
 
     if progress is not None:
         progress(before, total)
     show = None if progress is None else lambda done, _: progress(before + done, total)
-    try:
-        with single_threaded_blas() if matrix.backend.uses_blas else nullcontext():
-            run_tiles(missing, make_fill, n_threads, show)
-    finally:
-        checkpoints.save()
+    workforce.write(store, missing, record, show)

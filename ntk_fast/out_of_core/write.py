@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from collections.abc import Iterator
@@ -15,17 +16,18 @@ from numpy.typing import ArrayLike
 from ntk_fast.backends import choose_backend
 from ntk_fast.backends.base import Tile
 from ntk_fast.caller import warns_once
-from ntk_fast.disk import DISK_FULL
+from ntk_fast.disk import DISK_FULL, shared_words
 from ntk_fast.engines import chosen_engine
 from ntk_fast.gram import are_same, check_both, check_kernel, entries_within, image_shape
 from ntk_fast.layers.json_text import from_record, to_record
 from ntk_fast.out_of_core.block_matrix import BlockMatrix
-from ntk_fast.out_of_core.blocks_to_disk import write_blocks
+from ntk_fast.out_of_core.blocks_to_disk import Threads, Workforce, write_blocks
 from ntk_fast.out_of_core.journal import Journal, stamp_of
 from ntk_fast.out_of_core.npy_store import NpyStore
 from ntk_fast.out_of_core.row_blocks import sliceable
 from ntk_fast.out_of_core.store import Store
 from ntk_fast.out_of_core.zarr_store import ZarrStore
+from ntk_fast.stored_rows import opened
 from ntk_fast.threads import choose_n_threads
 from ntk_fast.tiling import Progress, make_tiles
 from ntk_fast.validation import check_flag, check_progress, check_whole_number
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
 
 DEFAULT_CHUNK_SIZE = 1024
 #: Of a thread, about, where entries take long: so much is lost when work breaks off.
-SECONDS_A_BLOCK = 30.0
+SECONDS_A_BLOCK = 15.0
 
 
 @warns_once
@@ -55,6 +57,7 @@ def write_gram(
     chunk_size: int | None = None,
     compressor: Any = None,
     triangle: str = "both",
+    client: Any = None,
 ) -> None:
     """Write the Gram matrix ``K[i, j] = kernel(X[i], Y[j])`` to disk, without ever holding much of it in memory.
 
@@ -66,9 +69,9 @@ def write_gram(
     Parameters
     ----------
     kernel : ArcCosine, NNGP or NTK
-    X : array-like of shape (n, n_features)
+    X : array-like of shape (n, n_features), or a path
         Real, finite rows. They may be a memory-mapped file larger than memory, or anything that is sliced like an array
-        (an HDF5 or a Zarr array): rows are read in blocks.
+        (an HDF5 or a Zarr array): rows are read in blocks. The path of a .npy file or a .zarr array stands for it.
     path : str or path-like
         Ends in ".npy" (one file, as of :func:`numpy.save`) or ".zarr" (a Zarr v3 array; needs the extra `zarr`).
     Y : array-like of shape (m, n_features), optional
@@ -86,12 +89,17 @@ def write_gram(
         Called as ``progress(entries_done, entries_in_all)`` from the calling thread: at the start, with what an earlier
         run did, and then about ten times a second.
     chunk_size : int >= 1, optional
-        Rows and columns of a Zarr chunk; by default 1024.
+        Rows and columns of a Zarr chunk; by default 1024, and fewer for images of which so many take long.
     compressor : {None, "blosc", "gzip", "zstd"} or a Zarr codec, default None
         Of Zarr chunks. Kernel values compress by a tenth or so.
     triangle : {"both", "upper"}, default "both"
         "upper": a symmetric Zarr store holds only chunks on and above the diagonal; :func:`ntk_fast.read_gram` reads
         the others from their mirror images.
+    client : dask.distributed.Client, optional
+        Its workers compute and write the blocks, each with as many threads as it has (`n_threads` is for one machine);
+        the journal stays here. `path` must be a .zarr store in a folder that all workers see. Arrays are sent to each
+        worker once; a path is opened there; a `dask.array` never comes here. What was begun on one machine may be
+        finished on a cluster, and the other way round, with the same bits. See docs/cluster.md.
 
     Raises
     ------
@@ -103,6 +111,8 @@ def write_gram(
         it is no Zarr array, or the temporary or the journal's name is taken, whatever they say.
     BlockingIOError
         If another process is writing this store.
+    ConnectionError
+        If the scheduler of `client` does not answer, or has had no workers for a minute; what is written is kept.
     OSError
         If the disk is full, read-only or broken.
 
@@ -120,6 +130,12 @@ def write_gram(
     """
     path, Y = Path(path), None if are_same(X, Y) else Y
     _check_layout(path, chunk_size, compressor, triangle, symmetric=Y is None)
+    if client is not None:
+        from ntk_fast.cluster import check_client
+
+        check_client(client)
+        if path.suffix.lower() == ".npy":
+            raise ValueError(f"path must end in .zarr where several machines write with client; got {str(path)!r}.")
     is_npy = path.suffix.lower() == ".npy"
     path = Path(os.path.realpath(path)) if path.is_symlink() else path
     resume, overwrite = check_flag(resume, "resume"), check_flag(overwrite, "overwrite")
@@ -127,7 +143,8 @@ def write_gram(
     shape_of_rows = image_shape(kernel)
     chosen, engine = choose_backend(backend, plan=kernel.plan), chosen_engine(backend, plan=kernel.plan)
     threads = choose_n_threads(n_threads)
-    x_rows, y_rows = sliceable(X, "X", shape_of_rows), None if Y is None else sliceable(Y, "Y", shape_of_rows)
+    x_rows = sliceable(opened(X, "X"), "X", shape_of_rows)
+    y_rows = None if Y is None else sliceable(opened(Y, "Y"), "Y", shape_of_rows)
     for name, rows in (("X", x_rows), ("Y", y_rows)):
         if path.exists() and any(os.path.samefile(file, path) for file in _mapped_files(rows)):
             raise ValueError(f"path must not be the file that {name} is mapped from; got {path}.")
@@ -136,19 +153,30 @@ def write_gram(
     shape = (x_rows.shape[0], (x_rows if y_rows is None else y_rows).shape[0])
     partial = partial_name(path)
     store: Store
+    most = entries_within(SECONDS_A_BLOCK, kernel, x_start.dtype, chosen)
     if is_npy:
-        most = entries_within(SECONDS_A_BLOCK, kernel, x_start.dtype, chosen)
         store = NpyStore(partial, shape, x_start.dtype, Y is None, most)
     else:
-        size = DEFAULT_CHUNK_SIZE if chunk_size is None else chunk_size
+        size = _chunk_size(most) if chunk_size is None else chunk_size
         about = {**described(kernel), "triangle": triangle}
-        store = ZarrStore(partial, shape, x_start.dtype, Y is None, size, compressor, about)
+        store = ZarrStore(partial, shape, x_start.dtype, Y is None, size, compressor, about, most)
+
+    def workforce() -> Workforce:
+        if client is None:
+            return Threads(BlockMatrix(kernel, x_rows, y_rows, x_start.dtype, chosen), threads)
+        from ntk_fast.cluster.rows import for_workers
+        from ntk_fast.cluster.writing import Workers
+
+        rows = [("X", for_workers(X, x_rows, "X")), *([] if Y is None else [("Y", for_workers(Y, y_rows, "Y"))])]
+        with shared_words(path) as probe:
+            return Workers(client, engine, kernel, x_start.dtype, rows, probe)
+
     with _named_errors(path), closing(Journal(journal_name(path), path)) as journal, closing(store):
         try:
             is_begun = _find_begun(path, store, journal, resume, overwrite)
             if path.exists():
                 store.remove_replaced(path)
-            matrix = BlockMatrix(kernel, x_rows, y_rows, x_start.dtype, chosen)
+            work = workforce()
             tiles = make_tiles(
                 *shape,
                 symmetric=store.mirrors,
@@ -159,7 +187,7 @@ def write_gram(
                 **described(kernel),
                 "dtype": x_start.dtype.name,
                 "shape": list(shape),
-                "rows": matrix.fingerprints,
+                "rows": work.fingerprints,
                 "store": store.description,
                 "engine": str(engine),
                 "version": __version__,
@@ -179,10 +207,15 @@ def write_gram(
             else:
                 journal.begin(identity, len(tiles), store.n_parts)  # first: it may not speak of a store that is gone
                 store.remove()
-            write_blocks(path, store, journal, matrix, tiles, threads, progress, overwrite)
+            write_blocks(path, store, journal, work, tiles, progress, overwrite)
         finally:
             if journal.identity is None and not journal.owns(partial):
                 journal.remove()
+
+
+def _chunk_size(most_entries: int | None) -> int:
+    """Return the rows and columns of a chunk: the default, or fewer where entries take long."""
+    return DEFAULT_CHUNK_SIZE if most_entries is None else max(1, min(DEFAULT_CHUNK_SIZE, math.isqrt(most_entries)))
 
 
 def described(kernel: Kernel) -> dict[str, Any]:

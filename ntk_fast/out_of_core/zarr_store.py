@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import json
+import math
 import shutil
 import threading
 from collections.abc import Iterator
@@ -51,7 +52,9 @@ class ZarrStore:
         chunk_size: int,
         compressor: Any,
         about: dict[str, str],
+        most_entries: int | None = None,
     ) -> None:
+        """`most_entries`: of a block, about, where they take long."""
         require_zarr()
         self.path = path
         self.shape = shape
@@ -59,12 +62,27 @@ class ZarrStore:
         self.mirrors = symmetric
         self._chunk_size = max(1, min(chunk_size, max(shape)))
         self._compressor = _codec(compressor, dtype)
+        self._most_entries = most_entries
         self._about = about  # the array's attribute: its kernel, and the triangle that is stored
         self._array: Any = None
         self._unsynced: list[tuple[int, int]] = []  # chunks
         self._lock = threading.Lock()  # of the list: one thread takes it while others write
         self._kept: set[tuple[int, int]] = set()  # chunks that are whole, of blocks that are not
         self._n_chunks = tuple(-(-n // self._chunk_size) for n in shape)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """An open store goes to other processes, and is copied for threads: each knows of what it has written alone."""
+        return {name: value for name, value in vars(self).items() if name != "_lock"} | {"_unsynced": []}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._lock = threading.Lock()
+
+    @property
+    def began(self) -> str:
+        """What tells an open store from another one that takes its place, and from the finished one."""
+        status = (self.path / HIDDEN_METADATA).stat()
+        return f"{status.st_size} {status.st_mtime_ns}"
 
     @property
     def description(self) -> dict[str, Any]:
@@ -79,7 +97,8 @@ class ZarrStore:
 
     @property
     def block_shape(self) -> tuple[int, int]:
-        side = self._chunk_size * max(1, min(BLOCK_ROWS, max(self.shape) // 8) // self._chunk_size)
+        most = BLOCK_ROWS if self._most_entries is None else min(BLOCK_ROWS, math.isqrt(self._most_entries))
+        side = self._chunk_size * max(1, min(most, max(self.shape) // 8) // self._chunk_size)
         return side, side
 
     @property

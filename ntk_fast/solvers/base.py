@@ -116,6 +116,15 @@ def refuse_extreme(diagonal: NDArray[np.floating]) -> float:
     return largest
 
 
+def refuse_client(client: Any) -> None:
+    """Raise where a method that works in the memory of one machine is given others."""
+    if client is not None:
+        raise ValueError(
+            "client is for solvers 'cg' and 'nystroem', whose products workers share; 'cholesky' and decompositions "
+            "work in the memory of one machine: choose one of the two, or leave client."
+        )
+
+
 class Solver(Protocol):
     """One way to solve; instances are immutable and hold its options only."""
 
@@ -132,10 +141,12 @@ class Solver(Protocol):
         leave_one_out: bool = False,
         n_threads: int | None = None,
         report: Report = silent,
+        client: Any = None,
     ) -> Solution:
         """Fit `targets` of shape (n, n_targets) on rows of shape (n, n_features), all columns at once.
 
         `weights`, (n,) and positive, are those of the rows: see `weighted`, also for what `leave_one_out` adds.
+        Products are those of the workers of a dask.distributed `client`; direct methods refuse one.
 
         Raises
         ------

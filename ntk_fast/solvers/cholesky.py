@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from ntk_fast.solvers.base import (
     Report,
     Solution,
     power_of_two,
+    refuse_client,
     refuse_extreme,
     scaled_back,
     silent,
@@ -114,8 +115,10 @@ class Cholesky:
         leave_one_out: bool = False,
         n_threads: int | None = None,
         report: Report = silent,
+        client: Any = None,
     ) -> Solution:
         """See :class:`ntk_fast.solvers.base.Solver`."""
+        refuse_client(client)
         matrix = gram_matrix(kernel, rows, n_threads, report, weights=weights)
         roots, scale = roots_of(weights, len(rows)), power_of_two(targets)
         with limited_blas(n_threads):

@@ -213,13 +213,14 @@ class ConjugateGradient:
         leave_one_out: bool = False,
         n_threads: int | None = None,
         report: Report = silent,
+        client: Any = None,
     ) -> Solution:
         """See :class:`ntk_fast.solvers.base.Solver`. Warns if it stops short of the tolerance.
 
         Errors of `leave_one_out` are estimates: the diagonal that they need is the preconditioner's, corrected with
         `N_PROBES` vectors of signs.
         """
-        operator = KernelOperator(kernel, rows, dtype=np.float64, n_threads=n_threads)
+        operator = KernelOperator(kernel, rows, dtype=np.float64, n_threads=n_threads, client=client)
         diagonal = kernel.diag(rows, dtype=np.float64)
         largest = refuse_extreme(diagonal)
         roots = roots_of(weights, len(rows))

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
 from ntk_fast import lapack
+from ntk_fast.engines import chosen_engine
 from ntk_fast.kernels import Kernel
 from ntk_fast.solvers.base import Report, Solution, power_of_two, scaled_back, silent, ticks, without_iterations
 from ntk_fast.solvers.cholesky import gram_matrix
@@ -80,10 +81,11 @@ class Nystroem:
         leave_one_out: bool = False,
         n_threads: int | None = None,
         report: Report = silent,
+        client: Any = None,
     ) -> Solution:
         """See :class:`ntk_fast.solvers.base.Solver`. Warns if it stops short of the tolerance."""
         with limited_blas(n_threads):
-            system = self.prepare(kernel, rows, weights=weights, n_threads=n_threads, report=report)
+            system = self.prepare(kernel, rows, weights=weights, n_threads=n_threads, report=report, client=client)
             return system.solve(targets, ridge, self, leave_one_out=leave_one_out, report=report)
 
     def prepare(
@@ -94,6 +96,7 @@ class Nystroem:
         weights: NDArray[np.float64] | None = None,
         n_threads: int | None = None,
         report: Report = silent,
+        client: Any = None,
     ) -> CentreSystem:
         """Draw the centres and return the system of equations for their coefficients."""
         n = len(rows)
@@ -102,7 +105,7 @@ class Nystroem:
             raise ValueError(f"n_centres must not exceed the number of rows; got {n_centres} for {n} rows.")
         drawn = np.sort(np.random.default_rng(self.seed).choice(n, size=n_centres, replace=False))
         centres, factor = independent_centres(kernel, rows[drawn], n_threads, report)
-        return CentreSystem(kernel, rows, weights, centres, factor, n_threads)
+        return CentreSystem(kernel, rows, weights, centres, factor, n_threads, client)
 
 
 def features_of(factor: Reals, block: Reals) -> Reals:
@@ -149,13 +152,20 @@ class CentreSystem:
     centres: NDArray[np.floating]  # (m, n_features), independent
     factor: Reals  # T, upper triangular, K_mm = T^T T
     n_threads: int | None
+    client: Any = None  # whose workers multiply
 
     matrix: Streamed = field(init=False)
     roots: NDArray[np.float64] = field(init=False)
 
     def __post_init__(self) -> None:
         centres = self.centres.astype(np.float64, copy=False)
-        self.matrix = StreamedMatrix(self.kernel, self.rows, centres, self.n_threads, self.weights)
+        if self.client is None:
+            self.matrix = StreamedMatrix(self.kernel, self.rows, centres, self.n_threads, self.weights)
+        else:
+            from ntk_fast.cluster.streamed import StreamedOnWorkers
+
+            engine = chosen_engine(plan=self.kernel.plan)
+            self.matrix = StreamedOnWorkers(self.client, engine, self.kernel, self.rows, centres, self.weights)
         self.roots = roots_of(self.weights, len(self.rows))
 
     def normal_product(self, vectors: Reals) -> Reals:

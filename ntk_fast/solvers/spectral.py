@@ -8,14 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ntk_fast import lapack
 from ntk_fast.kernels import Kernel
-from ntk_fast.solvers.base import Report, Solution, power_of_two, scaled_back, silent, ticks, without_iterations
+from ntk_fast.solvers.base import (
+    Report,
+    Solution,
+    power_of_two,
+    refuse_client,
+    scaled_back,
+    silent,
+    ticks,
+    without_iterations,
+)
 from ntk_fast.solvers.cholesky import gram_matrix
 from ntk_fast.solvers.weighted import roots_of
 from ntk_fast.threads import limited_blas
@@ -188,8 +197,10 @@ class Spectral:
         leave_one_out: bool = False,
         n_threads: int | None = None,
         report: Report = silent,
+        client: Any = None,
     ) -> Solution:
         """See :class:`ntk_fast.solvers.base.Solver`."""
+        refuse_client(client)
         decomposition = self.decompose(kernel, rows, weights=weights, n_threads=n_threads, report=report)
         roots, scale = roots_of(weights, len(rows)), power_of_two(targets)
         columns, errors = roots * (targets / scale), None

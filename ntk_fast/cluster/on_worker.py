@@ -1,0 +1,118 @@
+"""What a worker does: it builds a matrix once, from rows that it has or opens, and computes blocks of it.
+
+A worker's threads take a block each, and every block is computed by one thread, with BLAS held to one: as many as the
+worker has, or as NTK_FAST_NUM_THREADS allows.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from ntk_fast.backends.base import Tile
+from ntk_fast.engines import Engine, backend_of
+from ntk_fast.stored_rows import RowFile
+from ntk_fast.threads import THREADS_VARIABLE, choose_n_threads, single_threaded_blas
+from ntk_fast.tiling import stoppable
+from ntk_fast.version import __version__
+
+
+@dataclass(eq=False)
+class Recipe:
+    """How a worker builds a matrix; lives among the worker's data as long as the client wants it."""
+
+    version: str
+    engine: Engine
+    #: Of a function of (backend, rows, ...) that returns the matrix; read when the versions are known to be equal.
+    pickled: bytes
+    #: For each of the rows their file, or None where they come as an array.
+    files: tuple[RowFile | None, ...]
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Built:
+    """A matrix, and the warnings that arose on the way."""
+
+    matrix: Any
+    said: list[tuple[str, type[Warning]]]
+
+
+#: What was built from a recipe; forgotten with it.
+_built: WeakKeyDictionary[Recipe, Built] = WeakKeyDictionary()
+_building = threading.Lock()
+#: The runs whose client wants no more of them, and those under way.
+_given_up: set[str] = set()
+_under_way: dict[str, threading.Event] = {}
+
+
+def built(recipe: Recipe, arrays: list[Any]) -> Built:
+    """Return the matrix of a recipe."""
+    with _building:
+        if recipe not in _built:
+            from distributed.protocol import pickle
+
+            if recipe.version != __version__:
+                raise ValueError(f"A worker has ntk_fast {__version__}, and the client {recipe.version}.")
+            given = iter(arrays)
+            rows = [
+                next(given) if file is None else _opened(file, name)
+                for file, name in zip(recipe.files, recipe.names, strict=True)
+            ]
+            build = pickle.loads(recipe.pickled)
+            with warnings.catch_warnings(record=True) as said:
+                warnings.simplefilter("always")
+                matrix = build(backend_of(recipe.engine), *rows)
+            _built[recipe] = Built(matrix, [(str(warning.message), warning.category) for warning in said])
+        return _built[recipe]
+
+
+def _opened(file: RowFile, name: str) -> Any:
+    if not file.is_here():
+        raise FileNotFoundError(f"A worker does not see the rows, {file.path}: put them on a disk that all share.")
+    return file.open(name)
+
+
+@cache
+def _turns() -> threading.Semaphore:
+    """As many blocks at a time as the environment allows; more threads than that wait."""
+    allowed = choose_n_threads(None) if os.environ.get(THREADS_VARIABLE, "").strip() else 1 << 20
+    return threading.Semaphore(allowed)
+
+
+@contextmanager
+def _taking_part(run: str) -> Iterator[None]:
+    """Compute as part of a run: on one thread, and no longer than it is wanted."""
+    stop = _under_way.setdefault(run, threading.Event())
+    if run in _given_up:
+        stop.set()
+    try:
+        with _turns(), single_threaded_blas(), stoppable(stop):
+            yield
+    finally:
+        _under_way.pop(run, None)
+
+
+def give_up(run: str) -> None:
+    """Stop what is under way of a run within a tile, and begin nothing more of it."""
+    _given_up.add(run)
+    event = _under_way.get(run)
+    if event is not None:
+        event.set()
+
+
+def compute(run: str, recipe: Recipe, arrays: list[Any], operation: Callable[..., Any], blocks: dict[int, Tile]) -> Any:
+    """Return what an operation makes of a matrix and some of its blocks, the seconds that took, and `Built.said`."""
+    with _taking_part(run):
+        found = built(recipe, arrays)
+        start = time.perf_counter()
+        result = operation(found.matrix, blocks)
+        return result, time.perf_counter() - start, found.said
