@@ -17,9 +17,8 @@ typedef struct {
     ptrdiff_t (*lanes)(void);
     size_t (*image_bytes)(const ntk_image_program *);
     void (*pack_images)(const void *, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, void *);
-    void (*begin_segment)(const ntk_image_program *, const ntk_images *, const ntk_images *, ptrdiff_t, int, void *);
-    void (*image_components)(const ntk_image_program *, const ntk_images *, const ntk_images *, ptrdiff_t, int, int,
-                             void *);
+    void (*begin_segment)(const ntk_image_program *, const ntk_images *, const ntk_images *, int, void *);
+    void (*image_components)(const ntk_image_program *, const ntk_images *, const ntk_images *, int, int, void *);
     void (*image_output)(const ntk_image_program *, void *, void *);
 } ntk_functions;
 

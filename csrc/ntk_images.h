@@ -1,6 +1,7 @@
 /* What Python hands to tiles of images: a spatial program, its pairs of positions, and images packed for vectors.
  *
- * A vector holds the same pair of positions of one image of x with LANES images of y, or of LANES images with themselves.
+ * A vector holds the same pair of positions of one image of x with LANES images of y, or, without x, of LANES images with
+ * themselves.
  * lower/spatial_program.py has the steps and their equations, backends/image_schedule.py where states lie and in which order
  * they are computed.
  */
@@ -28,11 +29,12 @@ typedef struct {
 
 typedef struct {
     int n_taps, n_outputs;
-    int is_box; /* strides and dilation are 1, and positions beyond the grid are zeros */
-    int sizes[2], before[2];
-    const int *seen;          /* (n_taps, n_outputs): positions, -1 outside */
+    int is_whole;    /* there is one window, and what it makes has no position */
+    int is_circular; /* else what lies beyond the grid is zeros */
+    int sizes[2], strides[2], dilation[2], before[2];
+    const int *seen;          /* (n_outputs, n_taps): positions, -1 outside */
     const int *output_starts; /* (n_positions + 1,): those outputs ... */
-    const int *outputs;       /* ... that see a position */
+    const int *output_rows, *output_columns; /* ... that see a position */
 } ntk_window;
 
 typedef struct {
@@ -40,7 +42,10 @@ typedef struct {
     int segment;
     int is_kept;                   /* for all planes, until the last segment */
     int first_plane;               /* of the node among all planes of all nodes */
-    ptrdiff_t place, room;         /* in vectors: m lies at place, p and t `room` and 2 `room` after */
+    ptrdiff_t place, room;         /* in vectors: m lies at place, the other parts 1, 2, ... times `room` after */
+    int has_opposite;              /* whether cosines may be negative, and p is a part of its own */
+    int is_passed_on;              /* a convolution that the activation behind it computes: it has no memory */
+    ptrdiff_t weighed_by;          /* row of the root variances that its parts are weighed by; -1: none */
     ptrdiff_t first;               /* row of the step's own planes of parameters */
     ptrdiff_t root, inverse, tau;  /* rows; a gathering step's tau is mu */
     int channels;                  /* of pixels */
@@ -64,7 +69,7 @@ typedef struct {
     const ptrdiff_t *entry_starts; /* where a plane begins in its node's memory */
 } ntk_image_program;
 
-/* Images packed: parameters (n_parameters, LANES), values (n_features, LANES). */
+/* Of x, one image: parameters (n_parameters,), values (n_features,). Of y, images packed: vectors of LANES in the place of numbers. */
 typedef struct {
     const void *parameters, *values;
 } ntk_images;
@@ -75,9 +80,9 @@ typedef struct {
     void ntk_pack_images_##suffix(const void *given, ptrdiff_t n, ptrdiff_t row_stride, ptrdiff_t image_stride, \
                                   ptrdiff_t n_images, void *packed); \
     void ntk_begin_segment_##suffix(const ntk_image_program *program, const ntk_images *x, const ntk_images *y, \
-                                    ptrdiff_t lane, int segment, void *scratch); \
+                                    int segment, void *scratch); \
     void ntk_image_components_##suffix(const ntk_image_program *program, const ntk_images *x, const ntk_images *y, \
-                                       ptrdiff_t lane, int first, int last, void *scratch); \
+                                       int first, int last, void *scratch); \
     void ntk_image_output_##suffix(const ntk_image_program *program, void *scratch, void *result);
 
 NTK_DECLARE_IMAGES(f64_baseline)

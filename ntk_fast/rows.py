@@ -146,17 +146,26 @@ def prepare_rows(
 
 def _prepare_images(rows: MeasuredRows, plan: Plan, program: SpatialProgram, backend: Backend) -> Rows:
     dtype = backend.parameter_dtype(program.dtype)
-    parts = list(_image_values(rows, plan, program, backend))
-    variance, tangent = _joined([part.variance for part in parts]), _joined([part.tangent for part in parts])
+    advice = "compute the matrix in blocks of images, kernel(X[start:stop], X)"
+    shape = len(rows.values), program.n_parameters
+    refuse_too_large(shape, dtype, what="matrix of the images' planes", advice=advice)
+    planes = np.empty(shape, dtype=dtype).T  # those of an image lie together
+    variances, tangents, done = [], [], 0
+    for part in _image_values(rows, plan, program, backend):
+        stop = done + part.planes.shape[1]
+        planes[:, done:stop] = part.planes
+        variances.append(part.variance)
+        tangents.append(part.tangent)
+        done = stop
+    variance, tangent = _joined(variances), _joined(tangents)
     diagonal = tangent if program.has_tangent else variance
-    empty = np.empty((program.n_parameters, 0))
     return Rows(
         rows.values,
         np.ones(len(rows.values), dtype=dtype),
         diagonal.plain(),
         diagonal.root().plain(),
         variance.root().plain(),
-        np.concatenate([empty, *(part.planes for part in parts)], axis=1).astype(dtype, copy=False),
+        planes,
     )
 
 
@@ -165,10 +174,6 @@ def _image_values(rows: MeasuredRows, plan: Plan, program: SpatialProgram, backe
     assert isinstance(backend, ImageBackend)
     n = len(rows.values)
     _refuse_large_images(program)
-    advice = "compute the matrix in blocks of images, kernel(X[start:stop], X)"
-    refuse_too_large(
-        (program.n_parameters, n), np.dtype(np.float64), what="matrix of the images' planes", advice=advice
-    )
     n_positions = math.prod(program.shape[:-1])
     at_a_time = backend.rows_at_a_time(program)
     square = rows.square_norm

@@ -134,12 +134,16 @@ cdef extern from "ntk_images.h" nogil:
     ctypedef struct ntk_window:
         int n_taps
         int n_outputs
-        int is_box
+        int is_whole
+        int is_circular
         int sizes[2]
+        int strides[2]
+        int dilation[2]
         int before[2]
         const int *seen
         const int *output_starts
-        const int *outputs
+        const int *output_rows
+        const int *output_columns
 
     ctypedef struct ntk_image_step:
         int kind
@@ -148,6 +152,9 @@ cdef extern from "ntk_images.h" nogil:
         int first_plane
         ptrdiff_t place
         ptrdiff_t room
+        int has_opposite
+        int is_passed_on
+        ptrdiff_t weighed_by
         ptrdiff_t first
         ptrdiff_t root
         ptrdiff_t inverse
@@ -192,9 +199,8 @@ cdef extern from "dispatch.h" nogil:
         ptrdiff_t (*lanes)() noexcept nogil
         size_t (*image_bytes)(const ntk_image_program *) noexcept nogil
         void (*pack_images)(const void *, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, void *) noexcept nogil
-        void (*begin_segment)(const ntk_image_program *, const ntk_images *, const ntk_images *, ptrdiff_t, int,
-                              void *) noexcept nogil
-        void (*image_components)(const ntk_image_program *, const ntk_images *, const ntk_images *, ptrdiff_t, int, int,
+        void (*begin_segment)(const ntk_image_program *, const ntk_images *, const ntk_images *, int, void *) noexcept nogil
+        void (*image_components)(const ntk_image_program *, const ntk_images *, const ntk_images *, int, int,
                                  void *) noexcept nogil
         void (*image_output)(const ntk_image_program *, void *, void *) noexcept nogil
 
@@ -397,6 +403,9 @@ cdef class CompiledImages:
             self.steps[node].is_kept = schedule.is_kept[node]
             self.steps[node].place = schedule.places[node]
             self.steps[node].room = schedule.rooms[node]
+            self.steps[node].has_opposite = schedule.forms[node].has_opposite
+            self.steps[node].is_passed_on = schedule.forms[node].is_passed_on
+            self.steps[node].weighed_by = schedule.forms[node].weighed_by
             self.steps[node].first_plane = first_plane
             first_plane += self.planes[node].n_planes
             if schedule.windows[node] is not None:
@@ -456,17 +465,20 @@ cdef class CompiledImages:
     def scratch_bytes(self, Functions functions):
         return functions.functions.image_bytes(&self.program)
 
-    def begin(self, Functions functions, x, y, ptrdiff_t lane, int segment, scratch):
+    def begin(self, Functions functions, x, y, int segment, scratch):
+        """Without an x, None, each image of y goes with itself."""
         cdef ntk_images left = images_of(x), right = images_of(y)
+        cdef const ntk_images *other = NULL if x is None else &left
         cdef void *memory = <void *>address(scratch)
         with nogil:
-            functions.functions.begin_segment(&self.program, &left, &right, lane, segment, memory)
+            functions.functions.begin_segment(&self.program, other, &right, segment, memory)
 
-    def run(self, Functions functions, x, y, ptrdiff_t lane, int first, int stop, scratch):
+    def run(self, Functions functions, x, y, int first, int stop, scratch):
         cdef ntk_images left = images_of(x), right = images_of(y)
+        cdef const ntk_images *other = NULL if x is None else &left
         cdef void *memory = <void *>address(scratch)
         with nogil:
-            functions.functions.image_components(&self.program, &left, &right, lane, first, stop, memory)
+            functions.functions.image_components(&self.program, other, &right, first, stop, memory)
 
     def output(self, Functions functions, scratch, result):
         functions.functions.image_output(&self.program, <void *>address(scratch), <void *>address(result))
@@ -474,8 +486,8 @@ cdef class CompiledImages:
 
 cdef ntk_images images_of(packed):
     cdef ntk_images result
-    result.parameters = address(packed[0])
-    result.values = address(packed[1])
+    result.parameters = NULL if packed is None else address(packed[0])
+    result.values = NULL if packed is None else address(packed[1])
     return result
 
 
@@ -489,12 +501,16 @@ cdef fill_planes(ntk_planes *result, planes):
 
 cdef fill_window(ntk_window *result, window):
     result.n_taps, result.n_outputs = window.seen.shape
-    result.is_box = window.is_box
+    result.is_whole = window.is_whole
+    result.is_circular = window.is_circular
     result.sizes[0], result.sizes[1] = window.sizes
+    result.strides[0], result.strides[1] = window.strides
+    result.dilation[0], result.dilation[1] = window.dilation
     result.before[0], result.before[1] = window.before
-    result.seen = <const int *>address(window.seen)
+    result.seen = <const int *>address(window.seen_by)
     result.output_starts = <const int *>address(window.output_starts)
-    result.outputs = <const int *>address(window.outputs)
+    result.output_rows = <const int *>address(window.output_rows)
+    result.output_columns = <const int *>address(window.output_columns)
 
 
 cdef class TileRunner:

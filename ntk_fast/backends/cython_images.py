@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from ntk_fast.backends._tile import CompiledImages, Functions
 from ntk_fast.backends.base import FillTile, GramTask, Tile
+from ntk_fast.backends.image_forms import condensed_forms
 from ntk_fast.backends.image_schedule import ImageSchedule, schedule_of
 from ntk_fast.backends.numpy_backend import store
 from ntk_fast.compensated import Reals
@@ -27,7 +27,8 @@ SECONDS_PER_TERM, LONGEST_TILE = 4e-10, 0.05
 #: Memory of a thread that images are prepared with.
 ROWS_BYTES, MOST_RUNS = 64 << 20, 16
 
-#: Parameters (n_parameters, lanes) and values (n_features, lanes) of as many images as a vector has lanes.
+#: Parameters (n_parameters, lanes) and values (n_features, lanes) of as many images as a vector has lanes; of one image,
+#: (n_parameters,) and (n_features,).
 Packed = tuple[NDArray[np.floating], NDArray[np.floating]]
 
 
@@ -42,7 +43,7 @@ def why_not(plan: Plan) -> str | None:
 
 @lru_cache(maxsize=64)
 def _compiled(program: SpatialProgram, pairs: Pairs) -> tuple[ImageSchedule, CompiledImages]:
-    schedule = schedule_of(program, pairs)
+    schedule = schedule_of(program, pairs, condensed_forms(program))
     return schedule, CompiledImages(program, schedule, *near_pair_thresholds(program.dtype))
 
 
@@ -59,8 +60,7 @@ class ImageRun:
         )
         self._scratch = np.empty(size, dtype=np.uint8)
         self.bytes = size
-        calls = np.cumsum(self._schedule.terms) * (SECONDS_PER_TERM * self.lanes) // LONGEST_TILE
-        self._cuts = np.flatnonzero(np.diff(calls, prepend=0.0))
+        self._calls = _calls_of(self._schedule, self.lanes)
 
     def packed(
         self, given: NDArray[np.floating], n: int, strides: tuple[int, int], n_images: int
@@ -79,15 +79,20 @@ class ImageRun:
             self.packed(values, values.shape[1], _strides(values)[::-1], stop - first),
         )
 
-    def begin(self, segment: int, x: Packed, y: Packed, lane: int) -> None:
-        """Finish the pools before a segment. Lane -1: x is y, and gets their mu."""
-        self._compiled.begin(self._functions, x, y, lane, segment, self._scratch)
+    def one(self, rows: Rows, row: int) -> Packed:
+        """Return the parameters and values of one image."""
+        parameters, values = rows.parameters[:, row], rows.values[row]
+        return np.ascontiguousarray(parameters, dtype=self._dtype), np.ascontiguousarray(values, dtype=self._dtype)
 
-    def run(self, segment: int, x: Packed, y: Packed, lane: int) -> None:
+    def begin(self, segment: int, x: Packed | None, y: Packed) -> None:
+        """Finish the pools before a segment. Without x each image of y goes with itself, and y gets their mu."""
+        self._compiled.begin(self._functions, x, y, segment, self._scratch)
+
+    def run(self, segment: int, x: Packed | None, y: Packed) -> None:
         """Run all of a segment that has begun."""
-        for first, stop in self._calls(segment):
+        for first, stop in self._calls[segment]:
             stop_if_asked()
-            self._compiled.run(self._functions, x, y, lane, first, stop, self._scratch)
+            self._compiled.run(self._functions, x, y, first, stop, self._scratch)
 
     def output(self) -> NDArray[np.floating]:
         """Return m, p and t at the output once all segments have run, (3, lanes)."""
@@ -95,17 +100,22 @@ class ImageRun:
         self._compiled.output(self._functions, self._scratch, result)
         return result
 
-    def entry(self, x: Packed, y: Packed, lane: int) -> NDArray[np.floating]:
+    def entry(self, x: Packed, y: Packed) -> NDArray[np.floating]:
         """Run all segments."""
-        for segment in range(len(self._schedule.segment_starts) - 1):
-            self.begin(segment, x, y, lane)
-            self.run(segment, x, y, lane)
+        for segment in range(len(self._calls)):
+            self.begin(segment, x, y)
+            self.run(segment, x, y)
         return self.output()
 
-    def _calls(self, segment: int) -> Iterator[tuple[int, int]]:
-        first, last = self._schedule.segment_starts[segment : segment + 2].tolist()
-        cuts = [first, *self._cuts[(self._cuts > first) & (self._cuts < last)].tolist(), last]
-        return itertools.pairwise(cuts)
+
+def _calls_of(schedule: ImageSchedule, lanes: int) -> list[list[tuple[int, int]]]:
+    """Return the components that calls of C compute, segment by segment: none takes much longer than `LONGEST_TILE`."""
+    parts = np.cumsum(schedule.terms) * (SECONDS_PER_TERM * lanes) // LONGEST_TILE
+    cuts = np.flatnonzero(np.diff(parts, prepend=0.0))
+    return [
+        list(itertools.pairwise([first, *cuts[(cuts > first) & (cuts < last)].tolist(), last]))
+        for first, last in itertools.pairwise(schedule.segment_starts.tolist())
+    ]
 
 
 def _strides(array: NDArray[np.floating]) -> tuple[int, int]:
@@ -133,17 +143,14 @@ def fill_images(functions: Functions, task: GramTask) -> FillTile:
         for column in range(tile.column_start, tile.column_stop, run.lanes):
             stop = min(column + run.lanes, tile.column_stop)
             right = run.pack(y, column, stop)
-            for start in range(tile.row_start, tile.row_stop, run.lanes):
-                last = min(start + run.lanes, tile.row_stop)
-                left = run.pack(x, start, last)
-                for row in range(start, last):
-                    if task.y is None and stop <= row + 1:
-                        continue
-                    m, p, t = run.entry(left, right, row - start)
-                    entries = t if program.has_tangent else 0.5 * (p - m)
-                    values[row - tile.row_start, column - tile.column_start : stop - tile.column_start] = entries[
-                        : stop - column
-                    ]
+            for row in range(tile.row_start, tile.row_stop):
+                if task.y is None and stop <= row + 1:
+                    continue
+                m, p, t = run.entry(run.one(x, row), right)
+                entries = t if program.has_tangent else 0.5 * (p - m)
+                values[row - tile.row_start, column - tile.column_start : stop - tile.column_start] = entries[
+                    : stop - column
+                ]
         values *= x.scale[rows, None] * y.scale[columns]
         store(task, tile, values)
 
@@ -168,7 +175,7 @@ class ImageRows:
         """Finish the pools before a segment, and store their mu in the planes, (n_planes, n)."""
         for part, run, values in self._runs:
             own = self._packed(run, planes[:, part], values)
-            run.begin(segment, own, own, -1)
+            run.begin(segment, None, own)
             for node, step in enumerate(self._program.steps, start=1):
                 if isinstance(step, GatherStep) and self._program.segments[node] == segment:
                     rows = slice(step.mu, step.mu + n_positions(self._program.grids[node]))
@@ -178,7 +185,7 @@ class ImageRows:
         """Run all of a segment."""
         for part, run, values in self._runs:
             own = self._packed(run, planes[:, part], values)
-            run.run(segment, own, own, -1)
+            run.run(segment, None, own)
 
     def output(self) -> Reals:
         """Return m, p and t at the output, (3, n)."""

@@ -16,16 +16,15 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from ntk_fast.backends.image_forms import NodeForm, plain_forms
 from ntk_fast.lower.positions import OUTSIDE, Pairs, PlaneSet, n_positions, seen_positions
-from ntk_fast.lower.spatial_evaluate import sources_of
+from ntk_fast.lower.spatial_evaluate import last_uses, sources_of
 from ntk_fast.lower.spatial_program import ConvolveStep, GatherStep, PointStep, SpatialProgram, SpatialStep
 from ntk_fast.lower.window import Grid, Window
 
 Numbers = NDArray[np.int32]
 Places = NDArray[np.int64]
 
-#: Parts of a state: m, p and t; long sums have what rounding takes of each besides.
-PARTS = 3
 #: LONG_WINDOW in csrc/images.h.
 LONG_WINDOW = 16
 
@@ -71,25 +70,45 @@ class WindowArrays:
     """A `Window` of two dimensions."""
 
     seen: Numbers  # (n_taps, n_outputs)
+    seen_by: Numbers  # the same, (n_outputs, n_taps)
     is_box: bool  # moves by 1, over zeros
+    is_whole: bool  # there is one window, and what it makes has no position
+    is_circular: bool
     sizes: tuple[int, int]
+    strides: tuple[int, int]
+    dilation: tuple[int, int]
     before: tuple[int, int]
     output_starts: Numbers  # (n_positions + 1,): the outputs that see a position ...
     outputs: Numbers  # ... one after the other
+    output_rows: Numbers  # where these are
+    output_columns: Numbers
 
     @staticmethod
     def of(window: Window) -> WindowArrays:
-        ones = (1,) * len(window.grid)
-        is_box = window.strides == ones == window.dilation and not window.is_circular and bool(window.output)
         seen = seen_positions(window).astype(np.int32)
         taps, outputs = np.nonzero(seen >= 0)
         positions = seen[taps, outputs]
         order = np.argsort(positions, kind="stable")
         counts = np.bincount(positions, minlength=n_positions(window.grid))
         starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
-        sizes = ((1, 1, *window.sizes))[-2:]
-        before = ((0, 0, *window.before))[-2:]
-        return WindowArrays(seen, is_box, sizes, before, starts, outputs[order].astype(np.int32))  # type: ignore[arg-type]
+        outputs = outputs[order].astype(np.int32)
+        rows, columns = np.divmod(outputs, np.int32(flat_grid(window.output)[1]))
+        ones = (1,) * len(window.grid)
+        return WindowArrays(
+            seen,
+            np.ascontiguousarray(seen.T),
+            window.strides == ones == window.dilation and not window.is_circular and bool(window.output),
+            not window.output,
+            window.is_circular,
+            flat_grid(window.sizes),
+            flat_grid(window.strides),
+            flat_grid(window.dilation),
+            ((0, 0, *window.before))[-2:],  # type: ignore[arg-type]
+            starts,
+            outputs,
+            rows,
+            columns,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,8 +117,9 @@ class ImageSchedule:
 
     planes: tuple[PlaneArrays, ...]  # of each node
     windows: tuple[WindowArrays | None, ...]
+    forms: tuple[NodeForm, ...]
     is_kept: tuple[bool, ...]
-    places: tuple[int, ...]  # of m of each node; p and t follow, `rooms` apart
+    places: tuple[int, ...]  # of the first part of each node; the others follow, `rooms` apart
     rooms: tuple[int, ...]
     n_vectors: int
     kept_vectors: int  # the first ones
@@ -113,8 +133,9 @@ class ImageSchedule:
 
 
 @lru_cache(maxsize=64)
-def schedule_of(program: SpatialProgram, pairs: Pairs) -> ImageSchedule:
-    """Return the schedule of a program on some pairs of positions."""
+def schedule_of(program: SpatialProgram, pairs: Pairs, forms: tuple[NodeForm, ...] | None = None) -> ImageSchedule:
+    """Return the schedule of a program on some pairs of positions; of plain forms, if none are given."""
+    forms = forms or plain_forms(program)
     steps: tuple[SpatialStep | None, ...] = (None, *program.steps)
     planes = tuple(PlaneArrays.of(of, grid) for of, grid in zip(pairs.of_nodes, program.grids, strict=True))
     windows = tuple(
@@ -130,12 +151,13 @@ def schedule_of(program: SpatialProgram, pairs: Pairs) -> ImageSchedule:
     sizes = np.array([np.diff(planes[node].starts)[plane] for node, plane in entries.tolist()], dtype=np.int64)
     starts = _starts(nodes, numbers, sizes, component, planes, kept)
     rooms = _rooms(nodes, starts + sizes, planes, kept)
-    places, kept_vectors, n_vectors = _places(program, planes, windows, kept, rooms)
+    places, kept_vectors, n_vectors = _places(program, planes, windows, forms, kept, rooms)
     per_pair = [0, *(program.n_terms_of_pair(step) for step in program.steps)]
     terms = np.array(per_pair)[nodes] * sizes
     return ImageSchedule(
         planes,
         windows,
+        forms,
         kept,
         places,
         rooms,
@@ -241,6 +263,7 @@ def _places(
     program: SpatialProgram,
     planes: tuple[PlaneArrays, ...],
     windows: tuple[WindowArrays | None, ...],
+    forms: tuple[NodeForm, ...],
     kept: tuple[bool, ...],
     rooms: tuple[int, ...],
 ) -> tuple[tuple[int, ...], int, int]:
@@ -253,16 +276,19 @@ def _places(
             is_pool = isinstance(program.steps[node - 1], GatherStep)
             is_long = is_pool and window is not None and (len(window.seen) > LONG_WINDOW or window.seen.shape[1] == 1)
             places[node] = total
-            total += PARTS * rooms[node] * (2 if is_long else 1)
+            total += forms[node].n_parts * rooms[node] * (2 if is_long else 1)
     most = total
-    last_use = {source: node for node, step in enumerate(program.steps, start=1) for source in sources_of(step)}
+    last_use = last_uses(program)
+    for source, node in list(last_use.items()):
+        if forms[node].is_passed_on:  # read when its only reader runs
+            last_use[source] = last_use[node]
     for segment in range(max(program.segments) + 1):
         live: list[tuple[int, int, int]] = []  # place, stop, last use
         for node in range(1, len(planes)):
-            if program.segments[node] != segment or kept[node] or not rooms[node]:
+            if program.segments[node] != segment or kept[node] or not rooms[node] * forms[node].n_parts:
                 continue
             live = sorted(part for part in live if part[2] >= node)
-            size, place = PARTS * rooms[node], total
+            size, place = forms[node].n_parts * rooms[node], total
             for start, stop, _ in live:
                 if start - place >= size:
                     break

@@ -1,0 +1,344 @@
+/* Convolutions: sums over the taps of a filter, the same on both sides, so that a plane needs one plane of its source.
+ *
+ *     m' = i i' sum_d R_d R_d' m_d + gap        gap = 1 - i i' sum_d R_d R_d' - tau tau'
+ *
+ * Mostly the cosine is summed, and m' = 1 - cosine'. Where a pair is near, m is, and the gap comes from the differences of
+ * shares (spatial_program.py has them), so that nothing cancels. What follows at once, alpha z + beta |z|, takes the states
+ * row by row from a line that stays in the first-level cache.
+ */
+
+/* m and p below this take the sums in which nothing cancels: above it a cosine's rounding is 8 or 16 times as large in the angle */
+#define NEAR_GAP (sizeof(real) == 4 ? 0.015625 : 0.001953125)
+#define LINE 32          /* pairs that wait for an activation before it starts */
+
+/* Weighed parts of a source, from the first pair of a plane on, and what of it a row of the output sees. */
+typedef struct {
+    NAME(node) from;
+    int height, width;
+    int first_y, first_x; /* where the first tap of the row is in the source's rectangle */
+    const ntk_window *window;
+    int top, bottom; /* taps of the filter that are inside, [top, bottom) */
+} NAME(patches);
+
+/* The gap between the patches of one pair, from the differences of their shares: for those of R_d i and R_d' i',
+ * i'^2 (R_d i / i' - R_d')^2. A blank patch has no i'; then R_d' = 0, and i in its place. */
+ALWAYS_INLINE vreal NAME(exact_gap)(const NAME(image_run) *run, const ntk_image_step *step, ptrdiff_t i, ptrdiff_t j,
+                                    vreal inverse_i, vreal inverse_j, vreal tau_step, const int is_self)
+{
+    const ntk_window *window = &step->window;
+    const int *left = window->seen + i * window->n_taps, *right = window->seen + j * window->n_taps;
+    const int last = window->n_taps - 1;
+    const vreal zero = vreal_set(0), one = vreal_set(1);
+    const vreal other = vreal_select(vreal_less(zero, inverse_i), inverse_i, one);
+    const vreal divisor = vreal_select(vreal_less(zero, inverse_j), inverse_j, other);
+    const vreal ratio = vreal_div(inverse_i, divisor);
+    vreal sum = zero;
+#define OF_X(row) (is_self ? vreal_load(run->y + (row) * LANES) : vreal_set(run->x[row]))
+    if (last == 8 && window->sizes[0] == 3 && (left[0] | right[0] | left[last] | right[last]) >= 0 && !window->is_circular) {
+        const ptrdiff_t down = left[3] - left[0], along = window->dilation[1];
+        vreal sums[3] = {zero, zero, zero};
+        for (ptrdiff_t y = 0; y < 3; y++)
+#pragma GCC unroll 3
+            for (ptrdiff_t x = 0; x < 3; x++) {
+                const ptrdiff_t tap = step->root + y * down + x * along;
+                const vreal difference =
+                    vreal_fma_exact(OF_X(left[0] + tap), ratio, vreal_sub(zero, NAME(of_y)(run, right[0] + tap)));
+                sums[x] = vreal_fma(difference, difference, sums[x]);
+            }
+        sum = vreal_add(vreal_add(sums[0], sums[1]), sums[2]);
+    } else
+        for (int tap = 0; tap <= last; tap++) {
+            const vreal root = left[tap] < 0 ? zero : OF_X(step->root + left[tap]);
+            const vreal other_root = right[tap] < 0 ? zero : NAME(of_y)(run, step->root + right[tap]);
+            const vreal difference = vreal_fma_exact(root, ratio, vreal_sub(zero, other_root));
+            sum = vreal_fma(difference, difference, sum);
+        }
+#undef OF_X
+    const vreal twice = vreal_fma(vreal_mul(divisor, divisor), sum, vreal_mul(tau_step, tau_step));
+    return vreal_mul(vreal_set((real)0.5), twice);
+}
+
+/* From the sums over taps of R R' m, R R' p and R R' t to the state of a pair. */
+static pair NAME(convolved)(const NAME(image_run) *run, const ntk_image_step *step, ptrdiff_t i, ptrdiff_t j, pair sums)
+{
+    const vreal half = vreal_set((real)0.5), one = vreal_set(1), zero = vreal_set(0), near = vreal_set((real)NEAR_GAP);
+    const vreal inverse_i = NAME(of_x)(run, step->inverse + i), inverse_j = NAME(of_y)(run, step->inverse + j);
+    const vreal tau_i = NAME(of_x)(run, step->tau + i), tau_j = NAME(of_y)(run, step->tau + j);
+    const vreal scale = vreal_mul(inverse_i, inverse_j), tau = vreal_mul(tau_i, tau_j);
+    const vreal m = vreal_mul(scale, sums.m), p = vreal_mul(scale, sums.p);
+    const vreal cosine = vreal_fma(half, vreal_sub(p, m), tau);
+    pair to = {vreal_sub(one, cosine), vreal_add(one, cosine), zero, zero};
+    const vreal nearest = vreal_min(to.m, to.p);
+    if (vmask_any(vreal_less(nearest, near))) {
+        const vreal gap = NAME(exact_gap)(run, step, i, j, inverse_i, inverse_j, vreal_sub(tau_i, tau_j), !run->x);
+        const vmask is_near = vreal_less(nearest, near);
+        to.m = vreal_select(is_near, vreal_add(m, gap), to.m);
+        to.p = vreal_select(is_near, vreal_add(p, vreal_add(vreal_add(tau, tau), gap)), to.p);
+    }
+    to.t = vreal_fma(vreal_set((real)step->instruction.adds_own), cosine, vreal_mul(scale, sums.t));
+    return to;
+}
+
+/* Any window, tap by tap; long sums in blocks. */
+static void NAME(convolve_any)(const NAME(image_run) *run, const ntk_image_step *step, const NAME(node) *from,
+                               const NAME(node) *to, const rectangle *r)
+{
+    const ntk_window *window = &step->window;
+    const vreal zero = vreal_set(0);
+    const pair nothing = {zero, zero, zero, zero};
+    FOR_PAIRS (*r, to->planes->width, k, i, j) {
+        pair total = nothing;
+        for (int start = 0; start < window->n_taps; start += 32) {
+            const int stop = start + 32 < window->n_taps ? start + 32 : window->n_taps;
+            pair sums = nothing;
+            for (int tap = start; tap < stop; tap++) {
+                const int left = window->seen[i * window->n_taps + tap], right = window->seen[j * window->n_taps + tap];
+                if (left < 0 || right < 0)
+                    continue;
+                const ptrdiff_t number = NAME(pair_number)(from, left, right);
+                sums = NAME(pair_sum)(sums, NAME(weighed_pair)(run, step, from, number, left, right));
+            }
+            total = NAME(pair_sum)(total, sums);
+        }
+        NAME(put_image_pair)(run, to, k, i, j, NAME(convolved)(run, step, i, j, total));
+    }
+}
+
+/* A sum over all positions, each with itself on the other side: row by row. */
+static void NAME(convolve_whole)(const NAME(image_run) *run, const ntk_image_step *step, const NAME(node) *from,
+                                 const NAME(node) *to)
+{
+    const rectangle r = NAME(rectangle_of)(from, NAME(plane_at)(from->planes, 0, 0));
+    const vreal zero = vreal_set(0);
+    const pair nothing = {zero, zero, zero, zero};
+    pair total = nothing, sums = nothing;
+    FOR_PAIRS (r, from->planes->width, k, i, j) {
+        sums = NAME(pair_sum)(sums, NAME(weighed_pair)(run, step, from, k, i, j));
+        if (i + 1 == stop_) {
+            total = NAME(pair_sum)(total, sums);
+            sums = nothing;
+        }
+    }
+    NAME(put_image_pair)(run, to, to->starts[0], 0, 0, NAME(convolved)(run, step, 0, 0, total));
+}
+
+/* A pair with a near one among its lanes: its m, and p if there are any below a cosine of 0. */
+ALWAYS_INLINE void NAME(correct_near)(const NAME(image_run) *run, const ntk_image_step *step, const NAME(patches) *patches,
+                                      int x, ptrdiff_t i, ptrdiff_t j, vreal *m, vreal *p, const int is_self)
+{
+    const ntk_window *window = patches->window;
+    const vreal inverse_i = NAME(of_x)(run, step->inverse + i), inverse_j = NAME(of_y)(run, step->inverse + j);
+    const vreal tau_i = NAME(of_x)(run, step->tau + i), tau_j = NAME(of_y)(run, step->tau + j);
+    const vreal scale = vreal_mul(inverse_i, inverse_j), tau = vreal_mul(tau_i, tau_j), near = vreal_set((real)NEAR_GAP);
+    const vreal gap = NAME(exact_gap)(run, step, i, j, inverse_i, inverse_j, vreal_sub(tau_i, tau_j), is_self);
+    vreal sum_m = vreal_set(0), sum_p = sum_m;
+    const int column = patches->first_x + x * window->strides[1], dilation = window->dilation[1];
+    for (int tap_y = patches->top; tap_y < patches->bottom; tap_y++) {
+        const ptrdiff_t row = (ptrdiff_t)(patches->first_y + tap_y * window->dilation[0]) * patches->width + column;
+        if (!p && window->sizes[1] == 3 && column >= 0 && column + 2 * dilation < patches->width) {
+            const vreal *taps = patches->from.m + row;
+            sum_m = vreal_add(sum_m, vreal_add(vreal_add(taps[0], taps[dilation]), taps[2 * dilation]));
+            continue;
+        }
+        for (int tap = 0; tap < window->sizes[1]; tap++) {
+            if (column + tap * dilation < 0 || column + tap * dilation >= patches->width)
+                continue;
+            sum_m = vreal_add(sum_m, patches->from.m[row + tap * dilation]);
+            if (p)
+                sum_p = vreal_add(sum_p, patches->from.p[row + tap * dilation]);
+        }
+    }
+    const vmask is_near = vreal_less(p ? vreal_min(*m, *p) : *m, near);
+    *m = vreal_select(is_near, vreal_fma(scale, sum_m, gap), *m);
+    if (p)
+        *p = vreal_select(is_near, vreal_fma(scale, sum_p, vreal_add(vreal_add(tau, tau), gap)), *p);
+}
+
+NEVER_INLINE void NAME(convolve_near)(const NAME(image_run) *run, const ntk_image_step *step, const NAME(patches) *patches,
+                                      int x, ptrdiff_t i, ptrdiff_t j, vreal *m, vreal *p)
+{
+    if (run->x)
+        NAME(correct_near)(run, step, patches, x, i, j, m, p, 0);
+    else
+        NAME(correct_near)(run, step, patches, x, i, j, m, p, 1);
+}
+
+/* The sum of a column of taps; 0 outside. */
+ALWAYS_INLINE vreal NAME(column_of_three)(const NAME(patches) *patches, const vreal *part, const vreal *zeros, ptrdiff_t x)
+{
+    const ptrdiff_t down = (ptrdiff_t)patches->window->dilation[0] * patches->width;
+    const vreal *first = part + (ptrdiff_t)patches->first_y * patches->width;
+    if (x < 0 || x >= patches->width)
+        return vreal_set(0);
+    const vreal above = (patches->top > 0 ? zeros : first)[x], below = (patches->bottom < 3 ? zeros : first + 2 * down)[x];
+    return vreal_add(vreal_add(above, (patches->top > 1 || patches->bottom < 2 ? zeros : first + down)[x]), below);
+}
+
+/* The states of one row of the output, at positions i, i + 1, ... and j, j + 1, ...; with weights for what follows. Windows of
+ * 3 x 3 with a stride of 1 are summed in registers, of others the columns first. */
+ALWAYS_INLINE void NAME(convolve_row)(const NAME(image_run) *run, const ntk_image_step *step, const NAME(patches) *patches,
+                                      ptrdiff_t i, ptrdiff_t j, int n, const NAME(node) *to, vreal *weights,
+                                      ptrdiff_t weighed_by, const int has_tangent, const int is_self, const int is_three)
+{
+    const ntk_window *window = patches->window;
+    const NAME(node) *from = &patches->from;
+    const int width = patches->width, first = patches->first_x, dilation = window->dilation[1];
+    const vreal one = vreal_set(1), near = vreal_set((real)NEAR_GAP), own = vreal_set((real)step->instruction.adds_own);
+    vreal *c = run->columns - first, *t = c + run->column_room;
+    vreal c_left, c_middle, t_left, t_middle;
+    if (is_three) {
+        c_left = NAME(column_of_three)(patches, from->c, run->zeros, first);
+        c_middle = NAME(column_of_three)(patches, from->c, run->zeros, first + 1);
+        t_left = NAME(column_of_three)(patches, from->t, run->zeros, first);
+        t_middle = NAME(column_of_three)(patches, from->t, run->zeros, first + 1);
+    }
+    for (int x = 0; !is_three && x < width; x++) {
+        vreal sum_c = vreal_set(0), sum_t = sum_c;
+        for (int tap = patches->top; tap < patches->bottom; tap++) {
+            const ptrdiff_t k = (ptrdiff_t)(patches->first_y + tap * window->dilation[0]) * width + x;
+            sum_c = vreal_add(sum_c, from->c[k]);
+            if (has_tangent)
+                sum_t = vreal_add(sum_t, from->t[k]);
+        }
+        c[x] = sum_c;
+        if (has_tangent)
+            t[x] = sum_t;
+    }
+#define OF_X(row) (is_self ? vreal_load(run->y + (row) * LANES) : vreal_set(run->x[row]))
+    for (int x = 0; x < n; x++) {
+        vreal sum_c = vreal_set(0), sum_t = sum_c;
+        if (is_three) {
+            const vreal c_right = NAME(column_of_three)(patches, from->c, run->zeros, first + x + 2);
+            sum_c = vreal_add(vreal_add(c_left, c_middle), c_right);
+            c_left = c_middle, c_middle = c_right;
+            if (has_tangent) {
+                const vreal t_right = NAME(column_of_three)(patches, from->t, run->zeros, first + x + 2);
+                sum_t = vreal_add(vreal_add(t_left, t_middle), t_right);
+                t_left = t_middle, t_middle = t_right;
+            }
+        } else
+            for (int tap = 0; tap < window->sizes[1]; tap++) {
+                const int column = first + x * window->strides[1] + tap * dilation;
+                sum_c = vreal_add(sum_c, c[column]);
+                if (has_tangent)
+                    sum_t = vreal_add(sum_t, t[column]);
+            }
+        const vreal scale = vreal_mul(OF_X(step->inverse + i + x), NAME(of_y)(run, step->inverse + j + x));
+        const vreal tau = vreal_mul(OF_X(step->tau + i + x), NAME(of_y)(run, step->tau + j + x));
+        const vreal cosine = vreal_fma(scale, sum_c, tau);
+        vreal m = vreal_sub(one, cosine), p = vreal_add(one, cosine);
+        if (from->p) {
+            if (vmask_any(vreal_less(vreal_min(m, p), near)))
+                NAME(convolve_near)(run, step, patches, x, i + x, j + x, &m, &p);
+            to->p[x] = p;
+        } else if (vmask_any(vreal_less(m, near)))
+            NAME(convolve_near)(run, step, patches, x, i + x, j + x, &m, NULL);
+        to->m[x] = m;
+        to->t[x] = has_tangent ? vreal_fma(own, cosine, vreal_mul(scale, sum_t)) : vreal_set(0);
+        if (weights)
+            weights[x] = vreal_mul(OF_X(weighed_by + i + x), NAME(of_y)(run, weighed_by + j + x));
+    }
+#undef OF_X
+}
+
+typedef void NAME(row_function)(const NAME(image_run) *run, const ntk_image_step *step, const NAME(patches) *patches,
+                                ptrdiff_t i, ptrdiff_t j, int n, const NAME(node) *to, vreal *weights,
+                                ptrdiff_t weighed_by);
+
+#define CONVOLVE_ROW(name, has_tangent, is_self, is_three) \
+    NEVER_INLINE void NAME(name)(const NAME(image_run) *run, const ntk_image_step *step, const NAME(patches) *patches, \
+                                 ptrdiff_t i, ptrdiff_t j, int n, const NAME(node) *to, vreal *weights, \
+                                 ptrdiff_t weighed_by) \
+    { \
+        NAME(convolve_row)(run, step, patches, i, j, n, to, weights, weighed_by, has_tangent, is_self, is_three); \
+    }
+
+CONVOLVE_ROW(convolve_nngp_row, 0, 0, 0)
+CONVOLVE_ROW(convolve_ntk_row, 1, 0, 0)
+CONVOLVE_ROW(convolve_nngp_row_by_three, 0, 0, 1)
+CONVOLVE_ROW(convolve_ntk_row_by_three, 1, 0, 1)
+CONVOLVE_ROW(convolve_nngp_row_of_itself, 0, 1, 0)
+CONVOLVE_ROW(convolve_ntk_row_of_itself, 1, 1, 0)
+
+static NAME(row_function) *NAME(row_function_of)(const ntk_window *window, int is_self, int has_tangent)
+{
+    if (is_self)
+        return has_tangent ? NAME(convolve_ntk_row_of_itself) : NAME(convolve_nngp_row_of_itself);
+    if (window->sizes[0] == 3 && window->sizes[1] == 3 && window->strides[1] == 1 && window->dilation[1] == 1)
+        return has_tangent ? NAME(convolve_ntk_row_by_three) : NAME(convolve_nngp_row_by_three);
+    return has_tangent ? NAME(convolve_ntk_row) : NAME(convolve_nngp_row);
+}
+
+/* A plane of a source that other steps read as well, weighed for this one. */
+static NAME(node) NAME(weighed_plane)(const NAME(image_run) *run, const ntk_image_step *step, const NAME(node) *from,
+                                      const rectangle *r)
+{
+    const ptrdiff_t n = run->program->largest_plane;
+    NAME(node) to = {run->weighed, run->weighed + n, from->p ? run->weighed + 2 * n : NULL, run->weighed + 3 * n,
+                     from->starts, from->planes, step->root};
+    ptrdiff_t done = 0;
+    FOR_PAIRS (*r, from->planes->width, k, i, j)
+        NAME(put_image_pair)(run, &to, done++, i, j, NAME(image_pair)(from, k));
+    return to;
+}
+
+/* A window that is not circular, with strides and dilation: row by row, and with `then` through an activation to `to`. */
+static void NAME(convolve_plane)(const NAME(image_run) *run, const ntk_image_step *step, const NAME(node) *source,
+                                 const ntk_image_step *then, const NAME(node) *to, const rectangle *r)
+{
+    const ntk_window *window = &step->window;
+    NAME(row_function) *const convolve_row = NAME(row_function_of)(window, !run->x, run->program->program.carries_tangent);
+    const int plane = NAME(plane_at)(source->planes, r->offset_y * window->strides[0], r->offset_x * window->strides[1]);
+    const rectangle seen = NAME(rectangle_of)(source, plane);
+    const ptrdiff_t width = to->planes->width;
+    NAME(patches) patches = {source->c ? NAME(node_from)(source, seen.start) : NAME(weighed_plane)(run, step, source, &seen),
+                             seen.height, seen.width, 0, -window->before[1], window, 0, 0};
+    const ptrdiff_t last = (r->width - 1) * window->strides[1] + (window->sizes[1] - 1) * window->dilation[1];
+    const ptrdiff_t before = window->before[1], behind = before + seen.width;
+    for (int part = 0; part < 2; part++) {
+        vreal *columns = run->columns + part * run->column_room;
+        memset(columns, 0, (size_t)before * sizeof(vreal));
+        if (last >= behind)
+            memset(columns + behind, 0, (size_t)(last + 1 - behind) * sizeof(vreal));
+    }
+    NAME(node) line = {run->line + run->line_room, run->line + 2 * run->line_room, NULL, NULL, NULL, NULL, -1};
+    line.p = patches.from.p ? run->line + 3 * run->line_room : NULL;
+    ptrdiff_t done = 0, waiting = 0;
+    for (int y = 0; y < r->height; y++) {
+        patches.first_y = y * window->strides[0] - window->before[0];
+        for (patches.top = 0; patches.first_y + patches.top * window->dilation[0] < 0; patches.top++)
+            ;
+        for (patches.bottom = window->sizes[0];
+             patches.first_y + (patches.bottom - 1) * window->dilation[0] >= seen.height; patches.bottom--)
+            ;
+        const ptrdiff_t i = (r->top + y) * width + r->left, j = i - r->offset_y * width - r->offset_x;
+        const NAME(node) put = then ? NAME(node_from)(&line, waiting) : NAME(node_from)(to, r->start + y * r->width);
+        vreal *weights = then && to->c ? run->line + waiting : NULL;
+        convolve_row(run, step, &patches, i, j, r->width, &put, weights, to->root);
+        waiting += r->width;
+        if (!then || (waiting < LINE && y + 1 < r->height))
+            continue;
+        const ptrdiff_t ready = y + 1 < r->height ? waiting / GROUP * GROUP : waiting;
+        const NAME(node) folded = NAME(node_from)(to, r->start + done);
+        NAME(fold_some)(run, then, &line, to->c ? run->line : NULL, &folded, ready);
+        done += ready;
+        waiting -= ready;
+        for (int part = 0; part < 4; part++)
+            memmove(run->line + part * run->line_room, run->line + part * run->line_room + ready,
+                    (size_t)waiting * sizeof(vreal));
+    }
+}
+
+/* Node `number`, which is the convolution or an activation that takes its states as they come. */
+static void NAME(convolve)(const NAME(image_run) *run, int convolution, int number, int plane)
+{
+    const ntk_image_step *step = run->program->steps + convolution;
+    const NAME(node) *to = NAME(node_of)(run, number), *from = NAME(node_of)(run, step->instruction.sources[0]);
+    const rectangle r = NAME(rectangle_of)(to, plane);
+    if (step->window.is_whole)
+        NAME(convolve_whole)(run, step, from, to);
+    else if (step->window.is_circular)
+        NAME(convolve_any)(run, step, from, to, &r);
+    else
+        NAME(convolve_plane)(run, step, from, number == convolution ? NULL : run->program->steps + number, to, &r);
+}
