@@ -27,7 +27,7 @@ SECONDS_PER_TERM, LONGEST_TILE = 4e-10, 0.05
 #: Memory of a thread that images are prepared with.
 ROWS_BYTES, MOST_RUNS = 64 << 20, 16
 
-#: Parameters (n_parameters, lanes) and values (n_features, lanes) of as many images as a vector has lanes; of one image,
+#: Parameters (n_parameters, lanes) and values (n_features, lanes) of as many images as a vector has lanes; of one image
 #: (n_parameters,) and (n_features,).
 Packed = tuple[NDArray[np.floating], NDArray[np.floating]]
 

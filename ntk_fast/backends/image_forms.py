@@ -1,9 +1,9 @@
 """In which form C keeps the states of nodes: what is not needed is not kept, and what follows at once is not stored.
 
-    has_opposite    cosines may be negative: p is a part of its own; elsewhere it is 2 - m
-    weighed_by      one convolution reads the node, and nothing else: parts are weighed for its sums, R R' m and so on, and
-                    R R' cosine is kept besides; the row of its R among the parameters
-    is_passed_on    a convolution whose states go through alpha z + beta |z| as they come, and are not stored
+has_opposite    cosines may be negative: p is a part of its own; elsewhere it is 2 - m
+weighed_by      one convolution reads the node, and nothing else: parts are weighed for its sums, R R' m and so on, and
+                R R' cosine is kept besides; the row of its R among the parameters
+is_passed_on    a convolution whose states go through alpha z + beta |z| as they come, and are not stored
 """
 
 from __future__ import annotations

@@ -91,8 +91,8 @@ class WindowArrays:
         order = np.argsort(positions, kind="stable")
         counts = np.bincount(positions, minlength=n_positions(window.grid))
         starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
-        outputs = outputs[order].astype(np.int32)
-        rows, columns = np.divmod(outputs, np.int32(flat_grid(window.output)[1]))
+        seeing = outputs[order].astype(np.int32)
+        width = flat_grid(window.output)[1]
         ones = (1,) * len(window.grid)
         return WindowArrays(
             seen,
@@ -105,9 +105,9 @@ class WindowArrays:
             flat_grid(window.dilation),
             ((0, 0, *window.before))[-2:],  # type: ignore[arg-type]
             starts,
-            outputs,
-            rows,
-            columns,
+            seeing,
+            (seeing // width).astype(np.int32),
+            (seeing % width).astype(np.int32),
         )
 
 
