@@ -1,4 +1,5 @@
 # make demo    the main job on real data: every backend, its speed and errors, a classifier, a picture in demo/
+# make demo-cluster    two local workers, one killed on the way, the same bits at the end
 # make test    formatting, lint, types, and all tests
 # make bench   every target measured, and the grid (an hour); make bench-quick: smaller sizes (minutes)
 # make test-oldest    all tests, or TESTS="tests/test_x.py ...", with the oldest release of all that pyproject.toml allows
@@ -18,13 +19,16 @@ OLDEST := build/oldest
 IN_OLDEST = cd $(OLDEST)/source && ../venv/bin/
 TESTS ?=
 
-.PHONY: demo test test-oldest bench bench-quick clean
+.PHONY: demo demo-cluster test test-oldest bench bench-quick clean
 .DELETE_ON_ERROR:
 
 demo: .venv/with-demo
 	@$(BIN)/ntk-fast info
 	@echo
 	@$(BIN)/ntk-fast demo --out demo
+
+demo-cluster: .venv/with-demo-cluster
+	@$(BIN)/python -m ntk_fast.cluster.demo
 
 test: .venv/with-test
 	$(BIN)/ruff format --check .

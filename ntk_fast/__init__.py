@@ -10,6 +10,8 @@ The map, in the order in which to read it:
     gram          checked rows -> tiles -> matrix; `validation`, `rows`, `memory` are its steps; `container`: its limits
     operator      KernelOperator: the same tiles multiplied with vectors and forgotten
     out_of_core   write_gram, read_gram: the same tiles in a file that is larger than memory
+    products      a matrix as a factor of products, summed in an order of its own; `in_order`: whoever is first
+    cluster       the blocks of both on a Dask cluster, where `client=` is given; `stored_rows`: rows by their path
     frames        data frames of pandas, polars and pyarrow as rows; `checked_rows`: in scikit-learn's check of them
     disk          files that are whole or not there
     tiling        the schedule: tiles, threads, progress, interrupts; `threads`: how many, and BLAS held to as many

@@ -29,8 +29,9 @@ from ntk_fast.tiling import make_tiles, run_tiles, stop_if_asked, tiles_within
 if TYPE_CHECKING:
     from ntk_fast.kernels import Kernel
 
-#: Of a block, about, on one thread; a matrix that takes less than `FEWEST_BLOCKS` of them has smaller ones.
-SECONDS_A_BLOCK, FEWEST_BLOCKS = 2.0, 32
+#: Of a block, about, on one thread, or several times that on a busy machine; a matrix that takes less than
+#: `FEWEST_BLOCKS` of them has smaller ones.
+SECONDS_A_BLOCK, FEWEST_BLOCKS = 0.5, 32
 
 #: Sums of a block by its rows, (n_vectors, rows), and by its columns, or None where the matrix has a `y`.
 BlockSums = tuple[Reals, Reals | None]

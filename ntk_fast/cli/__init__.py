@@ -5,6 +5,7 @@
     row_files            rows from .npy, .npz and .csv (`csv_file`, `csv_layout`); `labelled_rows`: with their targets
     training_rows        rows kept out of a fit, columns encoded
     prediction           predictions in blocks and their errors; `model_picture`: their picture
+    scheduler            the client of a Dask cluster
     new_files            result files that are whole or not there
     progress, summary    what the terminal shows while a command runs, and at its end; `fit_summary`
     parser               argument parsers that complain in one sentence; `words`: the library's sentences in options

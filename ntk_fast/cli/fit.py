@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from ntk_fast.cli.new_files import check_new
 from ntk_fast.cli.parser import Subparsers, add_command
 from ntk_fast.cli.prediction import check_picture, check_scikit_learn, draw_model, predict_in_blocks
 from ntk_fast.cli.progress import shown_stages
+from ntk_fast.cli.scheduler import add_scheduler_argument, connected
 from ntk_fast.cli.summary import add_json_argument
 from ntk_fast.cli.training_rows import SEED, encoded, rows_at, split
 from ntk_fast.threads import choose_n_threads
@@ -90,6 +92,7 @@ def add_parser(commands: Subparsers) -> None:
     group.add_argument("--tolerance", type=float, metavar="T", help="where solvers cg and nystroem stop")
     group.add_argument("--max-iterations", type=int, metavar="N", help="likewise")
     group.add_argument("--threads", type=int, metavar="N", help="default: all processors")
+    add_scheduler_argument(group, "have a Dask cluster share the products of solvers cg and nystroem")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -106,14 +109,19 @@ def run(arguments: argparse.Namespace) -> None:
     encoder, rows = encoded(data, chosen)
     model = _model(arguments, task, kernel, options, n_threads)
     start = time.perf_counter()
-    with shown_stages(f"Fitting {len(rows)} rows") as report:
-        model.fit(rows, target[chosen], report=report)
-    seconds = time.perf_counter() - start
-    results = [("training", target[chosen], predict_in_blocks(model.predict, rows, "Errors on the training rows"))]
-    if len(held_out):
-        new_rows = rows_at(data, held_out, encoder)
-        predicted = predict_in_blocks(model.predict, new_rows, "Errors on the validation rows")
-        results.append(("validation", target[held_out], predicted))
+    with connected(arguments) as client:
+        shared = {} if client is None else {"client": client}
+        with shown_stages(f"Fitting {len(rows)} rows") as report:
+            model.fit(rows, target[chosen], report=report, **shared)
+        seconds = time.perf_counter() - start
+        predict = partial(model.predict, **shared)
+        results = [
+            ("training", target[chosen], predict_in_blocks(predict, rows, "Errors on the training rows", client))
+        ]
+        if len(held_out):
+            new_rows = rows_at(data, held_out, encoder)
+            predicted = predict_in_blocks(predict, new_rows, "Errors on the validation rows", client)
+            results.append(("validation", target[held_out], predicted))
     _save(arguments, model, encoder, data)
     if arguments.plot is not None:
         name, truth, predicted = results[-1]
@@ -138,6 +146,10 @@ def _passed_on(arguments: argparse.Namespace) -> dict[str, Any]:
     given = {name: getattr(arguments, name) for name in PASSED_ON if getattr(arguments, name) is not None}
     if "centres" in given and arguments.solver != "nystroem":
         raise ValueError("--centres applies to --solver nystroem only.")
+    if arguments.scheduler is not None and arguments.gaussian_process:
+        raise ValueError("--scheduler does not apply to --gaussian-process, which one machine fits.")
+    if arguments.scheduler is not None and arguments.solver == "cholesky":
+        raise ValueError("--scheduler does not apply to --solver cholesky, which factorises on one machine.")
     if arguments.gaussian_process and given:
         raise ValueError(f"--{next(iter(given)).replace('_', '-')} does not apply to --gaussian-process.")
     options = {PASSED_ON[name]: value for name, value in given.items()}

@@ -18,6 +18,7 @@ from ntk_fast.cli.new_files import check_new, check_new_store
 from ntk_fast.cli.parser import Subparsers, add_command
 from ntk_fast.cli.progress import shown_progress
 from ntk_fast.cli.row_files import is_archive, read_rows
+from ntk_fast.cli.scheduler import add_scheduler_argument, connected, workers_in_words
 from ntk_fast.cli.summary import Summary, add_json_argument
 from ntk_fast.disk import DISK_FULL
 from ntk_fast.engines import chosen_engine
@@ -55,6 +56,7 @@ def add_parser(commands: Subparsers) -> None:
     )
     group.add_argument("--backend", metavar="NAME", help=f"{', '.join(BACKENDS)}; default: the fastest present")
     group.add_argument("--threads", type=int, metavar="N", help="default: all processors")
+    add_scheduler_argument(group, "have a Dask cluster compute and write a .zarr store")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -65,17 +67,21 @@ def run(arguments: argparse.Namespace) -> None:
     x, y = _read(arguments)
     shape = (len(x), len(x if y is None else y))
     description = f"{shape[0]} x {shape[1]} {kernel}"
+    computed_by, x_given, y_given = f"{engine}, {n_threads} threads", x, y
     start, shares = time.perf_counter(), []  # of the work that is done
 
-    with shown_progress(description, "entries") as progress:
+    with connected(arguments) as client, shown_progress(description, "entries") as progress:
 
         def show(done: int, total: int) -> None:
             shares.append(done / total if total else 1.0)
             del shares[1:-1]
             progress(done, total)
 
-        options = {"backend": engine.backend, "n_threads": n_threads, "progress": show}
-        _write(arguments, target, kernel, x, y, options)
+        options: dict[str, Any] = {"backend": engine.backend, "n_threads": n_threads, "progress": show}
+        if client is not None:
+            computed_by, options["client"] = f"{engine}, {workers_in_words(client)}", client
+            x_given, y_given = _paths_of_arrays(arguments, x, y)
+        _write(arguments, target, kernel, x_given, y_given, options)
     seconds = time.perf_counter() - start
     n_bytes, share = _size(target), 1 - shares[0]
     summary = Summary()
@@ -91,7 +97,7 @@ def run(arguments: argparse.Namespace) -> None:
     summary.add("kernel", repr(kernel))
     words = _time(seconds, shape[0] * shape[1], share)
     summary.add("time", words, seconds=seconds, share_computed=share)
-    summary.add("computed by", f"{engine}, {n_threads} threads", engine=str(engine), threads=n_threads)
+    summary.add("computed by", computed_by, engine=str(engine), threads=n_threads)
     if target.suffix.lower() == ".npy" and n_bytes <= MOST_BYTES_TO_LOOK_AT:
         _add_value_ranges(summary, np.load(target, mmap_mode="r", allow_pickle=False), is_symmetric=y is None)
     print(summary.text(arguments.json))
@@ -102,6 +108,8 @@ def _check_out(arguments: argparse.Namespace) -> Path:
     out, kind = arguments.out, arguments.out.suffix
     if kind.lower() not in (".npy", ".zarr"):
         raise ValueError(f"--out must name an .npy file or a .zarr store; got {out}.")
+    if arguments.scheduler is not None and kind.lower() == ".npy":
+        raise ValueError(f"--out must name a .zarr store where a cluster writes, with --scheduler; got {out}.")
     # with --resume an existing file is looked into: it may be this matrix, finished
     may_exist = arguments.force or arguments.resume
     target = (check_new if kind.lower() == ".npy" else check_new_store)(out, may_exist)
@@ -110,12 +118,21 @@ def _check_out(arguments: argparse.Namespace) -> Path:
     return target
 
 
+def _paths_of_arrays(arguments: argparse.Namespace, x: Any, y: Any) -> tuple[Any, Any]:
+    """Return for rows that are an .npy file its path, which workers open, and others as they are."""
+    given = [
+        path.resolve() if path is not None and path.suffix.lower() == ".npy" and isinstance(rows, np.memmap) else rows
+        for path, rows in ((arguments.rows, x), (arguments.other, y))
+    ]
+    return given[0], given[1]
+
+
 def _write(
     arguments: argparse.Namespace,
     target: Path,
     kernel: Kernel,
-    x: NDArray[np.floating[Any]],
-    y: NDArray[np.floating[Any]] | None,
+    x: Any,
+    y: Any,
     options: dict[str, Any],
 ) -> None:
     """Write the matrix; without --resume nothing but a whole matrix stays, neither unfinished work nor its journal."""

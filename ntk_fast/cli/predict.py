@@ -26,6 +26,7 @@ from ntk_fast.cli.prediction import (
     is_classifier,
     predict_in_blocks,
 )
+from ntk_fast.cli.scheduler import add_scheduler_argument, connected
 from ntk_fast.cli.summary import Summary, add_json_argument
 from ntk_fast.threads import choose_n_threads
 
@@ -52,6 +53,7 @@ def add_parser(commands: Subparsers) -> None:
     parser.add_argument("--force", action="store_true", help="replace files that exist")
     add_json_argument(parser)
     parser.add_argument("--threads", type=int, metavar="N", help="default: all processors")
+    add_scheduler_argument(parser, "have a Dask cluster share the work")
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +109,7 @@ def run(arguments: argparse.Namespace) -> None:
     check_scikit_learn()
     model = _Model.of(arguments.model, n_threads)
     estimator = model.estimator
-    predict = _prediction(arguments, estimator)
+    _prediction(arguments, estimator)  # what it lacks is said first
     target_name = getattr(estimator, "target_name_", None)
     choice = Choice(named=model.names, is_text=model.is_text)
     data = read_labelled_rows(
@@ -116,7 +118,9 @@ def run(arguments: argparse.Namespace) -> None:
     target, unused = _check_against(model, data, arguments)
     rows = model.rows(data)
     start = time.perf_counter()
-    predicted, *more = predict_in_blocks(predict, rows, f"Predicting {len(rows)} rows")
+    with connected(arguments) as client:
+        predict = _prediction(arguments, estimator, {} if client is None else {"client": client})
+        predicted, *more = predict_in_blocks(predict, rows, f"Predicting {len(rows)} rows", client)
     seconds = time.perf_counter() - start
     _write(arguments, predicted, more, target_name or "prediction", estimator)
     summary = Summary()
@@ -160,9 +164,11 @@ def _check_outputs(arguments: argparse.Namespace) -> None:
     check_picture(arguments.plot, arguments.force)
 
 
-def _prediction(arguments: argparse.Namespace, estimator: Any) -> Any:
+def _prediction(arguments: argparse.Namespace, estimator: Any, shared: dict[str, Any] | None = None) -> Any:
     """Return a function of rows that returns a tuple: predictions, and what else is to be written."""
-    name = f"{arguments.model} holds {type(estimator).__name__}, which"
+    name, shared = f"{arguments.model} holds {type(estimator).__name__}, which", shared or {}
+    if arguments.scheduler is not None and "client" not in inspect.signature(estimator.predict).parameters:
+        raise ValueError(f"--scheduler: {name} predicts on one machine only.")
     if arguments.std:
         if "return_std" not in inspect.signature(estimator.predict).parameters:
             raise ValueError(f"--std: {name} has no deviations; fit one with --gaussian-process.")
@@ -172,12 +178,12 @@ def _prediction(arguments: argparse.Namespace, estimator: Any) -> Any:
     if arguments.proba:
         if not hasattr(estimator, "predict_proba"):
             raise ValueError(f"--proba: {name} has no probabilities; --scores writes what its classes are chosen by.")
-        return lambda rows: (estimator.predict(rows), estimator.predict_proba(rows))
+        return lambda rows: (estimator.predict(rows, **shared), estimator.predict_proba(rows, **shared))
     if arguments.scores:
         if not hasattr(estimator, "decision_function"):
             raise ValueError(f"--scores: {name} has no scores; pass --proba.")
-        return lambda rows: (estimator.predict(rows), estimator.decision_function(rows))
-    return lambda rows: (estimator.predict(rows),)
+        return lambda rows: (estimator.predict(rows, **shared), estimator.decision_function(rows, **shared))
+    return lambda rows: (estimator.predict(rows, **shared),)
 
 
 def _check_against(

@@ -19,16 +19,22 @@ from ntk_fast.sklearn_names import has_sklearn
 BLOCK_ROWS = 1 << 14
 
 
-def predict_in_blocks(predict: Callable[[Any], Any], rows: NDArray[np.floating[Any]], description: str) -> Any:
-    """Return what `predict` says of all rows, an array or a tuple of arrays, with progress."""
+def predict_in_blocks(
+    predict: Callable[[Any], Any], rows: NDArray[np.floating[Any]], description: str, client: Any = None
+) -> Any:
+    """Return what `predict` says of all rows, an array or a tuple of arrays, with progress.
+
+    All at once where a cluster does it: each of its workers is sent the model's rows once.
+    """
+    block_rows = BLOCK_ROWS if client is None else max(1, len(rows))
     parts: list[Any] = []
     with shown_progress(description, "rows") as progress, warnings.catch_warnings():
         # columns were found by their names before they became rows
         warnings.filterwarnings("ignore", "X does not have valid feature names")
         progress(0, len(rows))
-        for start in range(0, len(rows), BLOCK_ROWS):
-            parts.append(predict(rows[start : start + BLOCK_ROWS]))
-            progress(min(start + BLOCK_ROWS, len(rows)), len(rows))
+        for start in range(0, len(rows), block_rows):
+            parts.append(predict(rows[start : start + block_rows]))
+            progress(min(start + block_rows, len(rows)), len(rows))
     if isinstance(parts[0], tuple):
         return tuple(map(np.concatenate, zip(*parts, strict=True)))
     return np.concatenate(parts)

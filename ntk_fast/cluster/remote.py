@@ -56,7 +56,7 @@ class Remote:
     ) -> None:
         from distributed.protocol import pickle as with_functions
 
-        self._client, self._threads = client, Threads(client)
+        self._client, self._threads, self._pace = client, Threads(client), Pace()
         names = tuple(name for name, _ in rows)
         files = tuple(values if isinstance(values, RowFile) else None for _, values in rows)
         pickled = with_functions.dumps(build)
@@ -89,6 +89,7 @@ class Remote:
 
         def receive(task: Task, answer: Answer) -> None:
             nonlocal done
+            self._pace.add(sum(map(seconds, task.blocks.values())), answer.seconds)
             for (number, block), result in zip(task.blocks.items(), answer.result, strict=True):
                 in_order.put(number, result)
                 done += block.n_entries
@@ -98,7 +99,11 @@ class Remote:
                 progress(done, total)
 
         run = self._run(operation, receive)
-        run.all(tasks_of(dict(enumerate(blocks)), seconds, run), tick)
+        run.all(tasks_of(dict(enumerate(blocks)), self._expected(seconds), run), tick)
+
+    def _expected(self, seconds: Callable[[Tile], float]) -> Callable[[Tile], float]:
+        """Return about what a block takes, as far as tasks have shown; it decides on tasks, never on blocks."""
+        return lambda block: self._pace.factor * seconds(block)
 
     def write(
         self,
@@ -110,11 +115,10 @@ class Remote:
     ) -> None:
         """Have `receive(blocks, result)` called for every task, as they come, with what an operation made of it."""
         total, done = sum(block.n_entries for block in blocks.values()), 0
-        pace = Pace()
 
         def take(task: Task, answer: Answer) -> None:
             nonlocal done
-            pace.add(sum(map(seconds, task.blocks.values())), answer.seconds)
+            self._pace.add(sum(map(seconds, task.blocks.values())), answer.seconds)
             receive(task.blocks, answer.result)
             done += sum(block.n_entries for block in task.blocks.values())
 
@@ -123,7 +127,7 @@ class Remote:
                 progress(done, total)
 
         run = self._run(operation, take)
-        run.all(tasks_of(blocks, lambda block: pace.factor * seconds(block), run), tick)
+        run.all(tasks_of(blocks, self._expected(seconds), run), tick)
 
     def _run(self, operation: Any, receive: Callable[[Task, Answer], None]) -> Run:
         is_small = len(pickle.dumps(operation)) <= SMALL_BYTES

@@ -207,9 +207,11 @@ class Run:
                 self._client.run(give_up, self._name, on_error="ignore")
 
 
-def placed(error: Any, blocks: dict[int, Tile]) -> BaseException:
+def placed(error: BaseException, blocks: dict[int, Tile]) -> BaseException:
     """Return a worker's error with the blocks it belongs to, as an error of the same kind."""
     tiles = list(blocks.values())
+    if not tiles:  # the matrix could not be built
+        return error
     rows = f"{min(tile.row_start for tile in tiles)}:{max(tile.row_stop for tile in tiles)}"
     columns = f"{min(tile.column_start for tile in tiles)}:{max(tile.column_stop for tile in tiles)}"
     place = f"in the block of rows {rows} and columns {columns}"
