@@ -7,13 +7,14 @@ import re
 import shutil
 import signal
 import socket
+import stat
 import struct
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -127,16 +128,15 @@ def products(setting: Setting) -> Iterator[Row]:
 
 
 def received_bytes() -> int:
-    """Return what all open TCP connections of this process have received; 0 for those that are none."""
+    """Return what all open TCP connections of this process have received."""
     total = 0
     for name in os.listdir("/proc/self/fd"):
-        try:
-            with socket.socket(fileno=os.dup(int(name))) as connection:
-                info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
-        except OSError:
-            continue
-        total += struct.unpack_from("Q", info, 128)[0]  # tcpi_bytes_received
-    return int(total)
+        with suppress(OSError):  # closed meanwhile, or no TCP connection
+            if stat.S_ISSOCK(os.fstat(int(name)).st_mode):
+                with socket.socket(fileno=os.dup(int(name))) as connection:
+                    info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+                total += struct.unpack_from("Q", info, 128)[0]  # tcpi_bytes_received
+    return total
 
 
 class _Sleep:

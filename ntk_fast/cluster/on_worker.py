@@ -10,12 +10,12 @@ import os
 import threading
 import time
 import warnings
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from ntk_fast.backends.base import Tile
 from ntk_fast.engines import Engine, backend_of
@@ -27,7 +27,7 @@ from ntk_fast.version import __version__
 
 @dataclass(eq=False)
 class Recipe:
-    """How a worker builds a matrix; lives among the worker's data as long as the client wants it."""
+    """How a worker builds a matrix."""
 
     version: str
     engine: Engine
@@ -46,33 +46,61 @@ class Built:
     said: list[tuple[str, type[Warning]]]
 
 
-#: What was built from a recipe; forgotten with it.
-_built: WeakKeyDictionary[Recipe, Built] = WeakKeyDictionary()
+class NotHere(Exception):
+    """A worker that came later, or had too many others since, does not have a matrix: it is to be sent to it."""
+
+
+#: What this worker keeps, by its token, oldest first: recipes with their arrays, and what was built of them.
+_held: OrderedDict[str, tuple[Recipe, list[Any]] | Built] = OrderedDict()
+MOST_HELD = 8
 _building = threading.Lock()
 #: The runs whose client wants no more of them, and those under way.
 _given_up: set[str] = set()
 _under_way: dict[str, threading.Event] = {}
 
 
-def built(recipe: Recipe, arrays: list[Any]) -> Built:
-    """Return the matrix of a recipe."""
+def hold(token: str, recipe: Recipe, arrays: list[Any]) -> None:
+    """Keep what a matrix is built from."""
+    if recipe.version != __version__:
+        raise ValueError(f"A worker has ntk_fast {__version__}, and the client {recipe.version}.")
     with _building:
-        if recipe not in _built:
-            from distributed.protocol import pickle
+        _held[token] = recipe, list(arrays)
+        while len(_held) > MOST_HELD:
+            _held.popitem(last=False)
 
-            if recipe.version != __version__:
-                raise ValueError(f"A worker has ntk_fast {__version__}, and the client {recipe.version}.")
-            given = iter(arrays)
-            rows = [
-                next(given) if file is None else _opened(file, name)
-                for file, name in zip(recipe.files, recipe.names, strict=True)
-            ]
-            build = pickle.loads(recipe.pickled)
-            with warnings.catch_warnings(record=True) as said:
-                warnings.simplefilter("always")
-                matrix = build(backend_of(recipe.engine), *rows)
-            _built[recipe] = Built(matrix, [(str(warning.message), warning.category) for warning in said])
-        return _built[recipe]
+
+def forget(token: str) -> None:
+    """Drop what nobody needs any more."""
+    _held.pop(token, None)
+
+
+def built(token: str) -> Built:
+    """Return the matrix of a token, built when it is first asked for."""
+    with _building:
+        found = _held.get(token)
+        if found is None:
+            from distributed import get_worker
+
+            raise NotHere(get_worker().address)
+        _held.move_to_end(token)
+        if not isinstance(found, Built):
+            found = _held[token] = _build(*found)
+        return found
+
+
+def _build(recipe: Recipe, arrays: list[Any]) -> Built:
+    from distributed.protocol import pickle
+
+    given = iter(arrays)
+    rows = [
+        next(given) if file is None else _opened(file, name)
+        for file, name in zip(recipe.files, recipe.names, strict=True)
+    ]
+    build = pickle.loads(recipe.pickled)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        matrix = build(backend_of(recipe.engine), *rows)
+    return Built(matrix, [(str(warning.message), warning.category) for warning in said])
 
 
 def _opened(file: RowFile, name: str) -> Any:
@@ -109,10 +137,10 @@ def give_up(run: str) -> None:
         event.set()
 
 
-def compute(run: str, recipe: Recipe, arrays: list[Any], operation: Callable[..., Any], blocks: dict[int, Tile]) -> Any:
+def compute(run: str, token: str, operation: Callable[..., Any], blocks: dict[int, Tile]) -> Any:
     """Return what an operation makes of a matrix and some of its blocks, the seconds that took, and `Built.said`."""
     with _taking_part(run):
-        found = built(recipe, arrays)
+        found = built(token)
         start = time.perf_counter()
         result = operation(found.matrix, blocks)
         return result, time.perf_counter() - start, found.said

@@ -7,14 +7,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from ntk_fast.backends.base import Tile
 from ntk_fast.caller import warn_caller
+from ntk_fast.cluster.home import Home
 from ntk_fast.cluster.on_worker import Recipe
-from ntk_fast.cluster.run import Answer, Run, Task, Threads
+from ntk_fast.cluster.run import Answer, Run, Task
 from ntk_fast.cluster.shared import SMALL_BYTES, Inline, Shared
-from ntk_fast.cluster.workers import Terms, refuse_unfit
+from ntk_fast.cluster.workers import Terms, Threads, refuse_unfit
 from ntk_fast.engines import Engine
 from ntk_fast.in_order import InOrder
 from ntk_fast.stored_rows import RowFile
@@ -22,7 +21,7 @@ from ntk_fast.tiling import Progress
 from ntk_fast.version import __version__
 
 #: Of a task: short ones cost the scheduler's time, some milliseconds each; long ones are lost with their worker.
-SECONDS_A_TASK, SHORTEST_TASK = 4.0, 0.02
+SECONDS_A_TASK, SHORTEST_TASK = 4.0, 0.05
 #: Tasks for each thread, at least, if blocks allow for so many: at the end nobody waits long for the last one.
 FEWEST_TASKS_A_THREAD = 4
 #: Seconds of tasks, together, from which on what was measured counts for more than what was expected.
@@ -61,8 +60,9 @@ class Remote:
         files = tuple(values if isinstance(values, RowFile) else None for _, values in rows)
         pickled = with_functions.dumps(build)
         refuse_unfit(client, Terms(engine, pickled, tuple(file for file in files if file is not None), probe))
-        self._recipe = Shared.of(client, Recipe(__version__, engine, pickled, files, names))
-        self._arrays = [_on_workers(client, values) for _, values in rows if not isinstance(values, RowFile)]
+        arrays = [values for _, values in rows if not isinstance(values, RowFile)]
+        self._home = Home(self._threads, Recipe(__version__, engine, pickled, files, names), arrays)
+        self._home.settle()
 
     def look(self, operation: Callable[[Any], Any]) -> Any:
         """Return what an operation says of the matrix, on one worker; warnings become those of this process."""
@@ -132,7 +132,7 @@ class Remote:
     def _run(self, operation: Any, receive: Callable[[Task, Answer], None]) -> Run:
         is_small = len(pickle.dumps(operation)) <= SMALL_BYTES
         sent = Inline(operation) if is_small else Shared.of(self._client, operation)
-        return Run(self._threads, self._recipe, self._arrays, sent, receive)
+        return Run(self._threads, self._home, sent, receive)
 
 
 class Pace:
@@ -176,8 +176,3 @@ class _Look:
 
     def __call__(self, matrix: Any, blocks: dict[int, Tile]) -> Any:
         return self.inner(matrix)
-
-
-def _on_workers(client: Any, values: Any) -> Shared:
-    is_array = isinstance(values, np.ndarray)
-    return Shared.of(client, values) if is_array else Shared.collected(client, values)

@@ -7,61 +7,25 @@ here. Results come in any order: who adds them up does so in the order of the bl
 
 from __future__ import annotations
 
-import math
 import queue
-import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from ntk_fast.backends.base import Tile
-from ntk_fast.cluster.on_worker import compute, give_up
+from ntk_fast.cluster.home import Home
+from ntk_fast.cluster.on_worker import NotHere, compute, give_up
 from ntk_fast.cluster.shared import Inline, Shared
-from ntk_fast.cluster.workers import address_of, threads_of_workers
+from ntk_fast.cluster.workers import Threads, address_of
 
 SECONDS_BETWEEN_REPORTS = 0.1
-#: The scheduler is asked so often which workers there are; after so long without any, or a connection, nobody waits.
-SECONDS_BETWEEN_QUESTIONS, SECONDS_WITHOUT_WORKERS = 5.0, 60.0
 #: Tasks that the scheduler knows of: for each thread, and at most.
 TASKS_A_THREAD, MOST_TASKS = 4, 10_000
 #: How often a task may go down with its workers; each time counts as the scheduler's `allowed-failures`.
 MOST_DEATHS = 5
-
-
-class Threads:
-    """How many threads the workers of a client have together: asked now and then."""
-
-    def __init__(self, client: Any) -> None:
-        self.client = client
-        self._asked = self._had_workers = -math.inf
-        self._number = 0
-
-    @property
-    def number(self) -> int:
-        """At least 1; raises where there have been no workers for long."""
-        if time.monotonic() - self._asked > SECONDS_BETWEEN_QUESTIONS:
-            self._ask()
-        return max(1, self._number)
-
-    def wait(self) -> None:
-        """Return once there is a worker."""
-        self._ask()
-        while not self._number:
-            time.sleep(SECONDS_BETWEEN_REPORTS)
-            self._ask()
-
-    def _ask(self) -> None:
-        before, self._asked = self._asked, time.monotonic()
-        self._number = sum(threads_of_workers(self.client).values())
-        if self._number or self._asked - before > SECONDS_WITHOUT_WORKERS:  # or nobody has asked for long
-            self._had_workers = self._asked
-        elif self._asked - self._had_workers > SECONDS_WITHOUT_WORKERS:
-            raise ConnectionError(
-                f"The scheduler at {address_of(self.client)} has had no workers for {SECONDS_WITHOUT_WORKERS:.0f} s."
-            )
 
 
 @dataclass(eq=False)
@@ -87,13 +51,12 @@ class Run:
     def __init__(
         self,
         threads: Threads,
-        recipe: Shared,
-        arrays: Sequence[Shared],
+        home: Home,
         operation: Shared | Inline,
         receive: Callable[[Task, Answer], None],
     ) -> None:
         self._threads, self._client = threads, threads.client
-        self._recipe, self._arrays, self._operation = recipe, arrays, operation
+        self._home, self._operation = home, operation
         self._receive = receive
         self._name = f"ntk_fast-{uuid.uuid4().hex}"
         self._arrived: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -129,8 +92,7 @@ class Run:
             future = self._client.submit(
                 compute,
                 self._name,
-                self._recipe.future,
-                [array.future for array in self._arrays],
+                self._home.token,
                 self._operation.future,
                 task.blocks,
                 key=f"{self._name}-{self._number}",
@@ -148,7 +110,7 @@ class Run:
                 arrived.append(self._arrived.get_nowait())
         if self._client.status != "running":
             raise ConnectionError(f"The scheduler at {address_of(self._client)} does not answer any more.")
-        if any(shared.is_lost for shared in (self._recipe, self._operation, *self._arrays)):
+        if self._operation.is_lost:
             self._begin_again()
             return []
         return arrived
@@ -172,11 +134,16 @@ class Run:
                 self._receive(task, Answer(*answer))
 
     def _fail(self, future: Any) -> None:
-        """Raise a worker's error, with the blocks that it belongs to; its death is none, unless it happens again."""
+        """Raise a worker's error, with its blocks; its death is none, unless it happens again, nor its being new."""
         from distributed.scheduler import KilledWorker
 
         error = future.exception()
         _, task = self._pending[future.key]
+        if isinstance(error, NotHere):
+            self._home.lose(str(error))
+            self._home.settle()
+            self._send_again(future)
+            return
         if isinstance(error, KilledWorker) and task.n_deaths < MOST_DEATHS:
             task.n_deaths += 1
             self._send_again(future)
@@ -188,15 +155,13 @@ class Run:
         self._again.append(task)
 
     def _begin_again(self) -> None:
-        """Send inputs that are lost once more, and all tasks that wait for them."""
+        """Send an operation that is lost once more, and all tasks that wait for it."""
         old = [future for future, _ in self._pending.values()]
         self._again.extend(task for _, task in self._pending.values())
         self._pending.clear()
         self._client.cancel(old, force=True)
         self._threads.wait()
-        for shared in (self._recipe, self._operation, *self._arrays):
-            if shared.is_lost:
-                shared.renew()
+        self._operation.renew()
 
     def _give_up(self) -> None:
         futures = [future for future, _ in self._pending.values()]

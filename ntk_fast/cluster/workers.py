@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,9 @@ from ntk_fast.version import __version__
 
 #: How long a scheduler may take to answer.
 SECONDS_TO_ANSWER = 10
+#: The scheduler is asked so often which workers there are; after so long without any, or a connection, nobody waits.
+SECONDS_BETWEEN_QUESTIONS, SECONDS_WITHOUT_WORKERS = 5.0, 60.0
+SECONDS_BETWEEN_LOOKS = 0.1
 #: Workers that a sentence names.
 MOST_NAMED = 3
 
@@ -63,6 +68,39 @@ def answer_of(client: Any, ask: Callable[[], Any]) -> Any:
             f"The scheduler at {address_of(client)} does not answer ({error or f'within {SECONDS_TO_ANSWER} s'}): is "
             "it running, and can this machine reach it?"
         ) from None
+
+
+class Threads:
+    """How many threads the workers of a client have together: asked now and then."""
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+        self._asked = self._had_workers = -math.inf
+        self._number = 0
+
+    @property
+    def number(self) -> int:
+        """At least 1; raises where there have been no workers for long."""
+        if time.monotonic() - self._asked > SECONDS_BETWEEN_QUESTIONS:
+            self._ask()
+        return max(1, self._number)
+
+    def wait(self) -> None:
+        """Return once there is a worker."""
+        self._ask()
+        while not self._number:
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+            self._ask()
+
+    def _ask(self) -> None:
+        before, self._asked = self._asked, time.monotonic()
+        self._number = sum(threads_of_workers(self.client).values())
+        if self._number or self._asked - before > SECONDS_WITHOUT_WORKERS:  # or nobody has asked for long
+            self._had_workers = self._asked
+        elif self._asked - self._had_workers > SECONDS_WITHOUT_WORKERS:
+            raise ConnectionError(
+                f"The scheduler at {address_of(self.client)} has had no workers for {SECONDS_WITHOUT_WORKERS:.0f} s."
+            )
 
 
 @dataclass(frozen=True)

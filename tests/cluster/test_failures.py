@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -117,22 +116,15 @@ def test_a_worker_keeps_to_the_threads_of_the_environment(monkeypatch):
     assert most == 2
 
 
-def test_an_error_comes_with_its_block(client, tmp_path):
+def test_bad_rows_are_refused_in_one_sentence_and_leave_nothing(client, tmp_path):
     bad = ROWS.copy()
     bad[100, 2] = np.nan
     with pytest.raises(ValueError, match=r"X.*must be finite"):
         ntk.write_gram(KERNEL, bad, tmp_path / "K.zarr", client=client)
     assert not list(tmp_path.iterdir())
 
-    def remove(done: int, total: int) -> None:
-        if not done:
-            shutil.rmtree(tmp_path / "K.zarr.partial", ignore_errors=True)
 
-    with pytest.raises((ValueError, OSError), match=r"block of rows \d+:\d+ and columns"):
-        ntk.write_gram(KERNEL, ROWS, tmp_path / "K.zarr", chunk_size=8, client=client, progress=remove)
-
-
-def test_errors_keep_their_kind():
+def test_errors_come_with_their_block_and_keep_their_kind():
     block = {3: Tile(0, 8, 16, 24)}
     error = placed(OSError(28, "No space left", "K.zarr"), block)
     assert isinstance(error, OSError)
