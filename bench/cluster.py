@@ -170,7 +170,7 @@ def scheduler(setting: Setting) -> Iterator[Row]:
 
         with tempfile.TemporaryDirectory(dir=".") as folder:
             path = Path(folder).absolute() / "K.zarr"
-            n = 400 if setting.quick else 1000
+            n = 200 if setting.quick else 400
             ntk.write_gram(KERNEL, normal_rows(n, 8), path, chunk_size=4, client=client, progress=count)
         n_blocks = (n // 4) * (n // 4 + 1) // 2
         yield Row(f"tasks known to the scheduler at a time, of {n_blocks} blocks", max(known), 10_000, True)
