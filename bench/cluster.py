@@ -39,7 +39,7 @@ def workers(n: int = 2) -> Iterator[Any]:
     """Yield a client of so many local workers of one thread."""
     from distributed import Client, LocalCluster
 
-    with LocalCluster(n_workers=n, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
+    with LocalCluster(n_workers=n, threads_per_worker=1, dashboard_address=":0") as cluster, Client(cluster) as client:
         yield client
 
 

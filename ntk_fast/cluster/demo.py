@@ -5,6 +5,7 @@ Run it as ``python -m ntk_fast.cluster.demo``.
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import tempfile
@@ -16,19 +17,20 @@ import numpy as np
 import ntk_fast as ntk
 
 KERNEL = ntk.NTK(depth=3, bias_variance=0.1)
-CHUNK_SIZE = 64  # small, so that it takes a while: 435 blocks, 841 files
+CHUNK_SIZE = 64  # small, so that it takes a while: 841 files
 
 
 def main() -> None:
     from distributed import Client, LocalCluster
     from sklearn.datasets import load_digits
 
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # it tells of the worker that is gone, and at length
     rows = load_digits().data / 16
     alone = KERNEL(rows)
     print(f"{len(rows)} handwritten digits, {KERNEL}")
     with (
         tempfile.TemporaryDirectory() as folder,
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
         Client(cluster) as client,
     ):
         processes: dict[str, int] = client.run(os.getpid)
@@ -36,7 +38,7 @@ def main() -> None:
         killed: list[int] = []
 
         def progress(done: int, total: int) -> None:
-            if done > total / 3 and not killed:
+            if done > total / 4 and not killed:
                 killed.append(next(iter(processes.values())))
                 os.kill(killed[0], signal.SIGKILL)
                 print(f"killed process {killed[0]} at {done / total:.0%}; the other goes on")

@@ -46,21 +46,24 @@ class Home:
         self._recipe = recipe
         self._arrays = [each if isinstance(each, np.ndarray) else _Collected(self._client, each) for each in arrays]
         self._settled: set[str] = set()
+        self._is_missing = True
         self._number = 0
         weakref.finalize(self, _forget, self._client, self.token)
 
     def lose(self, worker: str) -> None:
         """Note that a worker does not have it any more: another process has its address."""
         self._settled.discard(worker)
+        self._is_missing = True
 
     def settle(self) -> None:
-        """Have every worker that there is keep it; those that die on the way are let go."""
-        while True:
+        """Have every worker that there is keep it, if one is known not to; those that die on the way are let go."""
+        while self._is_missing:
             self._threads.wait()
             present = set(threads_of_workers(self._client))
             self._settled &= present
             missing = sorted(present - self._settled)
             if not missing:
+                self._is_missing = False
                 return
             # to one of them, from which the others get it
             arrays = [

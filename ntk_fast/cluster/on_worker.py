@@ -46,8 +46,20 @@ class Built:
     said: list[tuple[str, type[Warning]]]
 
 
-class NotHere(Exception):
-    """A worker that came later, or had too many others since, does not have a matrix: it is to be sent to it."""
+@dataclass(frozen=True)
+class NotHere:
+    """What a worker answers that came later, or had too many others since: it is to be sent the matrix first."""
+
+    worker: str
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What an operation made of some blocks, the seconds that took, and what `Built.said`."""
+
+    result: Any
+    seconds: float
+    said: list[tuple[str, type[Warning]]]
 
 
 #: What this worker keeps, by its token, oldest first: recipes with their arrays, and what was built of them.
@@ -74,14 +86,12 @@ def forget(token: str) -> None:
     _held.pop(token, None)
 
 
-def built(token: str) -> Built:
-    """Return the matrix of a token, built when it is first asked for."""
+def built(token: str) -> Built | None:
+    """Return the matrix of a token, built when it is first asked for; None if it is not here."""
     with _building:
         found = _held.get(token)
         if found is None:
-            from distributed import get_worker
-
-            raise NotHere(get_worker().address)
+            return None
         _held.move_to_end(token)
         if not isinstance(found, Built):
             found = _held[token] = _build(*found)
@@ -138,9 +148,13 @@ def give_up(run: str) -> None:
 
 
 def compute(run: str, token: str, operation: Callable[..., Any], blocks: dict[int, Tile]) -> Any:
-    """Return what an operation makes of a matrix and some of its blocks, the seconds that took, and `Built.said`."""
+    """Return what an operation makes of a matrix and some of its blocks, as an `Answer`, or `NotHere`."""
     with _taking_part(run):
         found = built(token)
+        if found is None:
+            from distributed import get_worker
+
+            return NotHere(get_worker().address)
         start = time.perf_counter()
         result = operation(found.matrix, blocks)
-        return result, time.perf_counter() - start, found.said
+        return Answer(result, time.perf_counter() - start, found.said)

@@ -10,8 +10,8 @@ from typing import Any
 from ntk_fast.backends.base import Tile
 from ntk_fast.caller import warn_caller
 from ntk_fast.cluster.home import Home
-from ntk_fast.cluster.on_worker import Recipe
-from ntk_fast.cluster.run import Answer, Run, Task
+from ntk_fast.cluster.on_worker import Answer, Recipe
+from ntk_fast.cluster.run import Run, Task
 from ntk_fast.cluster.shared import SMALL_BYTES, Inline, Shared
 from ntk_fast.cluster.workers import Terms, Threads, refuse_unfit
 from ntk_fast.engines import Engine

@@ -17,7 +17,7 @@ from typing import Any
 
 from ntk_fast.backends.base import Tile
 from ntk_fast.cluster.home import Home
-from ntk_fast.cluster.on_worker import NotHere, compute, give_up
+from ntk_fast.cluster.on_worker import Answer, NotHere, compute, give_up
 from ntk_fast.cluster.shared import Inline, Shared
 from ntk_fast.cluster.workers import Threads, address_of
 
@@ -34,15 +34,6 @@ class Task:
 
     blocks: dict[int, Tile]
     n_deaths: int = 0
-
-
-@dataclass(frozen=True, eq=False)
-class Answer:
-    """What a worker says: see `on_worker.compute`."""
-
-    result: Any
-    seconds: float
-    said: list[tuple[str, type[Warning]]]
 
 
 class Run:
@@ -130,20 +121,20 @@ class Run:
                 self._send_again(future)
         if finished:
             for future, answer in zip(finished, self._client.gather(finished), strict=True):
-                _, task = self._pending.pop(future.key)
-                self._receive(task, Answer(*answer))
+                if isinstance(answer, NotHere):
+                    self._home.lose(answer.worker)
+                    self._send_again(future)
+                else:
+                    _, task = self._pending.pop(future.key)
+                    self._receive(task, answer)
+            self._home.settle()
 
     def _fail(self, future: Any) -> None:
-        """Raise a worker's error, with its blocks; its death is none, unless it happens again, nor its being new."""
+        """Raise a worker's error, with its blocks; its death is none, unless it happens again."""
         from distributed.scheduler import KilledWorker
 
         error = future.exception()
         _, task = self._pending[future.key]
-        if isinstance(error, NotHere):
-            self._home.lose(str(error))
-            self._home.settle()
-            self._send_again(future)
-            return
         if isinstance(error, KilledWorker) and task.n_deaths < MOST_DEATHS:
             task.n_deaths += 1
             self._send_again(future)

@@ -22,6 +22,8 @@ from ntk_fast.tiling import Progress, stop_if_asked
 
 #: What an entry costs the disk, about: 2 GB/s, and each is written twice.
 SECONDS_A_BYTE = 1e-9
+#: What a chunk costs besides, about: a file made, put on the disk and renamed.
+SECONDS_A_FILE = 2e-3
 
 
 def _block_matrix(kernel: Kernel, dtype: np.dtype, backend: Backend, *rows: Any) -> BlockMatrix:
@@ -53,7 +55,7 @@ class Workers:
         self._remote.write(
             WriteBlocks(store, store.began, self._fingerprints),
             blocks,
-            lambda block: block.n_entries * of_entry,
+            lambda block: block.n_entries * of_entry + store.n_files(block) * SECONDS_A_FILE,
             lambda written, sizes: record(list(written), sizes),
             progress,
         )

@@ -165,6 +165,10 @@ class ZarrStore:
             if self.mirrors and not is_upper and tile.row_start != tile.column_start:
                 yield j, i
 
+    def n_files(self, tile: Tile) -> int:
+        """Return how many chunks a block is stored in."""
+        return sum(1 for _ in self._chunks(tile))
+
     def _number(self, chunk: tuple[int, int]) -> int:
         return chunk[0] * self._n_chunks[1] + chunk[1]
 

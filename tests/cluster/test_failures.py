@@ -157,7 +157,7 @@ def test_bad_clients(client, cluster, tmp_path):
 
 def test_no_workers(tmp_path):
     with (
-        distributed.LocalCluster(n_workers=0, dashboard_address=None, processes=False) as empty,
+        distributed.LocalCluster(n_workers=0, dashboard_address=":0", processes=False) as empty,
         distributed.Client(empty, set_as_default=False) as client,
         pytest.raises(ValueError, match="client has no workers: start some"),
     ):
@@ -165,7 +165,7 @@ def test_no_workers(tmp_path):
 
 
 def test_a_scheduler_that_is_gone(tmp_path):
-    cluster = distributed.LocalCluster(n_workers=1, dashboard_address=None, processes=False)
+    cluster = distributed.LocalCluster(n_workers=1, dashboard_address=":0", processes=False)
     client = distributed.Client(cluster.scheduler_address, timeout=5, set_as_default=False)
     cluster.close()
     start = time.monotonic()
