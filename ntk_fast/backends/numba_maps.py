@@ -10,7 +10,21 @@ from typing import Any
 
 import numpy as np
 
-from ntk_fast.backends.numba_state import CHORD, EVEN, EVEN_SLOPE, ODD, ODD_SLOPE, RUN, SCRATCH, SLOPE, M, P
+from ntk_fast.backends.numba_state import (
+    CHORD,
+    EVEN,
+    EVEN_SLOPE,
+    HALF,
+    ODD,
+    ODD_SLOPE,
+    RUN,
+    SCRATCH,
+    SLOPE,
+    TWO,
+    ZERO,
+    M,
+    P,
+)
 from ntk_fast.backends.numba_tables import arcsine, compiled, inlined, look_up
 from ntk_fast.backends.numba_tails import add_tails, before_terms, has_tail, tail_parts
 from ntk_fast.lower.near_pairs import BENDING, GAUSS_NODES, GAUSS_WEIGHTS
@@ -25,31 +39,33 @@ def chords(state: Any, opposite: Any, n: Any) -> None:
     n = min(n, RUN)
     for j in range(n):
         opposite[j] = state[P * RUN + j] < state[M * RUN + j]
-        state[CHORD * RUN + j] = np.sqrt(0.5 * min(state[M * RUN + j], state[P * RUN + j]))
+        state[CHORD * RUN + j] = np.sqrt(HALF * min(state[M * RUN + j], state[P * RUN + j]))
 
 
 @compiled
 def fold(state: Any, opposite: Any, n: Any, linear: Any, share: Any, tables: Any, terms: Any, scale: Any) -> None:
-    """ReLU and its kind: see `layers.relu`. D is replaced by 1 - D, which keeps its digits."""
+    """ReLU and its kind: see `layers.relu`. D is replaced by 1 - D, which keeps its digits.
+
+    `scale`: of the two tables, and 2 share / pi.
+    """
     n = min(n, RUN)
     chords(state, opposite, n)
-    look_up(tables, terms, scale[0], scale[0] * 0, False, state, opposite, SCRATCH, n)
-    look_up(tables, terms[2:], scale[1], scale[1] * 0, False, state, opposite, SLOPE, n)
-    turn = share * (2 / np.pi)
-    lesser, is_linear = min(linear, share), linear >= share
+    look_up(tables, terms, scale[0], scale[0] * ZERO, False, state, opposite, SCRATCH, n)
+    look_up(tables, terms[2:], scale[1], scale[1] * ZERO, False, state, opposite, SLOPE, n)
+    turn, lesser, is_linear = scale[2], min(linear, share), linear >= share
     for j in range(n):
         m, p = state[M * RUN + j], state[P * RUN + j]
         chord, nearer = state[CHORD * RUN + j], min(m, p)  # nearer: 2 chord^2, without the roundings of a root
-        bent = chord * (0.5 * nearer) * state[SCRATCH * RUN + j]
+        bent = chord * (HALF * nearer) * state[SCRATCH * RUN + j]
         folded = nearer - bent  # 1 - kappa of |z|
         turned = turn * chord * state[SLOPE * RUN + j]
         # negative cosines: between those of z and of |z|, from the nearer ones on, or a weight's rounding would show
         m_far = m + lesser * (folded - m) if is_linear else folded + lesser * (m - folded)
-        p_far = p + lesser * (2 - folded - p) if is_linear else 2 - folded + lesser * (p - (2 - folded))
+        p_far = p + lesser * (TWO - folded - p) if is_linear else TWO - folded + lesser * (p - (TWO - folded))
         m_near = m - share * bent
         state[M * RUN + j] = m_far if opposite[j] else m_near
-        state[P * RUN + j] = p_far if opposite[j] else 2 - m_near
-        state[SLOPE * RUN + j] = 2 * share - turned if opposite[j] else turned
+        state[P * RUN + j] = p_far if opposite[j] else TWO - m_near
+        state[SLOPE * RUN + j] = TWO * share - turned if opposite[j] else turned
 
 
 @compiled
@@ -66,8 +82,8 @@ def univariate(state: Any, opposite: Any, n: Any, parity: Any, power: Any, table
         if parity == 0 and opposite[j]:
             nearer = state[SCRATCH * RUN + j]
         swapped = parity == -1 and opposite[j]
-        state[M * RUN + j] = 2 - nearer if swapped else nearer
-        state[P * RUN + j] = nearer if swapped else 2 - nearer
+        state[M * RUN + j] = TWO - nearer if swapped else nearer
+        state[P * RUN + j] = nearer if swapped else TWO - nearer
         if parity == 1 and opposite[j]:
             state[SLOPE * RUN + j] = -state[SLOPE * RUN + j]
 

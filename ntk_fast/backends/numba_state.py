@@ -6,6 +6,8 @@ vectors of columns ask for few pointers, and for distances between parts that ar
 
 from __future__ import annotations
 
+import numpy as np
+
 #: m, p, the tangent and what rounding took from it; D; scratch.
 M, P, TANGENT, REST, SLOPE, SCRATCH, CHORD, ODD, EVEN, ODD_SLOPE, EVEN_SLOPE, OFFSET, PIECE, AT_ZERO, VALUE = range(15)
 N_KEPT = 4
@@ -14,3 +16,5 @@ N_STATES = 15
 RUN = 128
 #: Columns of all the vectors that a compiler may take at a time: four of eight.
 VECTORS = 32
+#: Numbers as constants that leave the dtype of what they meet: a literal would make float64 of float32.
+ZERO, HALF, ONE, TWO = (np.float32(number) for number in (0, 0.5, 1, 2))

@@ -13,12 +13,15 @@ from numba import njit
 from numpy.polynomial import Chebyshev, Polynomial
 from numpy.typing import NDArray
 
-from ntk_fast.backends.numba_state import CHORD, OFFSET, PIECE, RUN
+from ntk_fast.backends.numba_state import CHORD, HALF, OFFSET, ONE, PIECE, RUN, ZERO
 
 #: Columns of every table: the two halves of the chords, or cosine >= 0 and cosine < 0.
 PIECES = 2
 #: Tables have a multiple of so many terms; what they lack is 0.
 TERMS = 4
+
+#: The middles of the two pieces of a one-sided table.
+FIRST_MIDDLE, SECOND_MIDDLE = np.float32(0.5), np.float32(1.5)
 
 #: Contraction lets multiplications and additions fuse; nothing else about the arithmetic may change.
 FAST = {"contract"}
@@ -69,16 +72,16 @@ def look_up(
         chord = state[CHORD * RUN + j]
         z = chord * scale
         if stretch != 0.0:
-            z = z / (1.0 + chord * stretch)
-        second = opposite[j] if two_sided else z >= 1.0
-        state[OFFSET * RUN + j] = z - 0.5 if two_sided or not second else z - 1.5
-        state[PIECE * RUN + j] = 1.0 if second else 0.0
+            z = z / (ONE + chord * stretch)
+        second = opposite[j] if two_sided else z >= ONE
+        state[OFFSET * RUN + j] = z - FIRST_MIDDLE if two_sided or not second else z - SECOND_MIDDLE
+        state[PIECE * RUN + j] = ONE if second else ZERO
         value[j] = 0.0
     for k in range(terms[1] - TERMS, terms[0] - 1, -TERMS):
         a0, b0, a1, b1 = tables[k, 0], tables[k, 1], tables[k + 1, 0], tables[k + 1, 1]
         a2, b2, a3, b3 = tables[k + 2, 0], tables[k + 2, 1], tables[k + 3, 0], tables[k + 3, 1]
         for j in range(n):
-            second, offset = state[PIECE * RUN + j] > 0.5, state[OFFSET * RUN + j]
+            second, offset = state[PIECE * RUN + j] > HALF, state[OFFSET * RUN + j]
             total = value[j] * offset + (b3 if second else a3)
             total = total * offset + (b2 if second else a2)
             total = total * offset + (b1 if second else a1)

@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 
 from ntk_fast.backends import numba_maps as maps
-from ntk_fast.backends.numba_state import CHORD, N_KEPT, REST, RUN, SLOPE, TANGENT, VECTORS, M, P
+from ntk_fast.backends.numba_state import CHORD, N_KEPT, ONE, REST, RUN, SLOPE, TANGENT, TWO, VECTORS, M, P
 from ntk_fast.backends.numba_tables import compiled, look_up
 
 #: What an instruction's numbers are; it takes its sources from START to STOP.
@@ -189,11 +189,11 @@ def multiply(sources: Any, registers: Any, state: Any, n: Any) -> None:
             m, p, other_m, other_p = state[M * RUN + j], state[P * RUN + j], other[M * RUN + j], other[P * RUN + j]
             u, v = p if p < m else m, other_p if other_p < other_m else other_m
             opposite = (p < m) != (other_p < other_m)
-            nearer = u + (1.0 - u) * v
+            nearer = u + (ONE - u) * v
             t, other_t = state[TANGENT * RUN + j], other[TANGENT * RUN + j] + other[REST * RUN + j]
-            state[TANGENT * RUN + j] = t * (1.0 - other_m) + other_t * (1.0 - m)
-            state[M * RUN + j] = 2.0 - nearer if opposite else nearer
-            state[P * RUN + j] = nearer if opposite else 2.0 - nearer
+            state[TANGENT * RUN + j] = t * (ONE - other_m) + other_t * (ONE - m)
+            state[M * RUN + j] = TWO - nearer if opposite else nearer
+            state[P * RUN + j] = nearer if opposite else TWO - nearer
 
 
 @compiled
