@@ -1,4 +1,4 @@
-"""Products with a Gram matrix that is never formed: tiles are multiplied while they are in the cache, and forgotten."""
+"""Products with a Gram matrix that need not be formed: its tiles are multiplied in the cache, and forgotten."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from ntk_fast.backends import choose_backend
 from ntk_fast.caller import warns_once
 from ntk_fast.engines import chosen_engine
 from ntk_fast.gram import are_same, check_both, image_shape
+from ntk_fast.kept import KeptFactor, fits
 from ntk_fast.products import Factor, FactorOnThreads, PreparedFactor, padded
 from ntk_fast.stored_rows import opened
 from ntk_fast.threads import choose_n_threads
-from ntk_fast.validation import as_array, check_not_negative, refuse_masked
+from ntk_fast.validation import as_array, check_flag, check_not_negative, refuse_masked
 
 if TYPE_CHECKING:
     from ntk_fast.kernels import Kernel
@@ -34,6 +35,9 @@ class KernelOperator(LinearOperator):
     once, and no memory beyond the vectors. Several columns at once share the entries. A symmetric matrix (no `Y`, or
     one that is `X`) has each pair of rows computed once. Products are the same to the last bit for every number of
     threads.
+
+    Of networks on images and sequences, whose entries cost up to a million times as much, the first product keeps the
+    matrix if it takes at most half of the free memory, and others are of what is kept; the operator's ``repr`` says so.
 
     Parameters
     ----------
@@ -55,20 +59,25 @@ class KernelOperator(LinearOperator):
         Its workers multiply, each with as many threads as it has (`n_threads` is for one machine). Arrays are sent to
         each worker once; the path of a .npy file or a .zarr array is opened there, and a `dask.array` never comes here.
         Products are the same to the last bit for any workers, also if one of them dies. See docs/cluster.md.
+    keep : bool, optional
+        Whether the first product keeps the matrix, n m numbers of the dtype. By default as above.
 
     Attributes
     ----------
     shape : (n, n) or (n, m)
     dtype : numpy.dtype
+    keep : bool
     kernel, ridge : as given
 
     Raises
     ------
     TypeError, ValueError
         If an argument is not as above, or an entry would overflow the dtype; for vectors that are complex or of another
-        length, and for products that overflow the dtype; if workers of `client` are not fit for it.
+        length, and for products that overflow the dtype; if workers of `client` are not fit for it, or are to keep.
     ConnectionError
         If the scheduler of `client` does not answer, or has had no workers for a minute.
+    MemoryError
+        At the first product, if the matrix is to be kept and does not fit in the free memory.
 
     Examples
     --------
@@ -94,6 +103,7 @@ class KernelOperator(LinearOperator):
         backend: str | None = None,
         n_threads: int | None = None,
         client: Any = None,
+        keep: bool | None = None,
     ) -> None:
         self.kernel = kernel
         self.ridge = check_not_negative(ridge, "ridge")
@@ -102,17 +112,22 @@ class KernelOperator(LinearOperator):
             raise ValueError(f"ridge must be 0 where Y is given: there is no diagonal to add it to; got {ridge!r}.")
         shape = image_shape(kernel)
         threads = choose_n_threads(n_threads)
+        wanted = None if keep is None else check_flag(keep, "keep")
         if client is None:
             X, Y = opened(X, "X"), None if Y is None else opened(Y, "Y")
             chosen = choose_backend(backend, plan=kernel.plan)
             x_values, y_values = check_both(X, Y, dtype, shape)
-            self._factor: Factor = FactorOnThreads(PreparedFactor.of(kernel, x_values, y_values, chosen), threads)
-            self._arguments: tuple[Any, ...] = (
-                kernel, x_values, y_values, self.ridge, x_values.dtype, backend, n_threads,
-            )  # fmt: skip
+            prepared = PreparedFactor.of(kernel, x_values, y_values, chosen)
+            self.keep = fits(prepared) if wanted is None else wanted
+            self._factor: Factor = (KeptFactor if self.keep else FactorOnThreads)(prepared, threads)
+            options = (self.ridge, x_values.dtype, backend, n_threads, self.keep)
+            self._arguments: tuple[Any, ...] = (kernel, x_values, y_values, *options)
         else:
             from ntk_fast.cluster.products import FactorOnWorkers
 
+            if wanted:
+                raise ValueError("keep must be False, or left out, where client is given: workers keep no entries.")
+            self.keep = False
             engine = chosen_engine(backend, plan=kernel.plan)
             self._factor = FactorOnWorkers.of(client, engine, kernel, X, Y, dtype)
             self._arguments = ()
@@ -140,6 +155,11 @@ class KernelOperator(LinearOperator):
         if self._factor.diagonal is None:
             raise ValueError("diagonal needs a symmetric operator: one without Y.")
         return (self._factor.diagonal + self.ridge).astype(self.dtype)
+
+    def __repr__(self) -> str:
+        size = math.prod(self.shape) * self.dtype.itemsize
+        kept = f" that keeps its matrix of {size / 1e6:.3g} MB" if self.keep else ""
+        return f"{super().__repr__()[:-1]}{kept}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
         if not self._arguments:
@@ -234,6 +254,8 @@ def _operator(
     dtype: np.dtype,
     backend: str | None,
     n_threads: int | None,
+    keep: bool,
 ) -> KernelOperator:
     """Rebuild a pickled or copied operator: prepared rows and tables belong to a processor, their source does not."""
-    return KernelOperator(kernel, x_values, y_values, ridge=ridge, dtype=dtype, backend=backend, n_threads=n_threads)
+    options: dict[str, Any] = {"dtype": dtype, "backend": backend, "n_threads": n_threads, "keep": keep}
+    return KernelOperator(kernel, x_values, y_values, ridge=ridge, **options)

@@ -105,6 +105,11 @@ class PreparedFactor:
         return PreparedFactor(self.program, self.y, self.x, self.backend)
 
     @property
+    def is_of_images(self) -> bool:
+        """Whether the rows are images or sequences."""
+        return isinstance(self.program, SpatialProgram)
+
+    @property
     def seconds_of_entry(self) -> float:
         return seconds_of_entry(self.program, self.x.values.shape[1], self.backend)
 

@@ -28,5 +28,6 @@ def kernel_expansion(
     values = np.empty((len(X), coefficients.shape[1]))
     for start in range(0, len(X), ROWS_AT_A_TIME):
         block = slice(start, start + ROWS_AT_A_TIME)
-        values[block] = KernelOperator(kernel, X[block], rows, dtype=np.float64, n_threads=n_threads) @ coefficients
+        operator = KernelOperator(kernel, X[block], rows, dtype=np.float64, n_threads=n_threads, keep=False)
+        values[block] = operator @ coefficients
     return values
