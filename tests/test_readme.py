@@ -45,7 +45,7 @@ def test_every_smaller_size_is_used() -> None:
 
 
 def test_links_lead_somewhere() -> None:
-    for page in PAGES:
+    for page in [*PAGES, ROOT / "docs" / "cluster.md"]:
         text = page.read_text(encoding="utf-8")
         for target, anchor in re.findall(r"\]\(([^)#\s]*)(#[^)]*)?\)", text):
             if target.startswith("http"):
