@@ -6,7 +6,8 @@
     {set, is_float, ntk_pieces_##suffix, ntk_block_columns_##suffix, ntk_scratch_bytes_##suffix, \
      ntk_adjoint_bytes_##suffix, ntk_tile_##suffix, ntk_square_norms_##suffix, ntk_lanes_##suffix, \
      ntk_image_bytes_##suffix, ntk_pack_images_##suffix, ntk_begin_segment_##suffix, \
-     ntk_image_components_##suffix, ntk_image_output_##suffix}
+     ntk_image_components_##suffix, ntk_image_output_##suffix, \
+     ntk_image_entries_##suffix}
 
 static const ntk_functions functions[] = {
 #if defined(__x86_64__)

@@ -20,6 +20,7 @@ typedef struct {
     void (*begin_segment)(const ntk_image_program *, const ntk_images *, const ntk_images *, int, void *);
     void (*image_components)(const ntk_image_program *, const ntk_images *, const ntk_images *, int, int, void *);
     void (*image_output)(const ntk_image_program *, void *, void *);
+    void (*image_entries)(const ntk_image_program *, const ntk_images *, ptrdiff_t, const ntk_images *, void *, void *);
 } ntk_functions;
 
 /* NULL unless this instruction set was compiled and the processor has it. */

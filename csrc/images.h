@@ -142,3 +142,19 @@ void NAME(ntk_image_output)(const ntk_image_program *program, void *scratch, voi
     vreal_store(out + LANES, state.p);
     vreal_store(out + 2 * LANES, state.t);
 }
+
+/* Outputs of several images of x, one after the other: all segments of each. */
+void NAME(ntk_image_entries)(const ntk_image_program *program, const ntk_images *x, ptrdiff_t n_images,
+                             const ntk_images *y, void *scratch, void *result)
+{
+    for (ptrdiff_t k = 0; k < n_images; k++) {
+        const ntk_images one = {(const real *)x->parameters + k * program->n_parameters,
+                                (const real *)x->values + k * x->value_stride, 0};
+        for (int segment = 0; segment < program->n_segments; segment++) {
+            NAME(ntk_begin_segment)(program, &one, y, segment, scratch);
+            NAME(ntk_image_components)(program, &one, y, program->segment_starts[segment],
+                                       program->segment_starts[segment + 1], scratch);
+        }
+        NAME(ntk_image_output)(program, scratch, (real *)result + 3 * LANES * k);
+    }
+}

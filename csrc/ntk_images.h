@@ -69,9 +69,11 @@ typedef struct {
     const ptrdiff_t *entry_starts; /* where a plane begins in its node's memory */
 } ntk_image_program;
 
-/* Of x, one image: parameters (n_parameters,), values (n_features,). Of y, images packed: vectors of LANES in the place of numbers. */
+/* Of x, images one after the other: parameters (n_images, n_parameters), values (n_images, n_features). Of y, images packed:
+ * a vector of LANES in the place of every number of one. */
 typedef struct {
     const void *parameters, *values;
+    ptrdiff_t value_stride; /* of x, in reals */
 } ntk_images;
 
 #define NTK_DECLARE_IMAGES(suffix) \
@@ -83,7 +85,9 @@ typedef struct {
                                     int segment, void *scratch); \
     void ntk_image_components_##suffix(const ntk_image_program *program, const ntk_images *x, const ntk_images *y, \
                                        int first, int last, void *scratch); \
-    void ntk_image_output_##suffix(const ntk_image_program *program, void *scratch, void *result);
+    void ntk_image_output_##suffix(const ntk_image_program *program, void *scratch, void *result); \
+    void ntk_image_entries_##suffix(const ntk_image_program *program, const ntk_images *x, ptrdiff_t n_images, \
+                                    const ntk_images *y, void *scratch, void *result);
 
 NTK_DECLARE_IMAGES(f64_baseline)
 NTK_DECLARE_IMAGES(f32_baseline)

@@ -44,6 +44,9 @@ class CompiledImages:
     def run(
         self, functions: Functions, x: Packed | None, y: Packed, first: int, stop: int, scratch: NDArray[np.uint8]
     ) -> None: ...
+    def entries(
+        self, functions: Functions, x: Packed, y: Packed, scratch: NDArray[np.uint8], result: NDArray[np.floating[Any]]
+    ) -> None: ...
     def output(self, functions: Functions, scratch: NDArray[np.uint8], result: NDArray[np.floating[Any]]) -> None: ...
 
 class CompiledProgram:

@@ -185,6 +185,7 @@ cdef extern from "ntk_images.h" nogil:
     ctypedef struct ntk_images:
         const void *parameters
         const void *values
+        ptrdiff_t value_stride
 
 
 cdef extern from "dispatch.h" nogil:
@@ -203,6 +204,8 @@ cdef extern from "dispatch.h" nogil:
         void (*image_components)(const ntk_image_program *, const ntk_images *, const ntk_images *, int, int,
                                  void *) noexcept nogil
         void (*image_output)(const ntk_image_program *, void *, void *) noexcept nogil
+        void (*image_entries)(const ntk_image_program *, const ntk_images *, ptrdiff_t, const ntk_images *, void *,
+                              void *) noexcept nogil
 
     const ntk_functions *ntk_find_functions(const char *instruction_set, int is_float)
 
@@ -479,6 +482,16 @@ cdef class CompiledImages:
         cdef void *memory = <void *>address(scratch)
         with nogil:
             functions.functions.image_components(&self.program, other, &right, first, stop, memory)
+
+    def entries(self, Functions functions, x, y, scratch, result):
+        """Outputs of the images of x, (n_images, n_parameters) and (n_images, n_features), as (n_images, 3, lanes)."""
+        cdef ntk_images left = images_of(x), right = images_of(y)
+        cdef ptrdiff_t n_images = len(result)
+        cdef void *memory = <void *>address(scratch)
+        cdef void *out = <void *>address(result)
+        left.value_stride = x[1].strides[0] // x[1].itemsize
+        with nogil:
+            functions.functions.image_entries(&self.program, &left, n_images, &right, memory, out)
 
     def output(self, Functions functions, scratch, result):
         functions.functions.image_output(&self.program, <void *>address(scratch), <void *>address(result))

@@ -23,12 +23,14 @@ from ntk_fast.rows import Rows
 from ntk_fast.tiling import stop_if_asked
 
 #: About what a term of an entry costs, and what a tile, or a call of C, may take.
-SECONDS_PER_TERM, LONGEST_TILE = 4e-10, 0.05
+SECONDS_PER_TERM, LONGEST_TILE = 2e-10, 0.05
+#: Images of x of a tile, at most.
+MOST_IMAGES = 64
 #: Memory of a thread that images are prepared with.
 ROWS_BYTES, MOST_RUNS = 64 << 20, 16
 
-#: Parameters (n_parameters, lanes) and values (n_features, lanes) of as many images as a vector has lanes; of one image
-#: (n_parameters,) and (n_features,).
+#: Parameters (n_parameters, lanes) and values (n_features, lanes) of as many images as a vector has lanes; of images
+#: of x (n_images, n_parameters) and (n_images, n_features).
 Packed = tuple[NDArray[np.floating], NDArray[np.floating]]
 
 
@@ -61,6 +63,7 @@ class ImageRun:
         self._scratch = np.empty(size, dtype=np.uint8)
         self.bytes = size
         self._calls = _calls_of(self._schedule, self.lanes)
+        self._images_of_a_call = max(1, int(LONGEST_TILE / (SECONDS_PER_TERM * self.lanes * program.cost)))
 
     def packed(
         self, given: NDArray[np.floating], n: int, strides: tuple[int, int], n_images: int
@@ -79,9 +82,9 @@ class ImageRun:
             self.packed(values, values.shape[1], _strides(values)[::-1], stop - first),
         )
 
-    def one(self, rows: Rows, row: int) -> Packed:
-        """Return the parameters and values of one image."""
-        parameters, values = rows.parameters[:, row], rows.values[row]
+    def some(self, rows: Rows, first: int, stop: int) -> Packed:
+        """Return the parameters and values of some images, one after the other."""
+        parameters, values = rows.parameters[:, first:stop].T, rows.values[first:stop]
         return np.ascontiguousarray(parameters, dtype=self._dtype), np.ascontiguousarray(values, dtype=self._dtype)
 
     def begin(self, segment: int, x: Packed | None, y: Packed) -> None:
@@ -100,12 +103,24 @@ class ImageRun:
         self._compiled.output(self._functions, self._scratch, result)
         return result
 
-    def entry(self, x: Packed, y: Packed) -> NDArray[np.floating]:
-        """Run all segments."""
-        for segment in range(len(self._calls)):
-            self.begin(segment, x, y)
-            self.run(segment, x, y)
-        return self.output()
+    def entries(self, x: Packed, y: Packed) -> NDArray[np.floating]:
+        """Run all segments for each of some images; return m, p and t at the output, (n_images, 3, lanes)."""
+        parameters, values = x
+        result = np.empty((len(parameters), 3, self.lanes), dtype=self._dtype)
+        if all(len(calls) == 1 for calls in self._calls):
+            for first in range(0, len(result), self._images_of_a_call):
+                stop_if_asked()
+                some = slice(first, first + self._images_of_a_call)
+                left = parameters[some], values[some]
+                self._compiled.entries(self._functions, left, y, self._scratch, result[some])
+            return result
+        for k, out in enumerate(result):
+            one = parameters[k : k + 1], values[k : k + 1]
+            for segment in range(len(self._calls)):
+                self.begin(segment, one, y)
+                self.run(segment, one, y)
+            out[:] = self.output()
+        return result
 
 
 def _calls_of(schedule: ImageSchedule, lanes: int) -> list[list[tuple[int, int]]]:
@@ -126,7 +141,7 @@ def image_block(functions: Functions, program: SpatialProgram) -> tuple[int, int
     """Return how many images of x and of y a tile has."""
     lanes = functions.lanes()
     seconds = SECONDS_PER_TERM * program.cost * lanes
-    return max(1, min(lanes, int(LONGEST_TILE / seconds))), lanes
+    return max(1, min(MOST_IMAGES, int(LONGEST_TILE / seconds))), lanes
 
 
 def fill_images(functions: Functions, task: GramTask) -> FillTile:
@@ -143,14 +158,12 @@ def fill_images(functions: Functions, task: GramTask) -> FillTile:
         for column in range(tile.column_start, tile.column_stop, run.lanes):
             stop = min(column + run.lanes, tile.column_stop)
             right = run.pack(y, column, stop)
-            for row in range(tile.row_start, tile.row_stop):
-                if task.y is None and stop <= row + 1:
-                    continue
-                m, p, t = run.entry(run.one(x, row), right)
-                entries = t if program.has_tangent else 0.5 * (p - m)
-                values[row - tile.row_start, column - tile.column_start : stop - tile.column_start] = entries[
-                    : stop - column
-                ]
+            last = tile.row_stop if task.y is not None else min(tile.row_stop, stop - 1)
+            if last <= tile.row_start:
+                continue
+            outputs = run.entries(run.some(x, tile.row_start, last), right)[..., : stop - column]
+            entries = outputs[:, 2] if program.has_tangent else 0.5 * (outputs[:, 1] - outputs[:, 0])
+            values[: last - tile.row_start, column - tile.column_start : stop - tile.column_start] = entries
         values *= x.scale[rows, None] * y.scale[columns]
         store(task, tile, values)
 
