@@ -123,14 +123,15 @@ static void NAME(convolve_whole)(const NAME(image_run) *run, const ntk_image_ste
 }
 
 /* A pair with a near one among its lanes: its m, and p if there are any below a cosine of 0. */
-ALWAYS_INLINE void NAME(correct_near)(const NAME(image_run) *run, const ntk_image_step *step, const NAME(patches) *patches,
-                                      int x, ptrdiff_t i, ptrdiff_t j, vreal *m, vreal *p, const int is_self)
+ALWAYS_INLINE pair NAME(corrected)(const NAME(image_run) *run, const ntk_image_step *step, const NAME(patches) *patches,
+                                   int x, ptrdiff_t i, ptrdiff_t j, pair of, const int is_self)
 {
     const ntk_window *window = patches->window;
     const vreal inverse_i = NAME(of_x)(run, step->inverse + i), inverse_j = NAME(of_y)(run, step->inverse + j);
     const vreal tau_i = NAME(of_x)(run, step->tau + i), tau_j = NAME(of_y)(run, step->tau + j);
     const vreal scale = vreal_mul(inverse_i, inverse_j), tau = vreal_mul(tau_i, tau_j), near = vreal_set((real)NEAR_GAP);
     const vreal gap = NAME(exact_gap)(run, step, i, j, inverse_i, inverse_j, vreal_sub(tau_i, tau_j), is_self);
+    const vreal *p = patches->from.p;
     vreal sum_m = vreal_set(0), sum_p = sum_m;
     const int column = patches->first_x + x * window->strides[1], dilation = window->dilation[1];
     for (int tap_y = patches->top; tap_y < patches->bottom; tap_y++) {
@@ -148,97 +149,109 @@ ALWAYS_INLINE void NAME(correct_near)(const NAME(image_run) *run, const ntk_imag
                 sum_p = vreal_add(sum_p, patches->from.p[row + tap * dilation]);
         }
     }
-    const vmask is_near = vreal_less(p ? vreal_min(*m, *p) : *m, near);
-    *m = vreal_select(is_near, vreal_fma(scale, sum_m, gap), *m);
+    const vmask is_near = vreal_less(p ? vreal_min(of.m, of.p) : of.m, near);
+    of.m = vreal_select(is_near, vreal_fma(scale, sum_m, gap), of.m);
     if (p)
-        *p = vreal_select(is_near, vreal_fma(scale, sum_p, vreal_add(vreal_add(tau, tau), gap)), *p);
+        of.p = vreal_select(is_near, vreal_fma(scale, sum_p, vreal_add(vreal_add(tau, tau), gap)), of.p);
+    return of;
 }
 
-NEVER_INLINE void NAME(convolve_near)(const NAME(image_run) *run, const ntk_image_step *step, const NAME(patches) *patches,
-                                      int x, ptrdiff_t i, ptrdiff_t j, vreal *m, vreal *p)
+NEVER_INLINE pair NAME(convolved_near)(const NAME(image_run) *run, const ntk_image_step *step, const NAME(patches) *patches,
+                                       int x, ptrdiff_t i, ptrdiff_t j, pair of)
 {
-    if (run->x)
-        NAME(correct_near)(run, step, patches, x, i, j, m, p, 0);
-    else
-        NAME(correct_near)(run, step, patches, x, i, j, m, p, 1);
+    return run->x ? NAME(corrected)(run, step, patches, x, i, j, of, 0) : NAME(corrected)(run, step, patches, x, i, j, of, 1);
 }
 
-/* The sum of a column of taps; 0 outside. */
-ALWAYS_INLINE vreal NAME(column_of_three)(const NAME(patches) *patches, const vreal *part, const vreal *zeros, ptrdiff_t x)
+/* Three rows of a part, of which those outside are zeros. */
+typedef struct {
+    const vreal *above, *middle, *below;
+} NAME(three_rows);
+
+static NAME(three_rows) NAME(rows_seen)(const NAME(patches) *patches, const vreal *part, const vreal *zeros)
 {
     const ptrdiff_t down = (ptrdiff_t)patches->window->dilation[0] * patches->width;
     const vreal *first = part + (ptrdiff_t)patches->first_y * patches->width;
-    if (x < 0 || x >= patches->width)
-        return vreal_set(0);
-    const vreal above = (patches->top > 0 ? zeros : first)[x], below = (patches->bottom < 3 ? zeros : first + 2 * down)[x];
-    return vreal_add(vreal_add(above, (patches->top > 1 || patches->bottom < 2 ? zeros : first + down)[x]), below);
+    const NAME(three_rows) rows = {patches->top > 0 ? zeros : first,
+                                   patches->top > 1 || patches->bottom < 2 ? zeros : first + down,
+                                   patches->bottom < 3 ? zeros : first + 2 * down};
+    return rows;
+}
+
+ALWAYS_INLINE vreal NAME(column_sum)(NAME(three_rows) rows, ptrdiff_t x, ptrdiff_t width)
+{
+    return x < 0 || x >= width ? vreal_set(0) : vreal_add(vreal_add(rows.above[x], rows.middle[x]), rows.below[x]);
 }
 
 /* The states of one row of the output, at positions i, i + 1, ... and j, j + 1, ...; with weights for what follows. Windows of
- * 3 x 3 with a stride of 1 are summed in registers, of others the columns first. */
+ * 3 x 3 with a stride of 1 are summed in registers, of others the columns first. What is read again and again has a variable
+ * of its own: a compiler must take it that a stored vector has changed anything else. */
 ALWAYS_INLINE void NAME(convolve_row)(const NAME(image_run) *run, const ntk_image_step *step, const NAME(patches) *patches,
                                       ptrdiff_t i, ptrdiff_t j, int n, const NAME(node) *to, vreal *weights,
                                       ptrdiff_t weighed_by, const int has_tangent, const int is_self, const int is_three)
 {
     const ntk_window *window = patches->window;
-    const NAME(node) *from = &patches->from;
-    const int width = patches->width, first = patches->first_x, dilation = window->dilation[1];
+    const NAME(node) from = patches->from;
+    const ptrdiff_t width = patches->width, first = patches->first_x, dilation = window->dilation[1];
+    const ptrdiff_t stride = window->strides[1], taps = window->sizes[1];
     const vreal one = vreal_set(1), near = vreal_set((real)NEAR_GAP), own = vreal_set((real)step->instruction.adds_own);
+    const NAME(three_rows) c_rows = NAME(rows_seen)(patches, from.c, run->zeros);
+    const NAME(three_rows) t_rows = NAME(rows_seen)(patches, from.t, run->zeros);
     vreal *c = run->columns - first, *t = c + run->column_room;
-    vreal c_left, c_middle, t_left, t_middle;
-    if (is_three) {
-        c_left = NAME(column_of_three)(patches, from->c, run->zeros, first);
-        c_middle = NAME(column_of_three)(patches, from->c, run->zeros, first + 1);
-        t_left = NAME(column_of_three)(patches, from->t, run->zeros, first);
-        t_middle = NAME(column_of_three)(patches, from->t, run->zeros, first + 1);
-    }
-    for (int x = 0; !is_three && x < width; x++) {
+    vreal c_left = NAME(column_sum)(c_rows, first, width), c_middle = NAME(column_sum)(c_rows, first + 1, width);
+    vreal t_left = NAME(column_sum)(t_rows, first, width), t_middle = NAME(column_sum)(t_rows, first + 1, width);
+    for (ptrdiff_t x = 0; !is_three && x < width; x++) {
         vreal sum_c = vreal_set(0), sum_t = sum_c;
         for (int tap = patches->top; tap < patches->bottom; tap++) {
             const ptrdiff_t k = (ptrdiff_t)(patches->first_y + tap * window->dilation[0]) * width + x;
-            sum_c = vreal_add(sum_c, from->c[k]);
+            sum_c = vreal_add(sum_c, from.c[k]);
             if (has_tangent)
-                sum_t = vreal_add(sum_t, from->t[k]);
+                sum_t = vreal_add(sum_t, from.t[k]);
         }
         c[x] = sum_c;
         if (has_tangent)
             t[x] = sum_t;
     }
-#define OF_X(row) (is_self ? vreal_load(run->y + (row) * LANES) : vreal_set(run->x[row]))
-    for (int x = 0; x < n; x++) {
+    const int unit = is_self ? LANES : 1;
+    const real *const given = is_self ? run->y : run->x;
+    const real *const left_inverse = given + (step->inverse + i) * unit, *const left_tau = given + (step->tau + i) * unit;
+    const real *const left_root = given + (weighed_by + i) * unit;
+    const real *const right_inverse = run->y + (step->inverse + j) * LANES, *const right_tau = run->y + (step->tau + j) * LANES;
+    const real *const right_root = run->y + (weighed_by + j) * LANES;
+    vreal *const to_m = to->m, *const to_t = to->t, *const to_p = to->p;
+#define LEFT(numbers) (is_self ? vreal_load((numbers) + x * LANES) : vreal_set((numbers)[x]))
+#define RIGHT(numbers) vreal_load((numbers) + x * LANES)
+    for (ptrdiff_t x = 0; x < n; x++) {
         vreal sum_c = vreal_set(0), sum_t = sum_c;
         if (is_three) {
-            const vreal c_right = NAME(column_of_three)(patches, from->c, run->zeros, first + x + 2);
+            const vreal c_right = NAME(column_sum)(c_rows, first + x + 2, width);
             sum_c = vreal_add(vreal_add(c_left, c_middle), c_right);
             c_left = c_middle, c_middle = c_right;
             if (has_tangent) {
-                const vreal t_right = NAME(column_of_three)(patches, from->t, run->zeros, first + x + 2);
+                const vreal t_right = NAME(column_sum)(t_rows, first + x + 2, width);
                 sum_t = vreal_add(vreal_add(t_left, t_middle), t_right);
                 t_left = t_middle, t_middle = t_right;
             }
         } else
-            for (int tap = 0; tap < window->sizes[1]; tap++) {
-                const int column = first + x * window->strides[1] + tap * dilation;
+            for (ptrdiff_t tap = 0; tap < taps; tap++) {
+                const ptrdiff_t column = first + x * stride + tap * dilation;
                 sum_c = vreal_add(sum_c, c[column]);
                 if (has_tangent)
                     sum_t = vreal_add(sum_t, t[column]);
             }
-        const vreal scale = vreal_mul(OF_X(step->inverse + i + x), NAME(of_y)(run, step->inverse + j + x));
-        const vreal tau = vreal_mul(OF_X(step->tau + i + x), NAME(of_y)(run, step->tau + j + x));
-        const vreal cosine = vreal_fma(scale, sum_c, tau);
-        vreal m = vreal_sub(one, cosine), p = vreal_add(one, cosine);
-        if (from->p) {
-            if (vmask_any(vreal_less(vreal_min(m, p), near)))
-                NAME(convolve_near)(run, step, patches, x, i + x, j + x, &m, &p);
-            to->p[x] = p;
-        } else if (vmask_any(vreal_less(m, near)))
-            NAME(convolve_near)(run, step, patches, x, i + x, j + x, &m, NULL);
-        to->m[x] = m;
-        to->t[x] = has_tangent ? vreal_fma(own, cosine, vreal_mul(scale, sum_t)) : vreal_set(0);
+        const vreal scale = vreal_mul(LEFT(left_inverse), RIGHT(right_inverse));
+        const vreal cosine = vreal_fma(scale, sum_c, vreal_mul(LEFT(left_tau), RIGHT(right_tau)));
+        pair new = {vreal_sub(one, cosine), vreal_add(one, cosine), vreal_set(0), vreal_set(0)};
+        if (vmask_any(vreal_less(to_p ? vreal_min(new.m, new.p) : new.m, near)))
+            new = NAME(convolved_near)(run, step, patches, (int)x, i + x, j + x, new);
+        to_m[x] = new.m;
+        if (to_p)
+            to_p[x] = new.p;
+        to_t[x] = has_tangent ? vreal_fma(own, cosine, vreal_mul(scale, sum_t)) : new.t;
         if (weights)
-            weights[x] = vreal_mul(OF_X(weighed_by + i + x), NAME(of_y)(run, weighed_by + j + x));
+            weights[x] = vreal_mul(LEFT(left_root), RIGHT(right_root));
     }
-#undef OF_X
+#undef LEFT
+#undef RIGHT
 }
 
 typedef void NAME(row_function)(const NAME(image_run) *run, const ntk_image_step *step, const NAME(patches) *patches,

@@ -41,22 +41,25 @@ ALWAYS_INLINE void NAME(fold_run)(const ntk_program *program, const ntk_map *map
 {
     const fold_weights w = NAME(fold_weights_of)(map);
     const vreal half = vreal_set((real)0.5), one = vreal_set(1), two = vreal_set(2);
+    const vreal *const from_m = from->m, *const from_t = from->t, *const from_p = from->p;
+    vreal *const to_m = to->m, *const to_t = to->t, *const to_p = to->p, *const to_c = to->c;
+    const ntk_table value = program->fold_value, angles = program->fold_angle; /* no stored vector changes these */
     for (ptrdiff_t start = 0; start < n; start += GROUP) {
         vreal chord[GROUP], bend[GROUP], angle[GROUP];
         pair old[GROUP];
 #pragma GCC unroll 4
         for (int g = 0; g < GROUP; g++) {
             const ptrdiff_t k = start + g < n ? start + g : n - 1;
-            old[g].m = from->m[k];
-            old[g].p = has_opposite ? from->p[k] : vreal_sub(two, old[g].m);
+            old[g].m = from_m[k];
+            old[g].p = has_opposite ? from_p[k] : vreal_sub(two, old[g].m);
             if (has_tangent)
-                old[g].t = from->t[k];
+                old[g].t = from_t[k];
             chord[g] = vreal_sqrt(vreal_mul(half, has_opposite ? vreal_min(old[g].m, old[g].p) : old[g].m));
         }
-        const positions where = NAME(locate)(chord, NULL, 0, (real)program->fold_value.scale);
-        NAME(evaluate)(&program->fold_value, &where, bend);
+        const positions where = NAME(locate)(chord, NULL, 0, (real)value.scale);
+        NAME(evaluate)(&value, &where, bend);
         if (has_tangent)
-            NAME(evaluate)(&program->fold_angle, &where, angle);
+            NAME(evaluate)(&angles, &where, angle);
 #pragma GCC unroll 4
         for (int g = 0; g < GROUP; g++) {
             const ptrdiff_t k = start + g < n ? start + g : n - 1;
@@ -69,17 +72,17 @@ ALWAYS_INLINE void NAME(fold_run)(const ntk_program *program, const ntk_map *map
                 new.t = vreal_fma(turn, vreal_sub(vreal_set(0), old[g].t), old[g].t);
             }
             if (weight) {
-                to->c[k] = vreal_mul(weight[k], vreal_sub(one, new.m));
+                to_c[k] = vreal_mul(weight[k], vreal_sub(one, new.m));
                 new.m = vreal_mul(weight[k], new.m);
                 if (has_tangent)
                     new.t = vreal_mul(weight[k], new.t);
                 new.p = vreal_mul(weight[k], new.p);
             }
-            to->m[k] = new.m;
+            to_m[k] = new.m;
             if (has_tangent || !weight) /* else nothing reads it */
-                to->t[k] = has_tangent ? new.t : vreal_set(0);
-            if (to->p)
-                to->p[k] = new.p;
+                to_t[k] = has_tangent ? new.t : vreal_set(0);
+            if (to_p)
+                to_p[k] = new.p;
         }
     }
 }
