@@ -11,6 +11,7 @@ import itertools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,8 +107,9 @@ class PlaneSet:
         return np.where(inside & (plane >= 0), self.starts[plane] + rank, OUTSIDE)
 
 
+@lru_cache(maxsize=128)
 def seen_positions(window: Window) -> Positions:
-    """Return the flat position that each tap sees of each output, (n_taps, n_outputs), or `OUTSIDE`."""
+    """Return the flat position that each tap sees of each output, (n_taps, n_outputs), or `OUTSIDE`; read-only."""
     outputs = np.indices(window.output or (1,) * len(window.grid)).reshape(len(window.grid), -1)
     result = np.empty((window.n_taps, outputs.shape[1]), dtype=np.int64)
     grid = np.array(window.grid, dtype=np.int64)[:, None]
@@ -118,6 +120,7 @@ def seen_positions(window: Window) -> Positions:
         inside = ((seen >= 0) & (seen < grid)).all(axis=0)
         row[:] = OUTSIDE
         row[inside] = np.ravel_multi_index(tuple(seen[:, inside]), window.grid)
+    result.setflags(write=False)
     return result
 
 

@@ -16,9 +16,10 @@ from ntk_fast.compensated import Reals
 from ntk_fast.layers.activation import ActivationLayer
 from ntk_fast.lower.compile import row_tolerance
 from ntk_fast.lower.pair_state import cosine_of
-from ntk_fast.lower.positions import OUTSIDE, Positions, n_positions, seen_positions
+from ntk_fast.lower.position_sums import plain, ratio, relative, roots_of, sums_seen
+from ntk_fast.lower.positions import OUTSIDE, n_positions, seen_positions
 from ntk_fast.lower.row_forms import RowValues, moment_of, scaled_fraction
-from ntk_fast.lower.scaled import Integers, Scaled
+from ntk_fast.lower.scaled import Scaled
 from ntk_fast.lower.spatial_compile import arranged
 from ntk_fast.lower.spatial_evaluate import Evaluation, Side, added
 from ntk_fast.lower.spatial_program import (
@@ -150,17 +151,15 @@ class SpatialRows:
 
     def _convolved(self, step: Convolve, own: ConvolveStep) -> Scaled:
         before, weight = self._variances[step.source], scaled_fraction(step.weight / step.window.n_taps)
-        total = Scaled.of(np.zeros((1, before.high.shape[1])))
-        for seen in seen_positions(step.window):
-            total = total + _taken(before, seen)
-        variance = weight * total + scaled_fraction(step.bias)
-        root, exponent = _relative(before.root())
-        inverse = (weight / variance).root()
-        inverse = Scaled(inverse.high, inverse.low, inverse.exponent + exponent)
-        is_blank = variance.is_zero | (inverse.exponent > FAINT[self._dtype])
-        tau = (scaled_fraction(step.bias) / variance).root().plain()
+        variance = weight * sums_seen(before, step.window) + scaled_fraction(step.bias)
+        own_root = roots_of(variance)
+        root, exponent = relative(roots_of(before))
+        inverse, inverse_exponent = ratio(roots_of(weight), own_root)
+        inverse_exponent = inverse_exponent + exponent
+        is_blank = variance.is_zero | (inverse_exponent > FAINT[self._dtype])
+        tau = plain(ratio(roots_of(scaled_fraction(step.bias)), own_root))
         self._store(own.root, root)
-        self._store(own.inverse, np.where(is_blank, 0.0, inverse.plain()))
+        self._store(own.inverse, np.where(is_blank, 0.0, plain((inverse, inverse_exponent))))
         self._store(own.tau, np.where(is_blank, 1.0, tau))
         return variance
 
@@ -174,7 +173,7 @@ class SpatialRows:
 
     def _weigh_pool(self, step: Pool, own: GatherStep) -> Scaled:
         """Store what alpha is made of, and return the variances if mu were 0."""
-        root, exponent = _relative(self._variances[step.source].root())
+        root, exponent = relative(roots_of(self._variances[step.source]))
         self._store(own.root, root)
         seen = seen_positions(step.window)
         total = _sum(np.where(seen[..., None] == OUTSIDE, 0.0, root[seen]))
@@ -184,7 +183,7 @@ class SpatialRows:
         return scaled_fraction(step.weight) * scale * scale
 
     def _weigh_attention(self, step: Attend, own: GatherStep) -> Scaled:
-        root, exponent = _relative(self._variances[step.source].root())
+        root, exponent = relative(roots_of(self._variances[step.source]))
         weights = self._attention(step) * root[:, None]  # (position seen, own position, n)
         total = _sum(np.abs(weights))
         self._store(own.root, weights / np.where(total > 0, total, 1.0))
@@ -274,18 +273,3 @@ def _mapped(variance: Scaled, activation: ActivationLayer, place: str) -> Scaled
 def _sum(terms: Reals) -> Reals:
     """Return the sum over the first axis in its order."""
     return added(np.zeros(terms.shape[1:]), terms.copy())
-
-
-def _taken(variance: Scaled, seen: Positions) -> Scaled:
-    """Return the variances at some positions, 0 outside."""
-    outside = (seen == OUTSIDE)[:, None]
-    high, low = (np.where(outside, 0.0, part[seen]) for part in (variance.high, variance.low))
-    return Scaled(high, low, variance.exponent[seen])
-
-
-def _relative(root: Scaled) -> tuple[Reals, Integers]:
-    """Return roots over a power of two of each image, the exponent of its largest, and these exponents."""
-    lowest = np.iinfo(np.int64).min
-    exponent = np.where(root.is_zero, lowest, root.exponent).max(axis=0)
-    exponent = np.where(exponent == lowest, 0, exponent)
-    return Scaled(root.high, root.low, root.exponent - exponent).plain(), exponent
