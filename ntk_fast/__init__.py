@@ -13,8 +13,9 @@ The map, in the order in which to read it:
     products      a matrix as a factor of products, summed in an order of its own; `in_order`: whoever is first
     cluster       the blocks of both on a Dask cluster, where `client=` is given; `stored_rows`: rows by their path
     frames        data frames of pandas, polars and pyarrow as rows; `checked_rows`: in scikit-learn's check of them
-    disk          files that are whole or not there
-    tiling        the schedule: tiles, threads, progress, interrupts; `threads`: how many, and BLAS held to as many
+    disk          files that are whole or not there; `lazy`: attributes computed when they are first asked for
+    tiling        the schedule: tiles, threads, progress, interrupts; `threads`: how many, and BLAS held to as many;
+                  `forks`: a process forked meanwhile
     backends      who fills a tile: `cython_backend` (C, in csrc/), `numba_backend`, `numpy_backend` (the reference)
     solvers       systems with a Gram matrix: Cholesky, conjugate gradients, centres, eigenvalues
     caller        warnings that point at the line of whoever called the package

@@ -47,7 +47,8 @@ def exact_value(kernel: Kernel, x: Iterable[Any], y: Iterable[Any], digits: int 
     digits : int, default 50
         Decimal digits of the arithmetic. The result has nearly all of them right, for equal rows about half: there the
         cosine's last digit is the square of the angle's. Activations without a closed form are integrated to 30 at
-        most, for some seconds where variances are large; functions of your own in float64, with corners at 0 at most.
+        most, for some seconds where variances are large; functions of your own in float64, with corners at 0 at most,
+        or to 30 if they are straight between corners.
 
     Returns
     -------

@@ -16,7 +16,9 @@ import numpy as np
 from mpmath import mpf
 
 from ntk_fast import layers
+from ntk_fast.high_precision_corners import of_corners
 from ntk_fast.layers.activation import ActivationLayer
+from ntk_fast.layers.corners import corners_of
 from ntk_fast.layers.relu import PiecewiseLinear
 from ntk_fast.layers.sine import Sinusoid
 
@@ -39,6 +41,10 @@ def _expectations(layer: ActivationLayer, q: Any, q_other: Any, covariance: Any,
             return _in_the_plane(partial(function, layer), singularity(layer), q, q_other, covariance)
     if isinstance(layer, layers.Elu):
         return _elu(layer, q, q_other, covariance)
+    corners = corners_of(layer.function) if isinstance(layer, layers.Activation) else None
+    if corners is not None:
+        with mpmath.workdps(_digits() + 10):
+            return of_corners(corners, q, q_other, covariance)
     return _of_a_function(layer, q, q_other, covariance)
 
 

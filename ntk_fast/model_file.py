@@ -115,9 +115,13 @@ def read_model_file(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[
     ValueError
         If the file is not a model file, is damaged, or was written by a newer release.
     OSError
-        If it cannot be opened.
+        If there is no such file, or it cannot be opened.
     """
     shown = os.fspath(path)
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"{shown!r}: there is no such model file.")
+    if os.path.isdir(path):
+        raise IsADirectoryError(f"{shown!r} is a directory, and no model file.")
     with open(path, "rb") as file:
         _refuse_foreign_or_damaged(file, shown)
         with zipfile.ZipFile(file) as archive:

@@ -15,7 +15,7 @@ from ntk_fast.validation import UnderflowWarning
 X = np.random.default_rng(0).standard_normal((25, 3)) * np.geomspace(0.1, 10, 25)[:, None]
 y = np.sin(X[:, 0])
 #: Of kinks that no finite expansion resolves, in two layers.
-KERNEL = ntk.NTK(2, layers.Activation(lambda z: np.clip(z, -1, 1)), bias_variance=0.1)
+KERNEL = ntk.NTK(2, layers.Activation(lambda z: z * np.clip(z + 3, 0, 6)), bias_variance=0.1)
 
 CALLS = {
     "matrix": lambda: KERNEL(X, X[:5]),

@@ -78,6 +78,13 @@ def test_foreign_files(tmp_path):
         read_model_file(tmp_path / "missing")
 
 
+def test_no_file_and_a_directory(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"absent': there is no such model file\.$"):
+        read_model_file(tmp_path / "absent")
+    with pytest.raises(IsADirectoryError, match="is a directory, and no model file"):
+        read_model_file(tmp_path)
+
+
 def test_newer_version(path, monkeypatch):
     monkeypatch.setattr(model_file, "FORMAT_VERSION", FORMAT_VERSION + 1)
     write_model_file(path, HEADER, ARRAYS)

@@ -27,6 +27,7 @@ from ntk_fast.backends.cython_images import (
     rows_at_a_time,
     why_not,
 )
+from ntk_fast.backends.left_to_numpy import fill_in_numpy
 from ntk_fast.backends.narrowed import fill_narrowed
 from ntk_fast.lower.near_pairs import near_pair_thresholds
 from ntk_fast.lower.program import Program
@@ -136,14 +137,17 @@ class CythonBackend:
             return fill_images(self._functions(task.program.dtype), task)
         if task.program.dtype != task.dtype:
             return fill_narrowed(self, task)
+        if task.program.n_left_to_numpy:
+            return fill_in_numpy(task)
         functions, program, scratch = self._prepare(task)
         return TileFiller(functions, program, task, task.out.nbytes > STREAMING_BYTES, scratch)
 
     def multiply_tile(self, task: ProductTask) -> MultiplyTile:
-        if isinstance(task.program, SpatialProgram) or task.program.dtype != task.dtype:
+        program = task.program
+        if isinstance(program, SpatialProgram) or program.dtype != task.dtype or program.n_left_to_numpy:
             return multiply_with_blas(self, task)
-        functions, program, scratch = self._prepare(task)
-        return TileMultiplier(functions, program, task, scratch)
+        functions, compiled, scratch = self._prepare(task)
+        return TileMultiplier(functions, compiled, task, scratch)
 
     def differentiate_tile(self, task: AdjointTask) -> DifferentiateTile:
         functions, program, scratch = self._prepare(task)

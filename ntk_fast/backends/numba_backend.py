@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ntk_fast.backends.base import FillTile, GramTask, MultiplyTile, ProductTask, Tile
 from ntk_fast.backends.blas_products import multiply_with_blas
+from ntk_fast.backends.left_to_numpy import fill_in_numpy
 from ntk_fast.backends.numba_encoding import EncodedProgram
 from ntk_fast.backends.numba_images import (
     SECONDS_PER_TERM,
@@ -79,6 +80,8 @@ class NumbaBackend:
         program, x, y = task.program, task.x, task.x if task.y is None else task.y
         if isinstance(program, SpatialProgram):
             return fill_images(program, task)
+        if program.n_left_to_numpy:
+            return fill_in_numpy(task)
         encoded = _encoded(program)
         x_planes, y_planes = np.ascontiguousarray(_planes(x.parameters).T), _planes(y.parameters)
         scratch = _scratch(program, len(y_planes))

@@ -76,6 +76,11 @@ class ActivationLayer(Layer, abstract=True):
         """Whether the map is a Hermite expansion of which a kink at 0 leaves a tail: see `hermite_tails`."""
         return False
 
+    @property
+    def has_kink(self) -> bool:
+        """Whether D, of two equal rows, is a function of the angle's absolute value, as after a kink."""
+        return self.has_tail
+
     @abstractmethod
     def __call__(self, z: Reals) -> Reals:
         """Return sigma(z)."""
@@ -108,6 +113,10 @@ class ActivationLayer(Layer, abstract=True):
     def centred_moment(self, variance: Reals | float) -> Reals:
         """Return the variance of sigma(z), to relative accuracy; asked for only where `separates_mean`."""
         raise NotImplementedError
+
+    def accuracy(self, variance: Reals) -> float:
+        """Return what D may be off by, over its value at cosine 1, of rows of these variances: if more than 1e-13."""
+        return 0.0
 
     def row_parameters(self, variance: Reals, tolerance: float, most: int | None = None) -> Reals:
         """Return what the map needs of rows of these variances, (n_parameters, n), to a tolerance of the cosine.

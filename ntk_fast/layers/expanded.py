@@ -68,6 +68,10 @@ class ExpandedActivation(HermiteMap, abstract=True):
     def own_parameters(self, variance: Reals, tolerance: float, most: int | None) -> Reals:
         return _Rows(self, variance).coefficients(tolerance, STEEP_TERMS if most is None else most - self.n_before)
 
+    def accuracy(self, variance: Reals) -> float:
+        held = np.clip(variance, LEAST_VARIANCE, LARGEST_VARIANCE)
+        return max(_Rows(self, held).lacks(LEAST_TOLERANCE, STEEP_TERMS), TAIL_ACCURACY if self.has_tail else 0.0)
+
     def n_row_parameters(self, largest: float, tolerance: float) -> int:
         held = np.clip(np.array([largest]), LEAST_VARIANCE, LARGEST_VARIANCE)
         return self.n_before + int(_Rows(self, held).needed(tolerance)[0])
@@ -308,6 +312,12 @@ class _Rows:
         """Return the number of terms that rows need."""
         return self._of_parts(Piece.needed, tolerance)
 
+    def lacks(self, tolerance: float, most: int) -> float:
+        """Return the largest error of the derivative's dual at cosine 1, over its value."""
+        needed = np.minimum(self.needed(tolerance), most)
+        places = {*zip(self._index, self._part, needed, strict=True)}
+        return max((self._pieces[index].lacks(part, int(n)) for index, part, n in places), default=0.0)
+
     def coefficients(self, tolerance: float, most: int) -> Reals:
         """Return the number of terms needed, and the normalised a_n: see `HermiteMap`."""
         needed = np.minimum(self.needed(tolerance), most)
@@ -316,13 +326,10 @@ class _Rows:
         before = 1 + n_tail
         result = np.zeros((before + min(int(carried.max(initial=1)), most), len(self._offset)))
         result[0] = needed
-        worst = 0.0
+        worst = self.lacks(tolerance, most)
         for index, piece in enumerate(self._pieces):
             rows = np.flatnonzero(self._index == index)
             n_terms = min(int(carried[rows].max()), most)
-            worst = max(
-                worst, *(piece.lacks(part, int(n)) for part, n in {*zip(self._part[rows], needed[rows], strict=True)})
-            )
             series = np.concatenate([piece.tail, piece.terms[:, :n_terms]], axis=1)
             for start in range(0, len(rows), BLOCK):
                 block = rows[start : start + BLOCK]

@@ -7,12 +7,17 @@ import types
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ntk_fast.compensated import Reals
+from ntk_fast.layers.cornered import Cornered
+from ntk_fast.layers.corners import corners_of
 from ntk_fast.layers.expanded import ExpandedActivation
+
+if TYPE_CHECKING:
+    from ntk_fast.lower.plan import Builder, Node
 
 #: Central differences of order 8: a step, and the least.
 STEP, LEAST_STEP = 0.02, 1e-9
@@ -30,7 +35,8 @@ class Activation(ExpandedActivation):
     ----------
     function : callable
         Takes a float64 array of any shape, and returns real, finite numbers of the same shape; smooth ones need few
-        terms. What kinks and steep places cost in accuracy is measured, and said in a warning.
+        terms. What kinks and steep places cost in accuracy is measured, and said in a warning; but functions on rows
+        that are straight between corners, eight at most, as the hard tanh, are found out and computed in closed form.
     derivative : callable, optional
         Its derivative, likewise. By default differences of the function take its place.
 
@@ -79,6 +85,10 @@ class Activation(ExpandedActivation):
             factor * (self(z + k * step) - self(z - k * step)) for k, factor in enumerate(DIFFERENCES, start=1)
         )
         return sum(differences) / step
+
+    def lower(self, builder: Builder, node: Node) -> Node:
+        corners = None if node.grid else corners_of(self.function)
+        return builder.map(node, self if corners is None else Cornered(corners, repr(self)))
 
     def __reduce__(self) -> Any:
         for function in (self.function, self.derivative_function):

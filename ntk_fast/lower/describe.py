@@ -12,7 +12,6 @@ from ntk_fast.layers.attention import Attention
 from ntk_fast.layers.branches import Concatenate, Product, Residual, Sum
 from ntk_fast.layers.conv import Conv
 from ntk_fast.layers.dense import Dense
-from ntk_fast.layers.expanded import TAIL_ACCURACY
 from ntk_fast.layers.flatten import Flatten
 from ntk_fast.layers.hermite_map import HermiteMap
 from ntk_fast.layers.input import Input
@@ -20,7 +19,7 @@ from ntk_fast.layers.layer import Layer
 from ntk_fast.layers.layer_norm import LayerNorm
 from ntk_fast.layers.pool import AveragePool, GlobalAveragePool, GlobalSumPool, SumPool
 from ntk_fast.layers.tangent import Tangent
-from ntk_fast.lower.compile import compile_program, norm_range, promised
+from ntk_fast.lower.compile import RowParameters, compile_program, norm_range, promised
 from ntk_fast.lower.instructions import instructions_of
 from ntk_fast.lower.plan import ROWS, Builder, plan_of
 from ntk_fast.lower.positions import Pairs
@@ -28,14 +27,23 @@ from ntk_fast.lower.program import Program
 from ntk_fast.lower.row_forms import RowValues
 from ntk_fast.lower.scaled import Scaled
 from ntk_fast.lower.spatial_compile import compile_spatial
-from ntk_fast.lower.steps import Plan
+from ntk_fast.lower.steps import Map, Plan
 from ntk_fast.lower.window import shown
 
 #: Layers that are shown of a deep network: so many at either end.
 SHOWN = 20
 
 #: Nanoseconds of an entry on one core with AVX-512, float64, by the kind of a map; a mix; a profile with 64 features.
-COSTS = {"fold": 1.2, "table": 1.5, "exponential": 2.0, "gaussian": 1.5, "erf": 3.0, "gelu": 4.0, "sine": 4.0}
+COSTS = {
+    "fold": 1.2,
+    "table": 1.5,
+    "exponential": 2.0,
+    "gaussian": 1.5,
+    "erf": 3.0,
+    "gelu": 4.0,
+    "sine": 4.0,
+    "corners": 3e3,
+}
 MIX_COST, TERM_COST, PROFILE_COST = 0.5, 0.15, 2.5
 
 
@@ -62,7 +70,9 @@ def describe_network(network: Layer, has_tangent: bool, backend: Backend) -> str
     for lowered in builder.lowered:
         layer = lowered.layer
         text = "  " * (lowered.level - 1) + (layer.name if _holds_layers(layer) else repr(layer))
-        rows.append((text, *_rules(layer), *numbers(lowered.node)))
+        step = builder.steps.steps[lowered.node - 1] if lowered.node else None
+        does = step.activation if isinstance(step, Map) and isinstance(layer, ActivationLayer) else layer
+        rows.append((text, *_rules(does), *numbers(lowered.node)))
     if not builder.lowered:
         rows.append((repr(network), *_rules(network), *numbers(output.index)))
     if len(rows) > 2 * SHOWN + 2:
@@ -156,9 +166,11 @@ def _path(plan: Plan, has_tangent: bool, pieces: int, squares: list[float]) -> s
     except ValueError as error:
         return f"refused at these norms: {error}"
     instructions = instructions_of(plan)
-    has_tail = any(slot.step.activation.has_tail for slot in instructions.maps)
-    promise = max(promised(instructions, dtype), TAIL_ACCURACY if has_tail else 0.0)
-    accuracy = f"errors up to {promise:.0e} of sqrt(K(x, x) K(y, y)) in float64"
+    there = RowParameters(plan, Scaled.of(np.array(squares)))
+    reached = [slot.step.activation.accuracy(there.variance(index)) for index, slot in enumerate(instructions.maps)]
+    accuracy = (
+        f"errors up to {max(promised(instructions, dtype), *reached, 0.0):.0e} of sqrt(K(x, x) K(y, y)) in float64"
+    )
     nanoseconds = _cost(program)
     share = f"about {nanoseconds:.3g} ns an entry and core, {1e-9 * nanoseconds * 1e8 / 2:.2g} s for 10 000 rows"
     if program.profile is not None:

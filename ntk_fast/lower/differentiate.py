@@ -106,7 +106,7 @@ def _bend(
     half = np.arcsin(np.sqrt(0.5 * nearer))
     total = np.zeros_like(nearer)
     # after a kink D is a function of the angle's absolute value
-    ahead = (half < -0.5 * min(WEIGHTS) * step) & activation.has_tail
+    ahead = (half < -0.5 * min(WEIGHTS) * step) & activation.has_kink
     stencils: list[tuple[dict[int, float], NDArray[np.bool_]]] = [(WEIGHTS, ~ahead)]
     if ahead.any():
         stencils.append((FORWARD_WEIGHTS, ahead))

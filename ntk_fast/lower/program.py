@@ -130,3 +130,8 @@ class Program:
     cost: int  # instructions that an entry takes; 0 for a profile
     counts: tuple[int, ...]  # row parameters of each map
     tabulated: frozenset[int]  # maps that are tables here, and take no row parameters
+
+    @property
+    def n_left_to_numpy(self) -> int:
+        """How many maps compiled backends do not have."""
+        return sum(part.kind == "corners" for part in self.maps)
