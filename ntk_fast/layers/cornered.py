@@ -23,6 +23,7 @@ from ntk_fast.compensated import Reals
 from ntk_fast.layers.activation import ActivationLayer, reals, special
 from ntk_fast.layers.corners import Corners, rise
 from ntk_fast.layers.curved import LARGEST_VARIANCE, LEAST_VARIANCE
+from ntk_fast.layers.expanded import MOST_TERMS
 from ntk_fast.layers.orthants import (
     NEAR_ONE,
     Pairs,
@@ -124,6 +125,7 @@ class Cornered(ActivationLayer, abstract=True):
         root = np.sqrt(_held(variance))
         h = self._thresholds(root)
         series = np.zeros(max(n_terms, 2))
+        n_terms = min(n_terms, MOST_TERMS + 1)
         series[1] = float(self._slope_mean(root))
         before, here = np.zeros_like(h), np.ones_like(h)  # normalised Hermite polynomials of orders n - 3 and n - 2
         for n in range(2, n_terms):

@@ -17,6 +17,9 @@ from ntk_fast.lower.pair_state import cosine_of
 from ntk_fast.lower.program import ABSENT, WHOLE, Instruction, PlacedMap
 from ntk_fast.lower.row_derivatives import FORWARD_WEIGHTS, WEIGHTS
 
+#: The same on either side of 0 apart, to the third order: D of parallel rows has a corner where variances are equal.
+CORNER_WEIGHTS = {-3: -1 / 6, -2: 3 / 4, -1: -3 / 2, 1: 3 / 2, 2: -3 / 4, 3: 1 / 6}
+
 
 @dataclass(frozen=True, eq=False)
 class MovedRows:
@@ -79,7 +82,8 @@ def _mapped(placed: PlacedMap, index: int, state: _Moving, x: MovedRows, y: Move
         if shifted is None or step is None:
             continue
         cosines, derivatives = np.zeros_like(m), np.zeros_like(m)
-        for k, weight in WEIGHTS.items():
+        weights = WEIGHTS if activation.map_kind != "corners" else CORNER_WEIGHTS
+        for k, weight in weights.items():
             rows, columns = shifted[k], other.parameters[own]
             m_k, p_k, derivative_k = mapped(state.m, state.p, *((rows, columns) if is_row else (columns, rows)))
             cosines += weight / step * cosine_of(m_k, p_k)

@@ -13,6 +13,7 @@ from scipy.stats import multivariate_normal
 
 import ntk_fast as ntk
 from ntk_fast import layers
+from ntk_fast.derivatives import VarianceParameters, gram_derivatives
 from ntk_fast.high_precision_duals import expectations
 from ntk_fast.layers import orthants
 from ntk_fast.layers.cornered import Cornered
@@ -186,3 +187,24 @@ def test_kernels_of_functions_with_corners_are_exact(dtype, backend):
         assert np.array_equal(got, got.T)
         product = ntk.KernelOperator(kernel, X, backend=backend) @ np.ones(len(X), dtype=dtype)
         np.testing.assert_allclose(product, got.sum(axis=1), rtol=1e-13 if dtype == np.float64 else 1e-5)
+
+
+def test_derivatives_by_variances():
+    """On rows of any norms, duplicates among them, next to which D has a corner in the ratio of the norms."""
+    kernel = ntk.NTK(2, layers.Activation(STRAIGHT["hard tanh"][0]), bias_variance=0.1)
+    parameters = VarianceParameters(kernel, per_layer=False)
+    X = np.random.default_rng(0).standard_normal((4, 3))
+    X[3] = X[2]
+    got = gram_derivatives(parameters, X)
+    for direction, derivative in zip(np.eye(2), got, strict=True):
+        moved = {k: parameters.kernel_at(parameters.theta + 4e-3 * k * direction)(X) for k in (-2, -1, 1, 2)}
+        expected = (8 * (moved[1] - moved[-1]) - (moved[2] - moved[-2])) / (12 * 4e-3)
+        np.testing.assert_allclose(derivative, expected, rtol=0, atol=1e-6 * np.abs(got).max())
+
+
+def test_eigenvalues_on_the_sphere_sum_to_the_diagonal():
+    kernel = ntk.NNGP(1, layers.Activation(STRAIGHT["hard tanh"][0]), bias_variance=0.1)
+    with pytest.warns(layers.AccuracyWarning):
+        found = ntk.spectrum.sphere_eigenvalues(kernel, 5, 60)
+    trace = float(np.dot(found.eigenvalues, np.array(found.multiplicities, dtype=float)))
+    assert trace == pytest.approx(float(kernel.profile([1.0])[0]), rel=1e-3)
