@@ -23,7 +23,7 @@ from ntk_fast.compensated import Reals
 from ntk_fast.layers.activation import ActivationLayer, reals, special
 from ntk_fast.layers.corners import Corners, rise
 from ntk_fast.layers.curved import LARGEST_VARIANCE, LEAST_VARIANCE
-from ntk_fast.layers.expanded import MOST_TERMS
+from ntk_fast.layers.expanded import MOST_TERMS, continued
 from ntk_fast.layers.orthants import (
     NEAR_ONE,
     Pairs,
@@ -105,18 +105,21 @@ class Cornered(ActivationLayer, abstract=True):
         variance = reals(variance)
         if not self.separates_mean:
             return np.zeros(variance.shape)
-        return self.corners.origin + self._rise_mean(np.sqrt(_held(variance)))
+        return self.corners.origin + continued(variance, lambda held: self._rise_mean(np.sqrt(held)))
 
     def centred_moment(self, variance: Reals | float) -> Reals:
-        root = np.sqrt(_held(variance))
-        return self._squares([(root, np.ones_like(root), self._rise_mean(root))])[()]
+        return continued(variance, self._centred_moment)
+
+    def _centred_moment(self, variance: Reals) -> Reals:
+        root = np.sqrt(variance)
+        return self._squares([(root, np.ones_like(root), self._rise_mean(root))])
 
     def accuracy(self, variance: Reals) -> float:
         return 1e-12 + 2e-16 * float(np.max(variance, initial=0.0))
 
     def row_parameters(self, variance: Reals, tolerance: float, most: int | None = None) -> Reals:
         root = np.sqrt(_held(variance))
-        spread = np.sqrt(self.centred_moment(variance))
+        spread = np.sqrt(self._centred_moment(root**2))
         with np.errstate(divide="ignore"):
             inverse = np.where(spread > 0, 1 / spread, 0.0)  # of a row so small that all of it is between two corners
         return np.stack([root, inverse, self._rise_mean(root), self._slope_mean(root)])

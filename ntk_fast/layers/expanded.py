@@ -81,20 +81,20 @@ class ExpandedActivation(HermiteMap, abstract=True):
             return self.centred_moment(variance) + self.mean(variance) ** 2
 
     def centred_moment(self, variance: Reals | float) -> Reals:
-        return _continued(variance, lambda held: np.exp(_Rows(self, held).evaluate("log_centred")))
+        return continued(variance, lambda held: np.exp(_Rows(self, held).evaluate("log_centred")))
 
     def derivative_second_moment(self, variance: Reals | float) -> Reals:
-        return _continued(variance, lambda held: np.exp(_Rows(self, held).evaluate("log_slope")))
+        return continued(variance, lambda held: np.exp(_Rows(self, held).evaluate("log_slope")))
 
     def mean(self, variance: Reals | float) -> Reals:
         variance = reals(variance)
         if not self.separates_mean:
             return np.zeros(variance.shape)
-        rise = _continued(variance, lambda held: _Rows(self, held).evaluate("mean"))
+        rise = continued(variance, lambda held: _Rows(self, held).evaluate("mean"))
         return self(np.zeros(1))[0] + rise
 
 
-def _continued(variance: Reals | float, moment: Callable[[Reals], Reals]) -> Reals:
+def continued(variance: Reals | float, moment: Callable[[Reals], Reals]) -> Reals:
     """Return a moment, and a power of the variance beyond the variances that are looked at."""
     variance = reals(variance)
     flat = variance.reshape(-1)

@@ -189,6 +189,13 @@ def test_kernels_of_functions_with_corners_are_exact(dtype, backend):
         np.testing.assert_allclose(product, got.sum(axis=1), rtol=1e-13 if dtype == np.float64 else 1e-5)
 
 
+def test_zero_rows_have_no_covariance_without_a_bias():
+    kernel = ntk.NTK(2, layers.Activation(STRAIGHT["hard tanh"][0]))
+    K = kernel(np.array([[0.0, 0.0], [1.0, 2.0], [1e-150, 0.0]]))
+    assert not K[0].any()
+    assert 0 < K[2, 2] < 1e-298
+
+
 def test_derivatives_by_variances():
     """On rows of any norms, duplicates among them, next to which D has a corner in the ratio of the norms."""
     kernel = ntk.NTK(2, layers.Activation(STRAIGHT["hard tanh"][0]), bias_variance=0.1)
