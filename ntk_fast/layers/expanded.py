@@ -14,6 +14,7 @@ few are a tail (`hermite_tails`). What else is lacking, of kinks elsewhere and o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -102,7 +103,7 @@ def continued(variance: Reals | float, moment: Callable[[Reals], Reals]) -> Real
     result = moment(held)
     beyond = np.flatnonzero(flat != held)
     if len(beyond):
-        inner = np.clip(held[beyond], LEAST_VARIANCE * np.e, LARGEST_VARIANCE / np.e)
+        inner = np.clip(held[beyond], LEAST_VARIANCE * math.e, LARGEST_VARIANCE / math.e)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             power = np.log(result[beyond] / moment(inner)) / np.log(held[beyond] / inner)
             power = np.where(np.isfinite(power), np.round(2 * power) / 2, 0.0)
