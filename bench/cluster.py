@@ -256,15 +256,13 @@ def kills(setting: Setting) -> Iterator[Row]:
             return ok
 
         def begun() -> None:
-            """Return at a random moment after the store was begun."""
-            deadline = time.monotonic() + 60
-            while not Path(f"{path}.partial").exists() and time.monotonic() < deadline:
+            """Return at a random moment of the writing, as its files tell it."""
+            n_files = rng.uniform(0, 0.8) * (n // chunk_size) ** 2
+            deadline = time.monotonic() + 120
+            while time.monotonic() < deadline and sum(1 for _ in Path(f"{path}.partial/c").glob("*/*")) < n_files:
                 time.sleep(0.02)
-            time.sleep(rng.uniform(0, seconds))
 
-        begin = time.perf_counter()
         assert finish(start())
-        seconds = 0.5 * (time.perf_counter() - begin)
         good = 0
         for _ in range(numbers[0]):
             client = start()

@@ -69,9 +69,15 @@ class Run:
                     return
                 self._take(self._wait())
                 tick()
-        except BaseException:
+        except BaseException as error:
             self._give_up()
+            # whatever it met first, as asyncio's CancelledError, which is no Exception
+            if self._client.status != "running" and not isinstance(error, KeyboardInterrupt | SystemExit):
+                raise self._gone() from None
             raise
+
+    def _gone(self) -> ConnectionError:
+        return ConnectionError(f"The scheduler at {address_of(self._client)} does not answer any more.")
 
     def _submit(self, tasks: Iterator[Task]) -> None:
         most = min(MOST_TASKS, TASKS_A_THREAD * self.n_threads)
@@ -100,7 +106,7 @@ class Run:
             while True:
                 arrived.append(self._arrived.get_nowait())
         if self._client.status != "running":
-            raise ConnectionError(f"The scheduler at {address_of(self._client)} does not answer any more.")
+            raise self._gone()
         if self._operation.is_lost:
             self._begin_again()
             return []
