@@ -13,7 +13,7 @@ import numpy as np
 from bench.measure import Timing
 
 #: The groups, in the order in which they run; each has a module of its name.
-GROUPS = ("engine", "networks", "large", "solvers", "models", "finite", "cluster")
+GROUPS = ("engine", "networks", "images", "large", "solvers", "models", "finite", "cluster")
 
 
 @dataclass(frozen=True)

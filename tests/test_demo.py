@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib.util
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ntk_fast import NTK
-from ntk_fast.cli import demo, main
+from ntk_fast.cli import demo, demo_images, main
 from ntk_fast.cli.demo_picture import spread_out
 from ntk_fast.engines import available_engines
 
@@ -29,6 +30,7 @@ def few_digits(monkeypatch: pytest.MonkeyPatch) -> demo.Digits:
     monkeypatch.setattr(demo, "N_EXACT_PAIRS", 20)
     monkeypatch.setattr(demo, "N_HELD_OUT", 100)
     monkeypatch.setattr(demo, "SECONDS_OF_TIMING", 1e-9)
+    monkeypatch.setattr(demo_images, "affordable", lambda rows: 120)
     return few
 
 
@@ -39,6 +41,7 @@ def test_every_engine_has_its_line_and_the_picture_is_drawn(
     shown = capsys.readouterr().out
     for engine in available_engines():
         assert f"\n{engine} " in shown
+    assert "\n120 of 500 digits in " in shown
     assert (tmp_path / "new" / "folder" / "demo.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -56,6 +59,24 @@ def test_errors_are_those_of_the_matrix(few_digits: demo.Digits) -> None:
 def test_the_classifier_learns(few_digits: demo.Digits) -> None:
     gram = demo.KERNEL(few_digits.rows, backend="numpy")
     assert demo.held_out_accuracy(gram, few_digits.labels) > 0.9
+
+
+def test_digits_are_as_many_as_time_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = np.random.default_rng(0).random((300, 64))
+    clock = iter((0.0, 1.0, 0.0, 1e-6))
+    monkeypatch.setattr(demo_images.time, "perf_counter", lambda: next(clock))
+    assert demo_images.affordable(rows, NTK(1)) == math.isqrt(int(demo_images.SECONDS * 48 * 49))
+    assert demo_images.affordable(rows, NTK(1)) == 300
+
+
+def test_digits_in_whose_nearest_ones_the_kernels_differ() -> None:
+    labels = np.repeat([0, 1], 8)
+    classes = (labels[:, None] == labels).astype(float) + np.eye(16)
+    blurred = classes.copy()
+    blurred[2] = blurred[:, 2] = 1 - blurred[2]
+    blurred[2, 2] = 2
+    assert demo_images.told_apart(blurred, classes, labels, 1) == [2]
+    assert set(demo_images.nearest(classes, 3, 5).tolist()) <= set(range(8)) - {3}
 
 
 def test_what_is_missing_is_named(

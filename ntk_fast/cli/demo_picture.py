@@ -1,4 +1,4 @@
-"""The demo's picture: profiles by depth, the Gram matrix sorted by class, time against depth."""
+"""The demo's picture: profiles by depth, Gram matrices sorted by class, time against depth, the nearest digits."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from PIL import Image
 
+from ntk_fast.cli.demo_images import N_CONVOLUTIONS, N_NEAREST, N_QUERIES, SHAPE, nearest, told_apart
 from ntk_fast.kernels import NTK, Kernel
 
 INK, FAINT = "#22262b", "#8a9099"
@@ -58,15 +60,34 @@ class Timings:
     product_seconds: float
 
 
-def draw(path: Path, kernel: Kernel, gram: NDArray[np.float64], labels: NDArray[np.int64], timings: Timings) -> None:
-    """Draw the three panels into a PNG file; the kernel and the classes of the rows are those of the Gram matrix."""
+@dataclass(frozen=True)
+class Seen:
+    """All digits as rows, and the convolutional kernel of the first ones."""
+
+    rows: NDArray[np.float64]
+    gram: NDArray[np.float64]
+
+
+def draw(
+    path: Path,
+    kernel: Kernel,
+    gram: NDArray[np.float64],
+    labels: NDArray[np.int64],
+    timings: Timings,
+    seen: Seen,
+) -> None:
+    """Draw the five panels into a PNG file; the kernel and the classes of the rows are those of the Gram matrix."""
+    n = len(seen.gram)
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(14.4, 4.9))
-        figure.set_layout_engine("constrained", w_pad=0.15, h_pad=0.08, wspace=0.04)
-        left, middle, right = figure.subplots(1, 3, width_ratios=(1, 1.08, 1))
-        _draw_profiles(left)
-        _draw_gram(figure, middle, kernel, gram, labels)
-        _draw_times(right, timings)
+        figure = Figure(figsize=(14.4, 9.6))
+        figure.set_layout_engine("constrained", w_pad=0.15, h_pad=0.12, wspace=0.04)
+        grid = figure.add_gridspec(2, 3, width_ratios=(1, 1.08, 1))
+        _draw_profiles(figure.add_subplot(grid[0, 0]))
+        _draw_gram(figure, figure.add_subplot(grid[0, 1]), f"{kernel} of {len(labels)} digits by class", gram, labels)
+        _draw_times(figure.add_subplot(grid[0, 2]), timings)
+        _draw_nearest(figure.add_subplot(grid[1, :2]), gram[:n, :n], seen, labels[:n])
+        title = f"{N_CONVOLUTIONS} convolutions, GAP: {n} digits by class"
+        _draw_gram(figure, figure.add_subplot(grid[1, 2]), title, seen.gram, labels[:n])
         picture = io.BytesIO()
         figure.savefig(picture, format="png", dpi=120)
     with Image.open(picture) as image:
@@ -92,7 +113,37 @@ def _draw_profiles(axes: Any) -> None:
     axes.legend(title="hidden layers", frameon=False)
 
 
-def _draw_gram(figure: Figure, axes: Any, kernel: Kernel, gram: NDArray[np.float64], labels: NDArray[np.int64]) -> None:
+def _draw_nearest(axes: Any, gram: NDArray[np.float64], seen: Seen, labels: NDArray[np.int64]) -> None:
+    """A row for each of some digits: itself, and what is nearest to it in either kernel."""
+    queries = told_apart(gram, seen.gram, labels, N_QUERIES)
+    gap, size, wide = 2, SHAPE[0], 14
+    column = (size + gap) * N_NEAREST + wide
+    canvas = np.full(((size + gap) * len(queries), 2 * column + size + wide), np.nan)
+    marks = []
+    for row, query in enumerate(queries):
+        top = row * (size + gap)
+        canvas[top : top + size, :size] = seen.rows[query].reshape(size, size)
+        for side, each in enumerate((gram, seen.gram)):
+            for place, found in enumerate(nearest(each, query, N_NEAREST)):
+                left = size + wide + side * column + place * (size + gap)
+                canvas[top : top + size, left : left + size] = seen.rows[found].reshape(size, size)
+                if labels[found] != labels[query]:
+                    marks.append((left, top))
+    cmap = mpl.colormaps["gray_r"].with_extremes(bad="white")
+    axes.imshow(canvas, cmap=cmap, vmin=0, vmax=1, interpolation="nearest")
+    for left, top in marks:
+        axes.add_patch(
+            Rectangle((left - 1, top - 1), size + 1, size + 1, fill=False, edgecolor="#c2410c", linewidth=1.6)
+        )
+    starts = (0, size + wide, size + wide + column)
+    for start, text in zip(starts, ("a digit", "nearest: dense kernel", "nearest: convolutional kernel"), strict=True):
+        axes.text(start - 0.5, -2.5, text, fontsize=9.5)
+    axes.set_ylim(len(canvas) - 0.5, -2)
+    axes.set_title("Where the two kernels differ most (framed: another class)", pad=22)
+    axes.set_axis_off()
+
+
+def _draw_gram(figure: Figure, axes: Any, title: str, gram: NDArray[np.float64], labels: NDArray[np.int64]) -> None:
     root = np.sqrt(gram.diagonal())
     cosines = gram / np.outer(root, root)
     own = np.array([row[labels == label].mean() for row, label in zip(cosines, labels, strict=True)])
@@ -105,7 +156,7 @@ def _draw_gram(figure: Figure, axes: Any, kernel: Kernel, gram: NDArray[np.float
     image = axes.imshow(pixels, cmap="magma", vmin=low, vmax=high, interpolation="nearest", extent=(0, kept, kept, 0))
     bounds = np.searchsorted(labels[order], np.arange(11))
     middles = (bounds[:-1] + bounds[1:]) / 2
-    axes.set(title=f"{kernel} of {len(labels)} digits by class", xticks=middles, yticks=middles)
+    axes.set(title=title, xticks=middles, yticks=middles)
     axes.set_xticklabels(range(10))
     axes.set_yticklabels(range(10))
     axes.tick_params(length=0)
