@@ -31,6 +31,9 @@ RUN_BYTES = 16 << 10
 #: Rows of a block are a multiple of this: the bands of the compiled tiles are full.
 BAND_ROWS = 64
 
+#: The same where entries take so long that a block has fewer rows: as many images as vectors have.
+IMAGES = 16
+
 #: Parts that a side of the matrix is cut into, at least, if they can have BAND_ROWS rows: a few blocks for each thread.
 FEWEST_PARTS = 8
 
@@ -76,9 +79,11 @@ class NpyStore:
             rows = min(most // columns, part)
         rows = max(1, rows // BAND_ROWS) * BAND_ROWS
         if self._most_entries is not None:
-            rows = min(rows, max(1, math.isqrt(self._most_entries) // BAND_ROWS) * BAND_ROWS)
+            side = math.isqrt(self._most_entries)
+            step = BAND_ROWS if side >= BAND_ROWS else IMAGES
+            rows = min(rows, max(1, side // step) * step)
             if not self.mirrors:
-                columns = min(columns, max(BAND_ROWS, self._most_entries // rows))
+                columns = min(columns, max(step, self._most_entries // rows))
         return rows, rows if self.mirrors else columns
 
     @property
