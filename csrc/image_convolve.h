@@ -7,8 +7,9 @@
  * row by row from a line that stays in the first-level cache.
  */
 
-/* m and p below this take the sums in which nothing cancels: above it a cosine's rounding is 8 or 16 times as large in the angle */
-#define NEAR_GAP (sizeof(real) == 4 ? 0.015625 : 0.001953125)
+/* m and p below this take the sums in which nothing cancels: above it the angle has at most 4 or 8 times the rounding of its
+ * cosine. */
+#define NEAR_GAP (sizeof(real) == 4 ? 0.03125 : 0.0078125)
 #define LINE 32          /* pairs that wait for an activation before it starts */
 
 /* Weighed parts of a source, from the first pair of a plane on, and what of it a row of the output sees. */
