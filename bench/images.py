@@ -24,8 +24,8 @@ CIFAR, DIGIT, MNIST = (32, 32, 3), (8, 8, 1), (28, 28, 1)
 BIAS = 0.1
 #: Rows on each side of the dense engine's matrix whose layer is the unit.
 N_OF_UNIT = 1500
-#: Images a second of a Gram matrix of n of them on so many cores are read off a table of entries; see `costs`.
-SIZES, CORES = (1_000, 10_000, 60_000), (2, 32)
+#: Of the README's table: see `costs`.
+SIZES, CORES = (1_000, 10_000), (2, 32)
 
 
 class Entries:
