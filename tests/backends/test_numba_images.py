@@ -100,10 +100,12 @@ def test_networks_with_kinks_equal_the_reference(dtype, data):
     # faint images are nearly equal, too, beside a bias
     are_near = np.logical_and.outer(are_copies, are_copies) | (scale == 1e-6)
     for error in (errors(kernel, X, None, dtype), errors(kernel, X, X.copy(), dtype)):
-        assert error[~are_near].max(initial=0.0) <= 3 * TOLERANCE[dtype]
-        # a pool leaves of 1 - cosine what a subtraction does, and an angle after it is the root of that
-        rounding = np.sqrt(np.finfo(dtype).eps) if "Pool(window=2" in str(network) else 3 * TOLERANCE[dtype]
-        assert error[are_near].max() <= rounding
+        # a pool leaves of 1 - cosine what a subtraction does, and an angle after it is the root of that; some patches
+        # of images that are far from each other are near
+        has_pool = "Pool(window=2" in str(network)
+        far = 1e6 * np.finfo(dtype).eps if has_pool and dtype == np.float64 else 3 * TOLERANCE[dtype]
+        assert error[~are_near].max(initial=0.0) <= far
+        assert error[are_near].max() <= (np.sqrt(np.finfo(dtype).eps) if has_pool else 3 * TOLERANCE[dtype])
 
 
 @given(st.data())
