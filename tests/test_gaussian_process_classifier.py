@@ -33,7 +33,8 @@ def test_against_scikit_learn(prior, n_classes):
     ours = ntk.NTKGaussianProcessClassifier(prior, fitted=()).fit(X, y)
     theirs = GaussianProcessClassifier(ntk.GaussianProcessKernel(prior), optimizer=None).fit(X, y)
     np.testing.assert_array_equal(ours.classes_, theirs.classes_)
-    np.testing.assert_allclose(ours.predict_proba(X_new), theirs.predict_proba(X_new), atol=1e-7)
+    # theirs ends where a step raises the likelihood by less than 1e-10, and keeps the probabilities before that step
+    np.testing.assert_allclose(ours.predict_proba(X_new), theirs.predict_proba(X_new), rtol=0, atol=5e-6)
     np.testing.assert_array_equal(ours.predict(X_new), theirs.predict(X_new))
     expected = theirs.log_marginal_likelihood()
     assert ours.log_marginal_likelihood_value_ == pytest.approx(expected, rel=1e-9)

@@ -251,13 +251,6 @@ def test_describe_says_positions_pairs_and_what_it_costs(capsys):
     assert "1000 images:" in text
 
 
-def test_backends_that_do_not_run_images_say_so():
-    X = np.zeros((1, 4, 4, 1))
-    for backend in set(ntk.available_backends()) - {"cython", "numpy"}:
-        with pytest.raises(ValueError, match=f"backend '{backend}' does not compute networks on images"):
-            ntk.NTK(network=SMALL)(X, backend=backend)
-
-
 @pytest.mark.parametrize(
     ("shape", "part"),
     [
