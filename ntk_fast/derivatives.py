@@ -32,7 +32,7 @@ from ntk_fast.lower.plan import plan_of, variances_of
 from ntk_fast.lower.program import PlacedMap, Program
 from ntk_fast.lower.reversible import reversible
 from ntk_fast.lower.row_derivatives import WEIGHTS, LogWeights, row_derivatives, step_for
-from ntk_fast.lower.scaled import Scaled
+from ntk_fast.lower.scaled import UNIT
 from ntk_fast.lower.steps import Mix
 from ntk_fast.rows import Rows, measure, prepare_rows
 from ntk_fast.threads import choose_n_threads, single_threaded_blas
@@ -154,7 +154,7 @@ class VarianceParameters:
         """The power of each parameter that the kernel is proportional to; None where it is more than a product."""
         if not isinstance(self.kernel, NTK | NNGP) or any(self.kernel.variances[1]):
             return None if any(bias for _, bias in variances_of(self.kernel.network)) else np.zeros(0)
-        unit = RowParameters(self.kernel.plan, Scaled.of(np.ones(1)))
+        unit = RowParameters(self.kernel.plan, UNIT)
         if unit.instructions.planes or any(slot.step.activation.homogeneity is None for slot in unit.instructions.maps):
             return None
         return 2 * row_derivatives(self.kernel.plan, unit, self.directions).log_scale[:, 0]

@@ -13,7 +13,7 @@ from ntk_fast.backends.base import Backend, GramTask, ImageBackend, Tile, TileTa
 from ntk_fast.caller import warns_once
 from ntk_fast.lower.compile import compile_program, norm_range
 from ntk_fast.lower.program import Program
-from ntk_fast.lower.scaled import Scaled
+from ntk_fast.lower.scaled import UNIT, Scaled
 from ntk_fast.lower.spatial_compile import compile_spatial
 from ntk_fast.lower.spatial_program import SpatialProgram
 from ntk_fast.lower.steps import Plan
@@ -168,7 +168,7 @@ def entries_within(seconds: float, kernel: Kernel, dtype: np.dtype, backend: Bac
     """Return about how many entries of a kernel of images one thread computes in a time; None of a kernel of rows."""
     if kernel.plan.shape is None:
         return None
-    program = compile_for(kernel, dtype, backend, Scaled.of(np.ones(1)))
+    program = compile_for(kernel, dtype, backend, UNIT)
     assert isinstance(program, SpatialProgram)
     assert isinstance(backend, ImageBackend)
     return max(1, int(seconds / seconds_of_entry(program, 0, backend)))

@@ -28,7 +28,7 @@ from ntk_fast.lazy import lazy
 from ntk_fast.lower.compile import RowParameters, profile_of
 from ntk_fast.lower.describe import describe_network
 from ntk_fast.lower.plan import plan_of, variances_of
-from ntk_fast.lower.scaled import Scaled
+from ntk_fast.lower.scaled import UNIT
 from ntk_fast.lower.steps import Plan
 from ntk_fast.nested_parameters import Combination, nested, with_nested
 from ntk_fast.rows import diagonal_of, measure
@@ -47,8 +47,6 @@ from ntk_fast.validation import (
 
 #: What kernels keep once it is asked for, and do not pickle.
 CACHED = ("plan", "is_zero", "_hash", "variances")
-#: The squared norm of a unit row.
-UNIT = Scaled.of(np.ones(1))
 #: Layers that compile within seconds.
 LARGEST_DEPTH = 5000
 

@@ -25,7 +25,7 @@ from ntk_fast.layers import (
     Sequential,
     SumPool,
 )
-from ntk_fast.sphere import sphere_eigenvalues
+from ntk_fast.spectrum import sphere_eigenvalues
 
 SHAPE = (3, 4, 2)
 

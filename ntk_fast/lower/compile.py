@@ -23,7 +23,7 @@ from ntk_fast.lower.instructions import Instructions, MapSlot, MeanPlanes, Share
 from ntk_fast.lower.pair_state import pair_of_chord
 from ntk_fast.lower.program import PairMap, PlacedMap, Program, Table, UnivariateMap
 from ntk_fast.lower.row_forms import RowValues
-from ntk_fast.lower.scaled import Scaled
+from ntk_fast.lower.scaled import UNIT, Scaled
 from ntk_fast.lower.steps import Plan
 from ntk_fast.lower.tables import LARGEST_CHORD, STRETCHES, Truths, fit_table
 
@@ -93,7 +93,7 @@ class RowParameters:
         planes = self.instructions.planes
         shares = self.values.shares()
         if self.values.square_norm.is_zero.any():
-            unit, first = RowValues(self._plan, Scaled.of(np.ones(1))).shares(), 0
+            unit, first = RowValues(self._plan, UNIT).shares(), 0
             for part in planes:
                 if isinstance(part, SharePlanes):
                     own = slice(first, first + part.count)
@@ -223,7 +223,7 @@ def compile_program(
     Programs are kept, and tables by what they depend on: instructions and constants, not the variances behind them.
     """
     if not len(norms.high) or _is_norm_free(plan):
-        norms = Scaled.of(np.ones(1))
+        norms = UNIT
     return _compiled_program(plan, has_tangent, dtype, pieces, _Norms(norms), as_profile)
 
 

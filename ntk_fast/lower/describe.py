@@ -25,7 +25,7 @@ from ntk_fast.lower.plan import ROWS, Builder, plan_of
 from ntk_fast.lower.positions import Pairs
 from ntk_fast.lower.program import Program
 from ntk_fast.lower.row_forms import RowValues
-from ntk_fast.lower.scaled import Scaled
+from ntk_fast.lower.scaled import UNIT, Scaled
 from ntk_fast.lower.spatial_compile import compile_spatial
 from ntk_fast.lower.steps import Map, Plan
 from ntk_fast.lower.window import shown
@@ -53,7 +53,7 @@ def describe_network(network: Layer, has_tangent: bool, backend: Backend) -> str
     builder = Builder()
     output = network.lower(builder, ROWS)
     if plan.shape is None:
-        unit = RowValues(builder.steps, Scaled.of(np.ones(1)))
+        unit = RowValues(builder.steps, UNIT)
         names: tuple[str, ...] = ("S(x, x)",)
 
         def numbers(node: int) -> tuple[str, ...]:
@@ -92,7 +92,7 @@ def describe_network(network: Layer, has_tangent: bool, backend: Backend) -> str
 def _image_path(plan: Plan, has_tangent: bool, backend: Backend) -> list[str]:
     """How tiles compute it, and what Gram matrices cost."""
     dtype = np.dtype(np.float64)
-    program = compile_spatial(plan, has_tangent, dtype, backend.pieces(dtype), Scaled.of(np.ones(1)))
+    program = compile_spatial(plan, has_tangent, dtype, backend.pieces(dtype), UNIT)
     assert isinstance(backend, ImageBackend)
     seconds = backend.seconds_per_term * program.cost
     lines = [

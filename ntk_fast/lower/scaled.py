@@ -98,3 +98,7 @@ class Scaled:
         square, error = two_product(root, root)
         rest = ((high - square) - error + low) / np.where(root == 0, 1.0, 2 * root)
         return Scaled.of(root, rest, (self.exponent - odd) >> 1)
+
+
+#: The squared norm of a unit row.
+UNIT = Scaled.of(np.ones(1))

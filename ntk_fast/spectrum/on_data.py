@@ -1,9 +1,4 @@
-"""Spectra of kernels: eigenvalues of K / n on data, exact eigenvalues on the sphere, and how fast they fall.
-
-Property 2 of the lecture (Geifman et al., 2020): lambda_i falls like i^-alpha, alpha > 1. On the sphere of R^p the
-NTK's eigenvalue of degree k falls like k^-p, so alpha = p / (p - 1). Property 4, universality, is whether all are
-positive: `sphere` has them exactly.
-"""
+"""Eigenvalues of K / n on data, and how fast they fall."""
 
 from __future__ import annotations
 
@@ -18,18 +13,8 @@ from ntk_fast.gram import check_kernel
 from ntk_fast.kernels import Kernel
 from ntk_fast.operator import KernelOperator
 from ntk_fast.power_law import PowerLaw, fit_power_law
-from ntk_fast.sphere import SphereSpectrum, sphere_eigenvalues, sphere_multiplicities
 from ntk_fast.threads import limited_blas
 from ntk_fast.validation import check_whole_number
-
-__all__ = [
-    "PowerLaw",
-    "SphereSpectrum",
-    "decay_exponent",
-    "gram_eigenvalues",
-    "sphere_eigenvalues",
-    "sphere_multiplicities",
-]
 
 
 def gram_eigenvalues(

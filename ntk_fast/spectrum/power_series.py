@@ -15,11 +15,9 @@ import numpy as np
 import scipy.special
 from numpy.typing import NDArray
 
-from ntk_fast.kernels import Kernel
 from ntk_fast.layers.activation import ActivationLayer
-from ntk_fast.lower.compile import RowParameters
-from ntk_fast.lower.program import ABSENT, WHOLE
-from ntk_fast.lower.scaled import Scaled
+from ntk_fast.lower.program import ABSENT
+from ntk_fast.spectrum.unit_rows import UnitRows
 
 Reals = NDArray[np.float64]
 
@@ -28,12 +26,12 @@ TERMS = (256, 512, 1024)
 CONVERGED = 1e-12
 
 
-def series_eigenvalues(kernel: Kernel, n_features: int, max_degree: int) -> Reals | None:
+def series_eigenvalues(unit: UnitRows, n_features: int, max_degree: int) -> Reals | None:
     """Return the eigenvalues over S(x, x) by degree, or None where the kernel has no series that converges fast."""
     for n_terms in TERMS:
         if n_terms < 2 * max_degree:
             continue
-        series = _kernel_series(kernel, n_terms)
+        series = _kernel_series(unit, n_terms)
         if series is None:
             return None
         weighted = series[:, None] * _moments(n_terms, n_features, max_degree)
@@ -53,39 +51,37 @@ def _moments(n_terms: int, p: int, max_degree: int) -> Reals:
     return np.where(there, np.exp(logarithms), 0.0)
 
 
-def _kernel_series(kernel: Kernel, n_terms: int) -> Reals | None:
+def _kernel_series(unit: UnitRows, n_terms: int) -> Reals | None:
     """Return S or T over q, at unit rows, by powers of their cosine."""
-    rows = RowParameters(kernel.plan, Scaled.of(np.ones(1)))
-    shares = rows.shares[:, 0] ** 2
     start = np.zeros(n_terms)
     start[1] = 1.0
     registers: dict[int, tuple[Reals, Reals]] = {0: (start, np.zeros(n_terms))}
     covariance, tangent = registers[0]
-    for step in rows.instructions.instructions:
-        sources = [registers[k] for k in step.sources]
-        if step.promotes:
-            covariance, tangent = float(shares[step.shares[0]]) * sources[0][1], np.zeros(n_terms)
-        elif step.is_product:
+    for instruction in unit.instructions.instructions:
+        sources = [registers[k] for k in instruction.sources]
+        if instruction.promotes:
+            covariance, tangent = unit.share(instruction.shares[0]) * sources[0][1], np.zeros(n_terms)
+        elif instruction.is_product:
             covariance, tangent = sources[0]
             for other, other_tangent in sources[1:]:
                 tangent = _times(tangent, other) + _times(covariance, other_tangent)
                 covariance = _times(covariance, other)
         else:
-            if step.map != ABSENT:
-                variance = float(rows.variance(step.map)[0])
-                mapped = _mapped(rows.instructions.maps[step.map].step.activation, variance, *sources[0])
+            if instruction.map != ABSENT:
+                activation = unit.instructions.maps[instruction.map].step.activation
+                mapped = _mapped(activation, unit.variances[instruction.map], *sources[0])
                 if mapped is None:
                     return None
                 sources = [mapped]
-            weights = [1.0 if plane == WHOLE else float(shares[plane]) for plane in step.shares]
+            weights = [unit.share(plane) for plane in instruction.shares]
             covariance = sum((w * s for w, (s, _) in zip(weights, sources, strict=True)), np.zeros(n_terms))
             tangent = sum((w * t for w, (_, t) in zip(weights, sources, strict=True)), np.zeros(n_terms))
-            if step.bias != ABSENT:
-                covariance[0] += shares[step.bias]
-            if step.adds_own:
+            if instruction.bias != ABSENT:
+                covariance[0] += unit.share(instruction.bias)
+            if instruction.adds_own:
                 tangent = tangent + covariance
-        registers[step.destination] = covariance, tangent
-    return tangent if kernel.has_tangent else covariance
+        registers[instruction.destination] = covariance, tangent
+    return tangent if unit.has_tangent else covariance
 
 
 def _times(a: Reals, b: Reals) -> Reals:
