@@ -20,10 +20,11 @@ The map, in the order in which to read it:
     solvers       systems with a Gram matrix: Cholesky, conjugate gradients, centres, eigenvalues
     caller        warnings that point at the line of whoever called the package
     lapack        LAPACK in place and in pieces, left by Ctrl-C: what solvers and `finite` factorise with (a package)
-    estimators    models in scikit-learn's conventions; `model_file`: their files; `derivatives`: of Gram matrices
+    derivatives   of Gram matrices, by the variances of a network
+    estimators    models in scikit-learn's conventions; `model_file`: their files
     sklearn_kernel  a kernel as scikit-learn's Gaussian processes want one; `sklearn_names`: names that wait for it
     finite        networks of finite width, their linearisation and training (a package with a map of its own)
-    spectrum      eigenvalues on data, and exact ones on the sphere (`sphere`)
+    spectrum      eigenvalues on data, and exact ones on the sphere; `power_law`: how fast they fall
     theory        the lecture's claims as experiments, and the page that shows them
     cli           the command line, ntk-fast
 """
