@@ -83,6 +83,8 @@ ALWAYS_INLINE void NAME(put_rows)(const ntk_program *program, const ntk_rows *x,
                                   ptrdiff_t n_features, ptrdiff_t j, const real *values)
 {
     const vreal zero = vreal_set(0), two = vreal_set(2);
+    if (program->keeps_m_rest)
+        memset(w->registers->m_rest, 0, sizeof w->registers->m_rest);
     const chords c = NAME(chords_of)(program, x, i, w, n_features, j, values);
 #pragma GCC unroll 4
     for (int g = 0; g < GROUP; g++) {

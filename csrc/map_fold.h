@@ -47,10 +47,38 @@ ALWAYS_INLINE pair NAME(folded)(pair from, vmask opposite, vreal chord, vreal be
     return to;
 }
 
+/* The same, of which rounding takes nothing that *rest does not have. */
+ALWAYS_INLINE pair NAME(folded_and_rest)(pair from, vreal *rest, vmask opposite, vreal chord, vreal bend,
+                                         fold_weights w, const int is_plain)
+{
+    const vreal zero = vreal_set(0), two = vreal_set(2);
+    const vreal nearer = is_plain ? from.m : vreal_select(opposite, from.p, from.m);
+    const vreal bent = vreal_mul(vreal_mul(bend, chord), vreal_mul(vreal_set((real)0.5), nearer));
+    vreal step = vreal_fma(w.minus_fold, bent, *rest);
+    if (!is_plain) {
+        const vreal far = vreal_add(vreal_sub(from.m, from.p), bent);
+        const vreal back = vreal_fma(w.lesser, far, vreal_sub(zero, *rest));
+        const vreal far_step = vreal_select(w.is_mostly_linear, back, vreal_sub(back, bent));
+        step = vreal_select(opposite, far_step, step);
+    }
+    pair to = from;
+    to.m = NAME(sum_and_rest)(nearer, step, rest);
+    to.p = vreal_sub(two, to.m);
+    if (!is_plain) {
+        const vreal sum = to.m, other = to.p;
+        to.m = vreal_select(opposite, vreal_select(w.is_mostly_linear, other, sum), sum);
+        to.p = vreal_select(opposite, vreal_select(w.is_mostly_linear, sum, other), other);
+        const vreal turned_rest = vreal_select(w.is_mostly_linear, vreal_sub(zero, *rest), *rest);
+        *rest = vreal_select(opposite, turned_rest, *rest);
+    }
+    return to;
+}
+
 /* Pairs, with R and A at their chords, through the activation and the mix. */
 ALWAYS_INLINE void NAME(fold_and_mix)(const ntk_instruction *step, parameters at, const vreal *chord,
                                       const vreal *bend, const vreal *angle, fold_weights w, const pairs *from,
-                                      pairs *to, const int has_tangent, const int is_whole, const int is_plain)
+                                      pairs *to, const int has_tangent, const int is_whole, const int is_plain,
+                                      const int keeps_rest)
 {
     const vreal r_i = NAME(of_row)(at, step->shares[0]), tau_i = NAME(of_row)(at, step->bias);
     const vreal own = vreal_set((real)step->adds_own), one = vreal_set(1);
@@ -58,7 +86,9 @@ ALWAYS_INLINE void NAME(fold_and_mix)(const ntk_instruction *step, parameters at
     for (int g = 0; g < GROUP; g++) {
         const pair old = NAME(pair_of)(from, g);
         const vmask opposite = vreal_less(one, old.m);
-        pair new = NAME(folded)(old, opposite, chord[g], bend[g], w, is_plain);
+        vreal m_rest = keeps_rest ? from->m_rest[g] : vreal_set(0);
+        pair new = keeps_rest ? NAME(folded_and_rest)(old, &m_rest, opposite, chord[g], bend[g], w, is_plain)
+                              : NAME(folded)(old, opposite, chord[g], bend[g], w, is_plain);
         vreal turn = w.turned;
         if (has_tangent) {
             turn = vreal_mul(vreal_mul(w.turned, chord[g]), angle[g]);
@@ -68,15 +98,18 @@ ALWAYS_INLINE void NAME(fold_and_mix)(const ntk_instruction *step, parameters at
         if (!is_whole) {
             const shares s = NAME(shares_of)(r_i, NAME(of_columns)(at, step->shares[0], g), tau_i,
                                              NAME(of_columns)(at, step->bias, g));
-            new = NAME(mixed)(new, vreal_less(one, new.m), s, turn, own, has_tangent, 1, is_plain);
+            new = NAME(mixed)(new, keeps_rest ? &m_rest : NULL, vreal_less(one, new.m), s, turn, own, has_tangent, 1, is_plain);
         } else if (has_tangent)
             new = NAME(passed_on)(new, turn, own);
         NAME(put_pair)(to, g, new, has_tangent);
+        if (keeps_rest)
+            to->m_rest[g] = m_rest;
     }
 }
 
 ALWAYS_INLINE void NAME(apply_fold)(const ntk_program *program, const ntk_instruction *step, parameters at,
-                                    const pairs *from, pairs *to, const int has_tangent, const int is_whole)
+                                    const pairs *from, pairs *to, const int has_tangent, const int is_whole,
+                                    const int keeps_rest)
 {
     const fold_weights w = NAME(fold_weights_of)(program->maps + step->map);
     const vreal half = vreal_set((real)0.5), one = vreal_set(1), r_i = NAME(of_row)(at, step->shares[0]);
@@ -94,19 +127,45 @@ ALWAYS_INLINE void NAME(apply_fold)(const ntk_program *program, const ntk_instru
     if (has_tangent)
         NAME(evaluate)(&program->fold_angle, &where, angle);
     if (is_plain)
-        NAME(fold_and_mix)(step, at, chord, bend, angle, w, from, to, has_tangent, is_whole, 1);
+        NAME(fold_and_mix)(step, at, chord, bend, angle, w, from, to, has_tangent, is_whole, 1, keeps_rest);
     else
-        NAME(fold_and_mix)(step, at, chord, bend, angle, w, from, to, has_tangent, is_whole, 0);
+        NAME(fold_and_mix)(step, at, chord, bend, angle, w, from, to, has_tangent, is_whole, 0, keeps_rest);
 }
 
-#define APPLY_FOLD(name, has_tangent, is_whole) \
+#define APPLY_FOLD(name, has_tangent, is_whole, keeps_rest) \
     NEVER_INLINE void NAME(name)(const ntk_program *program, const ntk_instruction *step, parameters at, \
                                  const pairs *from, pairs *to) \
     { \
-        NAME(apply_fold)(program, step, at, from, to, has_tangent, is_whole); \
+        NAME(apply_fold)(program, step, at, from, to, has_tangent, is_whole, keeps_rest); \
     }
 
-APPLY_FOLD(fold_nngp, 0, 0)
-APPLY_FOLD(fold_nngp_whole, 0, 1)
-APPLY_FOLD(fold_ntk, 1, 0)
-APPLY_FOLD(fold_ntk_whole, 1, 1)
+APPLY_FOLD(fold_nngp, 0, 0, 0)
+APPLY_FOLD(fold_nngp_whole, 0, 1, 0)
+APPLY_FOLD(fold_ntk, 1, 0, 0)
+APPLY_FOLD(fold_ntk_whole, 1, 1, 0)
+APPLY_FOLD(fold_nngp_and_rest, 0, 0, 1)
+APPLY_FOLD(fold_nngp_whole_and_rest, 0, 1, 1)
+APPLY_FOLD(fold_ntk_and_rest, 1, 0, 1)
+APPLY_FOLD(fold_ntk_whole_and_rest, 1, 1, 1)
+
+static void NAME(fold_step)(const ntk_program *program, const ntk_instruction *step, parameters at, const pairs *from,
+                            pairs *to, int is_whole)
+{
+    if (program->keeps_m_rest) {
+        if (program->carries_tangent && is_whole)
+            NAME(fold_ntk_whole_and_rest)(program, step, at, from, to);
+        else if (program->carries_tangent)
+            NAME(fold_ntk_and_rest)(program, step, at, from, to);
+        else if (is_whole)
+            NAME(fold_nngp_whole_and_rest)(program, step, at, from, to);
+        else
+            NAME(fold_nngp_and_rest)(program, step, at, from, to);
+    } else if (program->carries_tangent && is_whole)
+        NAME(fold_ntk_whole)(program, step, at, from, to);
+    else if (program->carries_tangent)
+        NAME(fold_ntk)(program, step, at, from, to);
+    else if (is_whole)
+        NAME(fold_nngp_whole)(program, step, at, from, to);
+    else
+        NAME(fold_nngp)(program, step, at, from, to);
+}

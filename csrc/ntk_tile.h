@@ -69,6 +69,7 @@ typedef struct {
     int n_maps, n_registers, n_parameters;
     int has_tangent;     /* an entry is scale scale' t of the last instruction, else scale scale' cosine */
     int carries_tangent; /* registers hold t: it is the result, or becomes a cosine on the way */
+    int keeps_m_rest;    /* and what rounding takes from m: many layers are nearly linear */
     const ntk_instruction *instructions;
     const ntk_map *maps;
     ntk_table profile;

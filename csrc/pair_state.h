@@ -8,6 +8,7 @@ typedef struct {
     vreal m[GROUP], p[GROUP]; /* 1 - cosine, 1 + cosine */
     vreal t[GROUP];           /* the tangent kernel ... */
     vreal rest[GROUP];        /* ... and what rounding took from it */
+    vreal m_rest[GROUP];      /* what it took from the nearer one of m and p, of m: where programs keep it, alone */
 } pairs;
 
 /* One vector of them. */
@@ -56,11 +57,9 @@ ALWAYS_INLINE shares NAME(shares_of)(vreal r_i, vreal r_j, vreal tau_i, vreal ta
  * Where rho is near 1 it has few digits of its own: what is taken away, 1 - rho and turn, is rounded, not what is kept, and
  * t keeps its rounding errors, or over a thousand layers they would add up. Where rho is near 0, it is 1 - rho that has no
  * digits left. Pairs are plain if rho >= 1/2 and the cosine is not negative: the same to the last bit, at less cost. */
-ALWAYS_INLINE pair NAME(mixed)(pair from, vmask opposite, shares s, vreal turn, vreal own, const int has_tangent,
-                               const int has_turn, const int is_plain)
+ALWAYS_INLINE pair NAME(mixed_sides)(pair from, vmask opposite, shares s, vmask keeps_least, const int is_plain)
 {
-    const vreal zero = vreal_set(0), one = vreal_set(1), two = vreal_set(2), half = vreal_set((real)0.5);
-    const vmask keeps_least = vreal_less(s.rho, half);
+    const vreal zero = vreal_set(0), two = vreal_set(2);
     vreal kept_m = vreal_fma(s.lost, vreal_sub(zero, from.m), from.m);
     if (!is_plain)
         kept_m = vreal_select(keeps_least, vreal_mul(s.rho, from.m), kept_m);
@@ -68,6 +67,47 @@ ALWAYS_INLINE pair NAME(mixed)(pair from, vmask opposite, shares s, vreal turn, 
     to.p = vreal_sub(two, to.m);
     if (!is_plain)
         to.p = vreal_select(opposite, vreal_fma(s.rho, from.p, vreal_add(s.tau, s.lost)), to.p);
+    return to;
+}
+
+ALWAYS_INLINE vreal NAME(sum_and_rest)(vreal a, vreal b, vreal *rest)
+{
+    const vreal sum = vreal_add(a, b), part = vreal_sub(sum, a);
+    *rest = vreal_add(vreal_sub(a, vreal_sub(sum, part)), vreal_sub(b, part));
+    return sum;
+}
+
+/* The same, of which rounding takes nothing that *rest does not have: layers that change little may be many. */
+ALWAYS_INLINE pair NAME(mixed_sides_and_rest)(pair from, vreal *rest, vmask opposite, shares s, vmask keeps_least,
+                                              const int is_plain)
+{
+    const vreal zero = vreal_set(0), two = vreal_set(2), kept_rest = vreal_mul(s.rho, *rest);
+    pair to = {zero, zero, zero, zero};
+    to.m = NAME(sum_and_rest)(from.m, vreal_add(vreal_fma(s.lost, vreal_sub(zero, from.m), s.gap), kept_rest), rest);
+    if (is_plain) {
+        to.p = vreal_sub(two, to.m);
+        return to;
+    }
+    const vreal added = vreal_add(s.tau, s.lost), lost_p = vreal_fma(s.lost, vreal_sub(zero, from.p), added);
+    vreal p_rest, p = NAME(sum_and_rest)(from.p, vreal_sub(lost_p, kept_rest), &p_rest);
+    to.m = vreal_select(keeps_least, vreal_fma(s.rho, from.m, s.gap), to.m);
+    *rest = vreal_select(keeps_least, kept_rest, *rest);
+    p = vreal_select(keeps_least, vreal_fma(s.rho, from.p, added), p);
+    p_rest = vreal_select(keeps_least, vreal_sub(zero, kept_rest), p_rest);
+    const vmask stays = vreal_less(vreal_select(opposite, p, to.m), to.m);
+    to.p = vreal_select(stays, p, vreal_sub(two, to.m));
+    to.m = vreal_select(stays, vreal_sub(two, p), to.m);
+    *rest = vreal_select(stays, vreal_sub(zero, p_rest), *rest);
+    return to;
+}
+
+ALWAYS_INLINE pair NAME(mixed)(pair from, vreal *m_rest, vmask opposite, shares s, vreal turn, vreal own,
+                               const int has_tangent, const int has_turn, const int is_plain)
+{
+    const vreal zero = vreal_set(0), one = vreal_set(1), half = vreal_set((real)0.5);
+    const vmask keeps_least = vreal_less(s.rho, half);
+    pair to = m_rest ? NAME(mixed_sides_and_rest)(from, m_rest, opposite, s, keeps_least, is_plain)
+                     : NAME(mixed_sides)(from, opposite, s, keeps_least, is_plain);
     if (!has_tangent)
         return to;
     const vreal cosine = vreal_sub(one, to.m), kept = vreal_mul(s.rho, from.t);
@@ -122,7 +162,7 @@ NEVER_INLINE void NAME(mix_one)(const ntk_instruction *step, parameters at, cons
         const shares s = NAME(shares_of)(r_i, NAME(of_columns)(at, step->shares[0], g), tau_i,
                                          NAME(of_columns)(at, step->bias, g));
         const pair old = NAME(pair_of)(from, g);
-        NAME(put_pair)(to, g, NAME(mixed)(old, vreal_less(vreal_set(1), old.m), s, zero, own, 1, 0, 0), 1);
+        NAME(put_pair)(to, g, NAME(mixed)(old, NULL, vreal_less(vreal_set(1), old.m), s, zero, own, 1, 0, 0), 1);
     }
 }
 

@@ -33,6 +33,33 @@ static void NAME(apply_map)(const ntk_map *map, parameters at, const pairs *from
     }
 }
 
+/* One instruction, from registers to one of them. */
+ALWAYS_INLINE void NAME(run_step)(const ntk_program *program, const ntk_instruction *step, parameters at,
+                                  pairs *registers, pairs *to)
+{
+    const int ones = program->n_parameters, zeros = ones + 1;
+    const pairs *from = registers + step->sources[0];
+    if (step->is_product) {
+        NAME(multiply_nodes)(step, registers, to);
+        return;
+    }
+    if (step->promotes) {
+        NAME(promote)(step, at, from, to);
+        return;
+    }
+    if (step->n_sources > 1) {
+        NAME(mix_many)(step, at, registers, to);
+        return;
+    }
+    const int is_whole = step->shares[0] == ones && step->bias == zeros;
+    if (step->map >= 0) {
+        NAME(apply_map)(program->maps + step->map, at, from, to, program->carries_tangent);
+        from = to;
+    }
+    if (from != to || !is_whole || step->adds_own)
+        NAME(mix_one)(step, at, from, to);
+}
+
 /* Register 0 holds the rows' own state. Returns the register that holds the result. */
 static const pairs *NAME(execute)(const ntk_program *program, parameters at, pairs *registers)
 {
@@ -40,38 +67,15 @@ static const pairs *NAME(execute)(const ntk_program *program, parameters at, pai
     pairs *to = registers;
     for (int k = 0; k < program->n_instructions; k++) {
         const ntk_instruction *step = program->instructions + k;
-        const pairs *from = registers + step->sources[0];
         to = registers + step->destination;
-        if (step->is_product) {
-            NAME(multiply_nodes)(step, registers, to);
-            continue;
-        }
-        if (step->promotes) {
-            NAME(promote)(step, at, from, to);
-            continue;
-        }
-        if (step->n_sources > 1) {
-            NAME(mix_many)(step, at, registers, to);
-            continue;
-        }
-        const int is_whole = step->shares[0] == ones && step->bias == zeros;
         if (step->map >= 0 && program->maps[step->map].kind == NTK_FOLD) {
-            if (program->carries_tangent && is_whole)
-                NAME(fold_ntk_whole)(program, step, at, from, to);
-            else if (program->carries_tangent)
-                NAME(fold_ntk)(program, step, at, from, to);
-            else if (is_whole)
-                NAME(fold_nngp_whole)(program, step, at, from, to);
-            else
-                NAME(fold_nngp)(program, step, at, from, to);
+            const int is_whole = step->shares[0] == ones && step->bias == zeros;
+            NAME(fold_step)(program, step, at, registers + step->sources[0], to, is_whole);
             continue;
         }
-        if (step->map >= 0) {
-            NAME(apply_map)(program->maps + step->map, at, from, to, program->carries_tangent);
-            from = to;
-        }
-        if (from != to || !is_whole || step->adds_own)
-            NAME(mix_one)(step, at, from, to);
+        NAME(run_step)(program, step, at, registers, to);
+        if (program->keeps_m_rest)
+            memset(to->m_rest, 0, sizeof to->m_rest);
     }
     return to;
 }

@@ -73,6 +73,19 @@ def test_slopes_near_1_and_near_minus_1_are_exact(depth, sign, side, dtype, back
         assert worst.error <= tolerance(network, dtype), (network, worst)
 
 
+@pytest.mark.parametrize(
+    "kernel",
+    [ntk.NNGP(1000, ntk.leaky_relu(1 + 1.83e-6)), ntk.NTK(1000, ntk.leaky_relu(1 - 4.8e-8), 1.0, 1e-7)],
+    ids=["NNGP", "NTK, bias"],
+)
+def test_rounding_errors_do_not_add_up_over_a_thousand_layers(kernel, backend):
+    """Nearly linear ones, which forget none: without a rest of 1 - cosine, 1.3 and 3 times what is promised."""
+    X, Y = near_pairs(3, np.dtype(np.float64))
+    Y = Y[[7, 9]]
+    worst = worst_entry(kernel, X, Y, kernel(X, Y, backend=backend))
+    assert worst.error <= tolerance(kernel, np.dtype(np.float64)) / 10, worst
+
+
 def test_a_float32_matrix_computed_in_float64_is_one_matrix(backend):
     """Deep and nearly linear: float32 would lose digits from layer to layer. Blocks, halves and products agree."""
     kernel = ntk.NTK(30, ntk.leaky_relu(0.99), bias_variance=1e-4)

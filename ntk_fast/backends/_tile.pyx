@@ -67,6 +67,7 @@ cdef extern from "ntk_tile.h" nogil:
         int n_parameters
         int has_tangent
         int carries_tangent
+        int keeps_m_rest
         const ntk_instruction *instructions
         const ntk_map *maps
         ntk_table profile
@@ -292,6 +293,7 @@ cdef class CompiledProgram:
         self.program.n_parameters = program.n_parameters
         self.program.has_tangent = program.has_tangent
         self.program.carries_tangent = program.has_tangent or any(step.promotes for step in program.instructions)
+        self.program.keeps_m_rest = program.keeps_m_rest
         self.program.instructions = self.instructions
         self.program.maps = self.maps
         fill_table(&self.program.profile, program.profile)

@@ -164,6 +164,7 @@ def _fill(
         np.ascontiguousarray(y_planes[:, columns]),
         program.near,
         program.has_tangent,
+        program.keeps_m_rest,
         encoded.profile,
         encoded.profile_terms,
         encoded.instructions,

@@ -471,5 +471,5 @@ def multiply_plane(run: Any, node: Any, plane: Any, both: Any) -> None:
         for k in range(step[START] + 1, step[STOP]):
             load_source(layout, run.memory, run.sources[k], node, plane, first, run.registers[1], n)
             multiply(both, run.registers, run.state, min(RUN, whole_vectors(n)))
-            copy(run.state, run.registers[0])
+            copy(run.state, run.registers[0], False)
         put(run.registers[0], run.memory, place(layout, node, start) + first, step[ROOM] * lanes, n)

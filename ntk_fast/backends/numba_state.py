@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import numpy as np
 
-#: m, p, the tangent and what rounding took from it; D; scratch.
-M, P, TANGENT, REST, SLOPE, SCRATCH, CHORD, ODD, EVEN, ODD_SLOPE, EVEN_SLOPE, OFFSET, PIECE, AT_ZERO, VALUE = range(15)
-N_KEPT = 4
-N_STATES = 15
+#: m, p, the tangent and what rounding took from it, and from m (`numba_rests`); D; scratch.
+M, P, TANGENT, REST, M_REST, SLOPE, SCRATCH, CHORD, ODD, EVEN, ODD_SLOPE, EVEN_SLOPE, OFFSET, PIECE, AT_ZERO, VALUE = (
+    range(16)
+)
+N_KEPT = 5
+N_STATES = 16
 #: Columns at a time.
 RUN = 128
 #: Columns of all the vectors that a compiler may take at a time: four of eight.

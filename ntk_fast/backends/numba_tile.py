@@ -9,19 +9,16 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from ntk_fast.backends import numba_maps as maps
-from ntk_fast.backends.numba_state import CHORD, N_KEPT, ONE, REST, RUN, SLOPE, TANGENT, TWO, VECTORS, M, P
+from ntk_fast.backends.numba_rests import exactly, fold_again, forget_rest, keep_sides, mix_again, put_sides
+from ntk_fast.backends.numba_state import CHORD, M_REST, N_KEPT, ONE, REST, RUN, SLOPE, TANGENT, TWO, VECTORS, M, P
 from ntk_fast.backends.numba_tables import compiled, look_up
 
 #: What an instruction's numbers are; it takes its sources from START to STOP.
 DESTINATION, MAP, BIAS, ADDS_OWN, START, STOP, KIND = range(7)
 #: Kinds of instructions: one source, which a map may change, or many, or their product, or the tangent's promotion.
 MIX, SUM, PRODUCT, PROMOTION = range(4)
-
-#: No contraction: rounding errors are to be known. Said, as Numba otherwise takes it from whoever calls.
-exactly = njit(nogil=True, cache=True, fastmath=False, error_model="numpy")
 
 
 @compiled
@@ -120,9 +117,9 @@ def square_chords(
 
 
 @compiled
-def copy(given: Any, kept: Any) -> None:
+def copy(given: Any, kept: Any, keeps_m_rest: Any) -> None:
     """Copy what a register keeps; assignments of slices are slower."""
-    for j in range(N_KEPT * RUN):
+    for j in range(N_KEPT * RUN if keeps_m_rest else M_REST * RUN):
         kept[j] = given[j]
 
 
@@ -179,7 +176,7 @@ def add(instruction: Any, sources: Any, shares: Any, x: Any, y: Any, registers: 
 def multiply(sources: Any, registers: Any, state: Any, n: Any) -> None:
     """Cosines multiply, and t = t_1 c_2 + t_2 c_1; nothing in 1 - |c_1 c_2| cancels."""
     n = min(n, RUN)
-    copy(registers[sources[0]], state)
+    copy(registers[sources[0]], state, False)
     for j in range(n):
         state[TANGENT * RUN + j] += state[REST * RUN + j]
         state[REST * RUN + j] = 0.0
@@ -247,7 +244,7 @@ def begin(square: Any, opposite: Any, register: Any, n: Any) -> None:
         nearer = 2.0 * square[j]
         register[M * RUN + j] = 2.0 - nearer if opposite[j] else nearer
         register[P * RUN + j] = nearer if opposite[j] else 2.0 - nearer
-        register[TANGENT * RUN + j] = register[REST * RUN + j] = 0.0
+        register[TANGENT * RUN + j] = register[REST * RUN + j] = register[M_REST * RUN + j] = 0.0
 
 
 @compiled
@@ -273,6 +270,7 @@ def run(
     state: Any,
     opposite: Any,
     n: Any,
+    keeps_m_rest: Any,
 ) -> None:
     """The program's instructions on the registers, for a row and n columns."""
     for step in range(len(instructions)):
@@ -283,19 +281,33 @@ def run(
         elif kind == SUM:
             add(instruction, sources[start:stop], shares[start:stop], row, columns, registers, state, n)
         else:
-            copy(registers[sources[start]], state)
+            copy(registers[sources[start]], state, keeps_m_rest)
             if kind == PROMOTION:
                 promote(shares[start], row, columns, state, n)
             else:
                 has_derivative = False
                 if instruction[MAP] >= 0:
                     code, constants = map_codes[instruction[MAP]], map_constants[instruction[MAP]]
+                    if keeps_m_rest:
+                        keep_sides(state, n)
                     has_derivative = apply_map(code, constants, tables, state, opposite, n, row, columns)
+                    if keeps_m_rest:
+                        if code[0] == maps.FOLD:
+                            fold_again(state, n, constants[0], constants[1])
+                        else:
+                            forget_rest(state, n)
                 else:
                     for j in range(n):
                         state[SLOPE * RUN + j] = 0.0  # 1 - D
-                mix(instruction, shares[start], row, columns, state, n, has_derivative)
-        copy(state, registers[instruction[DESTINATION]])
+                plane, bias = shares[start], instruction[BIAS]
+                if keeps_m_rest:
+                    mix_again(row[plane], columns[plane], row[bias], columns[bias], state, n)
+                mix(instruction, plane, row, columns, state, n, has_derivative)
+                if keeps_m_rest:
+                    put_sides(state, n)
+        if keeps_m_rest and kind != MIX:
+            forget_rest(state, n)
+        copy(state, registers[instruction[DESTINATION]], keeps_m_rest)
 
 
 @compiled
@@ -311,6 +323,7 @@ def fill(
     y_parameters: Any,
     near: Any,
     has_tangent: Any,
+    keeps_m_rest: Any,
     profile: Any,
     profile_terms: Any,
     instructions: Any,
@@ -363,6 +376,7 @@ def fill(
                     state,
                     opposite,
                     whole,
+                    keeps_m_rest,
                 )
                 finish(state, has_tangent, whole)
             entries, kappa = values[i, start : start + n], state[TANGENT * RUN :]

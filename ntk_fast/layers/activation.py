@@ -147,9 +147,15 @@ class ActivationLayer(Layer, abstract=True):
         """
         return None
 
-    def map_with_loss(self, m: Reals, p: Reals, x: Reals, y: Reals) -> tuple[Reals, Reals, Reals, Reals | None]:
-        """Return `map_pairs` and 1 - D with digits of its own, or None where it has no more than D."""
-        return *self.map_pairs(m, p, x, y), None
+    def map_with_rests(
+        self, m: Reals, p: Reals, m_rest: Reals | float, x: Reals, y: Reals
+    ) -> tuple[Reals, Reals, Reals | float, Reals, Reals | None]:
+        """Return m, p, what rounding took from m, and from p with the other sign, D, and 1 - D with digits of its own.
+
+        0 and None where there is no more than `map_pairs` returns; `m_rest`: the same of what is given.
+        """
+        m, p, derivative = self.map_pairs(m, p, x, y)
+        return m, p, 0.0, derivative, None
 
     def lower(self, builder: Builder, node: Node) -> Node:
         return builder.map(node, self)

@@ -20,8 +20,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from ntk_fast.compensated import Reals
+from ntk_fast.compensated import Reals, two_sum
 from ntk_fast.layers.activation import ActivationLayer, reals
+from ntk_fast.lower.pair_state import place
 from ntk_fast.validation import check_finite_number
 
 
@@ -137,15 +138,27 @@ class PiecewiseLinear(ActivationLayer, abstract=True):
         return np.where(sine > 0, 2 * self.fold / np.pi / np.where(sine > 0, sine, 1.0), 0.0)
 
     def map_pairs(self, m: Reals, p: Reals, x: Reals, y: Reals) -> tuple[Reals, Reals, Reals]:
-        return self.map_with_loss(m, p, x, y)[:3]
+        m, p, _, derivative, _ = self.map_with_rests(m, p, 0.0, x, y)
+        return m, p, derivative
 
-    def map_with_loss(self, m: Reals, p: Reals, x: Reals, y: Reals) -> tuple[Reals, Reals, Reals, Reals]:
+    def map_with_rests(
+        self, m: Reals, p: Reals, m_rest: Reals | float, x: Reals, y: Reals
+    ) -> tuple[Reals, Reals, Reals, Reals, Reals]:
         nearer, opposite = np.minimum(m, p), p < m
         angle = 2 * np.arcsin(np.sqrt(0.5 * nearer))
-        folded = nearer - 2 * sine_minus_angle_cosine(angle)  # 1 - kappa
+        bent = 2 * sine_minus_angle_cosine(angle)  # nearer - bent: 1 - kappa
         turned = self.fold * (2 / np.pi) * angle
         loss = np.where(opposite, 2 * self.fold - turned, turned)
-        return self.linear * m + self.fold * folded, self.linear * p + self.fold * (2 - folded), 1 - loss, loss
+        # a negative cosine's are between those of z and of |z|: from the nearer ones on
+        far, stays = m - p + bent, self.linear >= self.fold
+        step = np.where(
+            opposite,
+            (self.fold * far if stays else self.linear * far - bent) - m_rest,
+            m_rest - self.fold * bent,
+        )
+        nearer, rest = two_sum(nearer, step)
+        m, p = place(nearer, opposite & stays)
+        return m, p, np.where(opposite & stays, -rest, rest), 1 - loss, loss
 
 
 @dataclass(frozen=True, repr=False, eq=False)

@@ -14,12 +14,16 @@ from ntk_fast.lower.program import ABSENT, WHOLE, Instruction, PlacedMap
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """Of pairs at a node; `rest` is what the tangent's rounding has lost, for deep chains of small decreases."""
+    """Of pairs at a node; rests are what rounding has lost, for deep chains of small decreases.
+
+    `rest`: of the tangent; `m_rest`: of the nearer one of m and p, with the sign that it has for m.
+    """
 
     m: Reals
     p: Reals
     tangent: Reals
     rest: Reals
+    m_rest: Reals | float = 0.0
 
 
 def evaluate(
@@ -49,17 +53,17 @@ def evaluate(
                 sources = [mapped(maps[instruction.map], sources[0], x, y)]
             state = mixed(instruction, sources, x, y)
         registers[instruction.destination] = state
-    return state.tangent if has_tangent else cosine_of(state.m, state.p)
+    return state.tangent + state.rest if has_tangent else cosine_of(state.m, state.p)
 
 
 def mapped(placed: PlacedMap, state: State, x: Reals, y: Reals) -> State:
     """Through an activation. Theta's digits are kept by rounding what the map takes away, and not what it leaves."""
     own = slice(placed.first, placed.first + placed.count)
-    m, p, derivative, loss = placed.activation.map_with_loss(state.m, state.p, x[own], y[own])
+    m, p, m_rest, derivative, loss = placed.activation.map_with_rests(state.m, state.p, state.m_rest, x[own], y[own])
     if loss is None:
-        return State(m, p, derivative * state.tangent, derivative * state.rest)
+        return State(m, p, derivative * state.tangent, derivative * state.rest, m_rest)
     tangent, rest = two_sum(state.tangent, state.rest - loss * state.tangent)
-    return State(m, p, tangent, rest)
+    return State(m, p, tangent, rest, m_rest)
 
 
 def mixed(instruction: Instruction, sources: list[State], x: Reals, y: Reals) -> State:
@@ -69,7 +73,9 @@ def mixed(instruction: Instruction, sources: list[State], x: Reals, y: Reals) ->
         if not instruction.adds_own:
             return source
         tangent, error = two_sum(source.tangent, cosine_of(source.m, source.p))
-        return State(source.m, source.p, tangent, source.rest + error)
+        return State(source.m, source.p, tangent, source.rest + error, source.m_rest)
+    if len(sources) == 1:
+        return _mixed_with_bias(instruction, sources[0], x, y)
     m = p = tangent = rest = gap = np.zeros_like(sources[0].m)
     for plane, source in zip(instruction.shares, sources, strict=True):
         share = x[plane] * y[plane]
@@ -83,6 +89,30 @@ def mixed(instruction: Instruction, sources: list[State], x: Reals, y: Reals) ->
     m, p = m + gap, p + gap
     tangent = tangent + (cosine_of(m, p) + rest) if instruction.adds_own else tangent + rest
     return State(m, p, tangent, np.zeros_like(m))
+
+
+def _mixed_with_bias(instruction: Instruction, source: State, x: Reals, y: Reals) -> State:
+    """One source. Where it is nearly all, what is taken from it is rounded, and not what is left; rests stay."""
+    (plane,) = instruction.shares
+    share, gap, tau = 1.0, 0.0, 0.0
+    if plane != WHOLE:
+        share, gap = x[plane] * y[plane], 0.5 * (x[plane] - y[plane]) ** 2
+    if instruction.bias != ABSENT:
+        tau_x, tau_y = x[instruction.bias], y[instruction.bias]
+        tau, gap = tau_x * tau_y, gap + 0.5 * (tau_x - tau_y) ** 2
+    lost = tau + gap  # 1 - share, with digits of its own
+
+    def shared(part: Reals, part_rest: Reals | float, added: Reals | float) -> tuple[Reals, Reals]:
+        total, rest = two_sum(part, added + (share * part_rest - lost * part))
+        return np.where(lost < 0.5, total, share * part + added), np.where(lost < 0.5, rest, share * part_rest)
+
+    m, m_rest = shared(source.m, source.m_rest, gap)
+    p, p_rest = shared(source.p, -source.m_rest, tau + lost)
+    opposite = p < m
+    own = 0.5 * (p - m) if instruction.adds_own else np.zeros_like(m)
+    tangent, rest = shared(source.tangent, source.rest, own)
+    m, p = place(np.where(opposite, p, m), opposite)
+    return State(m, p, tangent, rest, np.where(opposite, -p_rest, m_rest))
 
 
 def promoted(state: State, share: Reals) -> State:
