@@ -12,15 +12,6 @@
 #define NEAR_GAP (sizeof(real) == 4 ? 0.03125 : 0.0078125)
 #define LINE 32          /* pairs that wait for an activation before it starts */
 
-/* Weighed parts of a source, from the first pair of a plane on, and what of it a row of the output sees. */
-typedef struct {
-    NAME(node) from;
-    int height, width;
-    int first_y, first_x; /* where the first tap of the row is in the source's rectangle */
-    const ntk_window *window;
-    int top, bottom; /* taps of the filter that are inside, [top, bottom) */
-} NAME(patches);
-
 /* The gap between the patches of one pair, from the differences of their shares: for those of R_d i and R_d' i',
  * i'^2 (R_d i / i' - R_d')^2. A blank patch has no i'; then R_d' = 0, and i in its place. */
 ALWAYS_INLINE vreal NAME(exact_gap)(const NAME(image_run) *run, const ntk_image_step *step, ptrdiff_t i, ptrdiff_t j,
@@ -136,7 +127,7 @@ ALWAYS_INLINE pair NAME(corrected)(const NAME(image_run) *run, const ntk_image_s
     vreal sum_m = vreal_set(0), sum_p = sum_m;
     const int column = patches->first_x + x * window->strides[1], dilation = window->dilation[1];
     for (int tap_y = patches->top; tap_y < patches->bottom; tap_y++) {
-        const ptrdiff_t row = (ptrdiff_t)(patches->first_y + tap_y * window->dilation[0]) * patches->width + column;
+        const ptrdiff_t row = (ptrdiff_t)(patches->first_y + tap_y * window->dilation[0]) * patches->pitch + column;
         if (!p && window->sizes[1] == 3 && column >= 0 && column + 2 * dilation < patches->width) {
             const vreal *taps = patches->from.m + row;
             sum_m = vreal_add(sum_m, vreal_add(vreal_add(taps[0], taps[dilation]), taps[2 * dilation]));
@@ -170,8 +161,8 @@ typedef struct {
 
 static NAME(three_rows) NAME(rows_seen)(const NAME(patches) *patches, const vreal *part, const vreal *zeros)
 {
-    const ptrdiff_t down = (ptrdiff_t)patches->window->dilation[0] * patches->width;
-    const vreal *first = part + (ptrdiff_t)patches->first_y * patches->width;
+    const ptrdiff_t down = patches->window->dilation[0] * patches->pitch;
+    const vreal *first = part + patches->first_y * patches->pitch;
     const NAME(three_rows) rows = {patches->top > 0 ? zeros : first,
                                    patches->top > 1 || patches->bottom < 2 ? zeros : first + down,
                                    patches->bottom < 3 ? zeros : first + 2 * down};
@@ -200,10 +191,12 @@ ALWAYS_INLINE void NAME(convolve_row)(const NAME(image_run) *run, const ntk_imag
     vreal *c = run->columns - first, *t = c + run->column_room;
     vreal c_left = NAME(column_sum)(c_rows, first, width), c_middle = NAME(column_sum)(c_rows, first + 1, width);
     vreal t_left = NAME(column_sum)(t_rows, first, width), t_middle = NAME(column_sum)(t_rows, first + 1, width);
-    for (ptrdiff_t x = 0; !is_three && x < width; x++) {
+    const ptrdiff_t last = first + (n - 1) * stride + (taps - 1) * dilation;
+    for (ptrdiff_t x = first; !is_three && x <= last; x++) { /* zeros on both sides */
+        const int is_inside = x >= 0 && x < width;
         vreal sum_c = vreal_set(0), sum_t = sum_c;
-        for (int tap = patches->top; tap < patches->bottom; tap++) {
-            const ptrdiff_t k = (ptrdiff_t)(patches->first_y + tap * window->dilation[0]) * width + x;
+        for (int tap = patches->top; is_inside && tap < patches->bottom; tap++) {
+            const ptrdiff_t k = (patches->first_y + tap * window->dilation[0]) * patches->pitch + x;
             sum_c = vreal_add(sum_c, from.c[k]);
             if (has_tangent)
                 sum_t = vreal_add(sum_t, from.t[k]);
@@ -283,70 +276,103 @@ static NAME(row_function) *NAME(row_function_of)(const ntk_window *window, int i
     return has_tangent ? NAME(convolve_ntk_row) : NAME(convolve_nngp_row);
 }
 
-/* A plane of a source that other steps read as well, weighed for this one. */
+/* A plane of a source that other steps read as well, weighed for this one; the next goes to `*room` behind it. */
 static NAME(node) NAME(weighed_plane)(const NAME(image_run) *run, const ntk_image_step *step, const NAME(node) *from,
-                                      const rectangle *r)
+                                      const rectangle *r, vreal **room)
 {
-    const ptrdiff_t n = run->program->largest_plane;
-    NAME(node) to = {run->weighed, run->weighed + n, from->p ? run->weighed + 2 * n : NULL, run->weighed + 3 * n,
-                     from->starts, from->planes, step->root};
+    const ptrdiff_t n = run->program->largest_planes;
+    vreal *first = *room;
+    NAME(node) to = {first, first + n, from->p ? first + 2 * n : NULL, first + 3 * n,
+                     from->starts, from->pitches, from->planes, step->root};
     ptrdiff_t done = 0;
     FOR_PAIRS (*r, from->planes->width, k, i, j)
         NAME(put_image_pair)(run, &to, done++, i, j, NAME(image_pair)(from, k));
+    *room += done;
     return to;
 }
 
-/* A window that is not circular, with strides and dilation: row by row, and with `then` through an activation to `to`. */
-static void NAME(convolve_plane)(const NAME(image_run) *run, const ntk_image_step *step, const NAME(node) *source,
-                                 const ntk_image_step *then, const NAME(node) *to, const rectangle *r)
+/* What a plane of the output sees, before any row of it. */
+static NAME(patches) NAME(patches_of)(const NAME(image_run) *run, const ntk_image_step *step, const NAME(node) *source,
+                                      const rectangle *r, vreal **room)
 {
     const ntk_window *window = &step->window;
-    NAME(row_function) *const convolve_row = NAME(row_function_of)(window, !run->x, run->program->program.carries_tangent);
     const int plane = NAME(plane_at)(source->planes, r->offset_y * window->strides[0], r->offset_x * window->strides[1]);
     const rectangle seen = NAME(rectangle_of)(source, plane);
+    const NAME(patches) patches = {
+        source->c ? NAME(node_from)(source, seen.start) : NAME(weighed_plane)(run, step, source, &seen, room),
+        source->c ? seen.pitch : seen.width, seen.height, seen.width, 0, -window->before[1], window, 0, 0};
+    return patches;
+}
+
+static void NAME(look_at_row)(NAME(patches) *patches, int y)
+{
+    const ntk_window *window = patches->window;
+    patches->first_y = y * window->strides[0] - window->before[0];
+    for (patches->top = 0; patches->first_y + patches->top * window->dilation[0] < 0; patches->top++)
+        ;
+    for (patches->bottom = window->sizes[0];
+         patches->first_y + (patches->bottom - 1) * window->dilation[0] >= patches->height; patches->bottom--)
+        ;
+}
+
+/* A plane of a convolution, with strides and dilation: row by row. */
+static void NAME(convolve_plane)(const NAME(image_run) *run, const ntk_image_step *step, const NAME(node) *source,
+                                 const NAME(node) *to, const rectangle *r)
+{
+    NAME(row_function) *const convolve_row =
+        NAME(row_function_of)(&step->window, !run->x, run->program->program.carries_tangent);
     const ptrdiff_t width = to->planes->width;
-    NAME(patches) patches = {source->c ? NAME(node_from)(source, seen.start) : NAME(weighed_plane)(run, step, source, &seen),
-                             seen.height, seen.width, 0, -window->before[1], window, 0, 0};
-    const ptrdiff_t last = (r->width - 1) * window->strides[1] + (window->sizes[1] - 1) * window->dilation[1];
-    const ptrdiff_t before = window->before[1], behind = before + seen.width;
-    for (int part = 0; part < 2; part++) {
-        vreal *columns = run->columns + part * run->column_room;
-        memset(columns, 0, (size_t)before * sizeof(vreal));
-        if (last >= behind)
-            memset(columns + behind, 0, (size_t)(last + 1 - behind) * sizeof(vreal));
-    }
-    NAME(node) line = {run->line + run->line_room, run->line + 2 * run->line_room, NULL, NULL, NULL, NULL, -1};
-    line.p = patches.from.p ? run->line + 3 * run->line_room : NULL;
-    ptrdiff_t done = 0, waiting = 0;
+    vreal *room = run->weighed;
+    NAME(patches) patches = NAME(patches_of)(run, step, source, r, &room);
     for (int y = 0; y < r->height; y++) {
-        patches.first_y = y * window->strides[0] - window->before[0];
-        for (patches.top = 0; patches.first_y + patches.top * window->dilation[0] < 0; patches.top++)
-            ;
-        for (patches.bottom = window->sizes[0];
-             patches.first_y + (patches.bottom - 1) * window->dilation[0] >= seen.height; patches.bottom--)
-            ;
         const ptrdiff_t i = (r->top + y) * width + r->left, j = i - r->offset_y * width - r->offset_x;
-        const NAME(node) put = then ? NAME(node_from)(&line, waiting) : NAME(node_from)(to, r->start + y * r->width);
-        vreal *weights = then && to->c ? run->line + waiting : NULL;
-        convolve_row(run, step, &patches, i, j, r->width, &put, weights, to->root);
-        waiting += r->width;
-        if (!then || (waiting < LINE && y + 1 < r->height))
+        const NAME(node) put = NAME(node_from)(to, r->start + y * r->pitch);
+        NAME(look_at_row)(&patches, y);
+        convolve_row(run, step, &patches, i, j, r->width, &put, NULL, -1);
+    }
+}
+
+/* Planes of a convolution side by side, which an activation takes as they come: no part of the convolution is stored. */
+static void NAME(convolve_through)(const NAME(image_run) *run, const ntk_image_step *step, const NAME(node) *source,
+                                   const ntk_image_step *then, const NAME(node) *to, const int *planes, int n_planes)
+{
+    NAME(row_function) *const convolve_row =
+        NAME(row_function_of)(&step->window, !run->x, run->program->program.carries_tangent);
+    const ptrdiff_t width = to->planes->width;
+    vreal *room = run->weighed;
+    for (int k = 0; k < n_planes; k++) {
+        run->beside[k].of = NAME(rectangle_of)(to, planes[k]);
+        run->beside[k].seen = NAME(patches_of)(run, step, source, &run->beside[k].of, &room);
+    }
+    NAME(node) line = {run->line + run->line_room, run->line + 2 * run->line_room, NULL, NULL, NULL, NULL, NULL, -1};
+    line.p = run->beside[0].seen.from.p ? run->line + 3 * run->line_room : NULL;
+    const int height = run->beside[0].of.height;
+    ptrdiff_t done = run->beside[0].of.start, waiting = 0;
+    for (int y = 0; y < height; y++) {
+        for (int k = 0; k < n_planes; k++) {
+            const rectangle *r = &run->beside[k].of;
+            const ptrdiff_t i = (r->top + y) * width + r->left, j = i - r->offset_y * width - r->offset_x;
+            const NAME(node) put = NAME(node_from)(&line, waiting);
+            NAME(look_at_row)(&run->beside[k].seen, y);
+            convolve_row(run, step, &run->beside[k].seen, i, j, r->width, &put, to->c ? run->line + waiting : NULL, to->root);
+            waiting += r->width;
+        }
+        if (waiting < LINE && y + 1 < height)
             continue;
-        const ptrdiff_t ready = y + 1 < r->height ? waiting / GROUP * GROUP : waiting;
-        const NAME(node) folded = NAME(node_from)(to, r->start + done);
+        const ptrdiff_t ready = y + 1 < height ? waiting / GROUP * GROUP : waiting;
+        const NAME(node) folded = NAME(node_from)(to, done);
         NAME(fold_some)(run, then, &line, to->c ? run->line : NULL, &folded, ready);
         done += ready;
         waiting -= ready;
-        for (int part = 0; part < 4; part++)
+        for (int part = 0; waiting && part < 4; part++)
             memmove(run->line + part * run->line_room, run->line + part * run->line_room + ready,
                     (size_t)waiting * sizeof(vreal));
     }
 }
 
-/* Node `number`, which is the convolution or an activation that takes its states as they come. */
-static void NAME(convolve)(const NAME(image_run) *run, int convolution, int number, int plane)
+static void NAME(convolve)(const NAME(image_run) *run, int number, int plane)
 {
-    const ntk_image_step *step = run->program->steps + convolution;
+    const ntk_image_step *step = run->program->steps + number;
     const NAME(node) *to = NAME(node_of)(run, number), *from = NAME(node_of)(run, step->instruction.sources[0]);
     const rectangle r = NAME(rectangle_of)(to, plane);
     if (step->window.is_whole)
@@ -354,5 +380,15 @@ static void NAME(convolve)(const NAME(image_run) *run, int convolution, int numb
     else if (step->window.is_circular)
         NAME(convolve_any)(run, step, from, to, &r);
     else
-        NAME(convolve_plane)(run, step, from, number == convolution ? NULL : run->program->steps + number, to, &r);
+        NAME(convolve_plane)(run, step, from, to, &r);
+}
+
+/* Node `number`, an activation that takes the states of a convolution as they come. */
+static void NAME(convolve_on)(const NAME(image_run) *run, int number, const int *planes, int n_planes)
+{
+    const ntk_image_step *then = run->program->steps + number;
+    const ntk_image_step *step = run->program->steps + then->instruction.sources[0];
+    const NAME(node) *to = NAME(node_of)(run, number), *from = NAME(node_of)(run, step->instruction.sources[0]);
+    if (n_planes)
+        NAME(convolve_through)(run, step, from, then, to, planes, n_planes);
 }

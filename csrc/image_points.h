@@ -30,7 +30,7 @@ static NAME(source) NAME(source_at)(const NAME(image_run) *run, int number, cons
     const NAME(node) *node = NAME(node_of)(run, number);
     const int same = node->planes->height == to->planes->height && node->planes->width == to->planes->width;
     const int plane = same ? NAME(plane_at)(node->planes, r->offset_y, r->offset_x) : 0;
-    const NAME(source) source = {node, node->starts[plane], same, -1};
+    const NAME(source) source = {node, node->starts[plane], same ? node->pitches[plane] : 0, same, -1};
     return source;
 }
 
@@ -132,10 +132,9 @@ static void NAME(fold_plane)(const NAME(image_run) *run, const ntk_image_step *s
 {
     const ptrdiff_t width = to->planes->width;
     for (int row = 0; row < r->height; row++) {
-        const ptrdiff_t done = (ptrdiff_t)row * r->width, i = (r->top + row) * width + r->left;
-        const ptrdiff_t j = i - r->offset_y * width - r->offset_x;
-        const NAME(node) from = NAME(node_from)(source->node, source->start + done);
-        const NAME(node) put = NAME(node_from)(to, r->start + done);
+        const ptrdiff_t i = (r->top + row) * width + r->left, j = i - r->offset_y * width - r->offset_x;
+        const NAME(node) from = NAME(node_from)(source->node, source->start + row * source->pitch);
+        const NAME(node) put = NAME(node_from)(to, r->start + row * r->pitch);
         for (int k = 0; to->c && k < r->width; k++)
             run->line[k] = NAME(weight_at)(run, to->root, i + k, j + k);
         NAME(fold_some)(run, step, &from, to->c ? run->line : NULL, &put, r->width);
@@ -154,19 +153,22 @@ static void NAME(map_plane)(const NAME(image_run) *run, const ntk_image_step *st
     real *left = run->group, *right = left + (ptrdiff_t)(own + n_parameters) * GROUP_REALS;
     const parameters at = {left, right, 1};
     int row = 0, column = 0;
+    ptrdiff_t from = source->start;
     for (ptrdiff_t start = 0; start < n; start += GROUP) {
         pairs state, result;
-        ptrdiff_t i[GROUP], j[GROUP];
+        ptrdiff_t i[GROUP], j[GROUP], put[GROUP];
         const ptrdiff_t count = n - start < GROUP ? n - start : GROUP;
         for (int g = 0; g < GROUP; g++) {
             if (g < count) {
                 i[g] = (r->top + row) * width + r->left + column;
                 j[g] = i[g] - r->offset_y * width - r->offset_x;
+                from = source->start + row * source->pitch + column;
+                put[g] = r->start + row * r->pitch + column;
                 if (++column == r->width)
                     column = 0, row++;
             } else
                 i[g] = i[g - 1], j[g] = j[g - 1];
-            NAME(put_pair)(&state, g, NAME(image_pair)(source->node, source->start + start + (g < count ? g : count - 1)), 1);
+            NAME(put_pair)(&state, g, NAME(image_pair)(source->node, from), 1);
             for (int plane = own; plane < own + n_parameters; plane++) {
                 const ptrdiff_t first = step->first + plane * n_positions;
                 vreal_store(left + (ptrdiff_t)plane * GROUP_REALS + g * LANES, NAME(of_x)(run, first + i[g]));
@@ -176,7 +178,7 @@ static void NAME(map_plane)(const NAME(image_run) *run, const ntk_image_step *st
         result = state;
         NAME(apply_map)(map, at, &state, &result, program->carries_tangent);
         for (int g = 0; g < count; g++)
-            NAME(put_image_pair)(run, to, r->start + start + g, i[g], j[g], NAME(pair_of)(&result, g));
+            NAME(put_image_pair)(run, to, put[g], i[g], j[g], NAME(pair_of)(&result, g));
     }
 }
 
@@ -201,7 +203,8 @@ static void NAME(mix_plane)(const NAME(image_run) *run, const ntk_image_step *st
         }
         for (int s = 0; s < mix->n_sources; s++) {
             const NAME(source) *source = run->sources + s;
-            const pair from = NAME(image_pair)(source->node, source->start + source->step * (k - r->start));
+            const ptrdiff_t column = k - r->start - row_ * r->pitch;
+            const pair from = NAME(image_pair)(source->node, source->start + row_ * source->pitch + source->step * column);
             vreal r_i = one, r_j = one;
             if (source->share >= 0)
                 r_i = NAME(of_x)(run, source->share + i), r_j = NAME(of_y)(run, source->share + j);
@@ -233,8 +236,9 @@ static void NAME(multiply_plane)(const NAME(image_run) *run, const ntk_instructi
         for (int s = 0; s < product->n_sources; s++) {
             const NAME(source) *source = run->sources + s;
             for (int g = 0; g < GROUP; g++) {
-                const ptrdiff_t k = start + (g < count ? g : count - 1);
-                NAME(put_pair)(factors + (s > 0), g, NAME(image_pair)(source->node, source->start + source->step * k), 1);
+                const ptrdiff_t k = column + (g < count ? g : count - 1);
+                const ptrdiff_t from = source->start + row * source->pitch + source->step * k;
+                NAME(put_pair)(factors + (s > 0), g, NAME(image_pair)(source->node, from), 1);
             }
             if (s > 0) {
                 NAME(multiply_nodes)(&two, factors, &result);
@@ -244,7 +248,7 @@ static void NAME(multiply_plane)(const NAME(image_run) *run, const ntk_instructi
         for (int g = 0; g < count; g++) {
             const ptrdiff_t i = (r->top + row) * width + r->left + column + g;
             const ptrdiff_t j = i - r->offset_y * width - r->offset_x;
-            NAME(put_image_pair)(run, to, r->start + start + g, i, j, NAME(pair_of)(factors, g));
+            NAME(put_image_pair)(run, to, r->start + row * r->pitch + column + g, i, j, NAME(pair_of)(factors, g));
         }
         start += count;
     }

@@ -8,7 +8,8 @@ typedef struct {
     vreal *m, *t;
     vreal *p; /* NULL: 2 - m */
     vreal *c; /* not NULL: parts are weighed, and this is the cosine */
-    const ptrdiff_t *starts; /* of planes */
+    const ptrdiff_t *starts;  /* of planes */
+    const ptrdiff_t *pitches; /* from row to row of a plane: its width, or that of all planes beside it */
     const ntk_planes *planes;
     ptrdiff_t root; /* of weighed parts */
 } NAME(node);
@@ -16,9 +17,31 @@ typedef struct {
 /* What a step takes of a source: `step` is 0 for the only pair of a source without positions. */
 typedef struct {
     const NAME(node) *node;
-    ptrdiff_t start, step;
+    ptrdiff_t start, pitch, step;
     ptrdiff_t share; /* row; -1: whole */
 } NAME(source);
+
+/* The rectangle of a plane: i runs over it row by row. */
+typedef struct {
+    int offset_y, offset_x, top, left, height, width;
+    ptrdiff_t start, pitch;
+} rectangle;
+
+/* Weighed parts of a source, from the first pair of a plane on, and what of it a row of a convolution sees. */
+typedef struct {
+    NAME(node) from;
+    ptrdiff_t pitch;
+    int height, width;
+    int first_y, first_x; /* where the first tap of the row is in the source's rectangle */
+    const ntk_window *window;
+    int top, bottom; /* taps of the filter that are inside, [top, bottom) */
+} NAME(patches);
+
+/* One of the planes side by side that a convolution computes row by row. */
+typedef struct {
+    rectangle of;
+    NAME(patches) seen;
+} NAME(plane_beside);
 
 typedef struct {
     const ntk_image_program *program;
@@ -26,7 +49,7 @@ typedef struct {
     const real *y; /* a vector a parameter */
     const real *x_values, *y_values;
     vreal *memory;
-    vreal *weighed;    /* (4, largest_plane) */
+    vreal *weighed;    /* (4, largest_planes) */
     vreal *line;       /* (4, line_room) */
     vreal *columns;    /* (2, column_room) */
     vreal *zeros;      /* (width,): a row outside */
@@ -34,14 +57,9 @@ typedef struct {
     real *group;       /* parameters of GROUP pairs: left, then right */
     NAME(node) *nodes; /* (n_nodes,) */
     NAME(source) *sources; /* (most_sources,) */
-    ptrdiff_t *starts; /* (all_planes,) */
+    ptrdiff_t *starts, *pitches; /* (all_planes,) */
+    NAME(plane_beside) *beside;  /* (most_beside,) */
 } NAME(image_run);
-
-/* The rectangle of a plane: i runs over it row by row. */
-typedef struct {
-    int offset_y, offset_x, top, left, height, width;
-    ptrdiff_t start;
-} rectangle;
 
 ALWAYS_INLINE vreal NAME(of_x)(const NAME(image_run) *run, ptrdiff_t row)
 {
@@ -59,7 +77,8 @@ static void NAME(place_nodes)(NAME(image_run) *run)
         vreal *m = run->memory + step->place, *next = m + 2 * step->room;
         const NAME(node) node = {m, m + step->room, step->has_opposite ? next : NULL,
                                  step->weighed_by >= 0 ? next + step->has_opposite * step->room : NULL,
-                                 run->starts + step->first_plane, run->program->planes + number, step->weighed_by};
+                                 run->starts + step->first_plane, run->pitches + step->first_plane,
+                                 run->program->planes + number, step->weighed_by};
         run->nodes[number] = node;
     }
 }
@@ -80,6 +99,7 @@ static rectangle NAME(rectangle_of)(const NAME(node) *node, int plane)
     r.height = planes->height - (r.offset_y < 0 ? -r.offset_y : r.offset_y);
     r.width = planes->width - (r.offset_x < 0 ? -r.offset_x : r.offset_x);
     r.start = node->starts[plane];
+    r.pitch = node->pitches[plane];
     return r;
 }
 
@@ -90,8 +110,7 @@ ALWAYS_INLINE ptrdiff_t NAME(pair_at)(const NAME(node) *node, int y, int x, int 
     if (plane < 0)
         return -1;
     const int top = offset_y > 0 ? offset_y : 0, left = offset_x > 0 ? offset_x : 0;
-    const int width = node->planes->width - (offset_x < 0 ? -offset_x : offset_x);
-    return node->starts[plane] + (ptrdiff_t)(y - top) * width + x - left;
+    return node->starts[plane] + (y - top) * node->pitches[plane] + x - left;
 }
 
 /* The same for flat positions. */
@@ -103,8 +122,8 @@ ALWAYS_INLINE ptrdiff_t NAME(pair_number)(const NAME(node) *node, int left, int 
 
 /* Calls: for all pairs k of a rectangle, at positions i and j of a grid. */
 #define FOR_PAIRS(r, grid_width, k, i, j) \
-    for (ptrdiff_t k = (r).start, row_ = 0; row_ < (r).height; row_++) \
-        for (ptrdiff_t i = ((r).top + row_) * (grid_width) + (r).left, \
+    for (ptrdiff_t row_ = 0; row_ < (r).height; row_++) \
+        for (ptrdiff_t k = (r).start + row_ * (r).pitch, i = ((r).top + row_) * (grid_width) + (r).left, \
                        j = i - (ptrdiff_t)(r).offset_y * (grid_width) - (r).offset_x, stop_ = i + (r).width; \
              i < stop_; i++, j++, k++)
 

@@ -25,10 +25,10 @@ static NAME(image_run) NAME(lay_out_images)(const ntk_image_program *program, vo
         n_sources = n > n_sources ? n : n_sources;
     }
     run.program = program;
-    run.line_room = LINE + width;
+    run.line_room = LINE + (program->largest_pitch > width ? program->largest_pitch : width);
     run.column_room = width + columns;
     run.memory = NAME(carve)(base, &used, (size_t)program->n_vectors * sizeof(vreal));
-    run.weighed = NAME(carve)(base, &used, 4 * (size_t)program->largest_plane * sizeof(vreal));
+    run.weighed = NAME(carve)(base, &used, 4 * (size_t)program->largest_planes * sizeof(vreal));
     run.line = NAME(carve)(base, &used, 4 * (size_t)run.line_room * sizeof(vreal));
     run.columns = NAME(carve)(base, &used, 2 * (size_t)run.column_room * sizeof(vreal));
     run.zeros = NAME(carve)(base, &used, (size_t)width * sizeof(vreal));
@@ -36,6 +36,8 @@ static NAME(image_run) NAME(lay_out_images)(const ntk_image_program *program, vo
     run.nodes = NAME(carve)(base, &used, (size_t)program->n_nodes * sizeof(NAME(node)));
     run.sources = NAME(carve)(base, &used, (size_t)n_sources * sizeof(NAME(source)));
     run.starts = NAME(carve)(base, &used, (size_t)program->all_planes * sizeof(ptrdiff_t));
+    run.beside = NAME(carve)(base, &used, (size_t)program->most_beside * sizeof(NAME(plane_beside)));
+    run.pitches = NAME(carve)(base, &used, (size_t)program->all_planes * sizeof(ptrdiff_t));
     if (base) {
         NAME(place_nodes)(&run);
         memset(run.zeros, 0, (size_t)width * sizeof(vreal));
@@ -84,8 +86,12 @@ void NAME(ntk_begin_segment)(const ntk_image_program *program, const ntk_images 
     if (segment == 0) {
         memset(run.memory, 0, (size_t)program->kept_vectors * sizeof(vreal));
         for (int node = 1; node < program->n_nodes; node++)
-            for (int k = 0; program->steps[node].is_kept && k < program->planes[node].n_planes; k++)
+            for (int k = 0; program->steps[node].is_kept && k < program->planes[node].n_planes; k++) {
+                const int offset = program->planes[node].offsets[2 * k + 1];
                 run.starts[program->steps[node].first_plane + k] = program->planes[node].starts[k];
+                run.pitches[program->steps[node].first_plane + k] =
+                    program->planes[node].width - (offset < 0 ? -offset : offset);
+            }
     }
     for (int node = 1; node < program->n_nodes; node++)
         if (program->steps[node].kind == NTK_GATHER && program->steps[node].segment == segment &&
@@ -100,11 +106,14 @@ void NAME(ntk_image_components)(const ntk_image_program *program, const ntk_imag
     const NAME(image_run) run = NAME(image_run_of)(program, x, y, scratch);
     for (int component = first; component < last; component++) {
         const int start = program->component_starts[component], stop = program->component_starts[component + 1];
-        for (int e = start; e < stop; e++)
-            run.starts[program->steps[program->entry_nodes[e]].first_plane + program->entry_planes[e]] =
-                program->entry_starts[e];
+        for (int e = start; e < stop; e++) {
+            const int at = program->steps[program->entry_nodes[e]].first_plane + program->entry_planes[e];
+            run.starts[at] = program->entry_starts[e];
+            run.pitches[at] = program->entry_pitches[e];
+        }
         for (int e = start; e < stop; e++) {
             const int node = program->entry_nodes[e], plane = program->entry_planes[e];
+            const int n_beside = program->entry_counts[e];
             if (program->steps[node].is_passed_on) /* to the activation behind it, which computes it */
                 continue;
             switch (program->steps[node].kind) {
@@ -113,12 +122,12 @@ void NAME(ntk_image_components)(const ntk_image_program *program, const ntk_imag
                 break;
             case NTK_POINT:
                 if (program->steps[program->steps[node].instruction.sources[0]].is_passed_on)
-                    NAME(convolve)(&run, program->steps[node].instruction.sources[0], node, plane);
+                    NAME(convolve_on)(&run, node, program->entry_planes + e, n_beside);
                 else
                     NAME(point)(&run, node, plane);
                 break;
             case NTK_CONVOLVE:
-                NAME(convolve)(&run, node, node, plane);
+                NAME(convolve)(&run, node, plane);
                 break;
             }
             for (int later = node + 1; later < program->n_nodes; later++)

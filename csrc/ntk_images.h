@@ -62,11 +62,15 @@ typedef struct {
     ptrdiff_t n_features, n_parameters;
     ptrdiff_t n_vectors;           /* of memory for states */
     ptrdiff_t kept_vectors;        /* the first of them, which begin as zeros */
-    ptrdiff_t largest_plane;
+    ptrdiff_t largest_planes;      /* pairs of planes side by side, at most */
+    ptrdiff_t largest_pitch;
+    int most_beside;
     const int *segment_starts;     /* (n_segments + 1,): components, which share nothing within a segment ... */
     const int *component_starts;   /* ... and consist of planes of nodes: */
     const int *entry_nodes, *entry_planes;
-    const ptrdiff_t *entry_starts; /* where a plane begins in its node's memory */
+    const ptrdiff_t *entry_starts;  /* where a plane begins in its node's memory ... */
+    const ptrdiff_t *entry_pitches; /* ... and how far a row of it is from the next ... */
+    const int *entry_counts;        /* ... as this many planes, from this one on, lie side by side; 0: it is not the first */
 } ntk_image_program;
 
 /* Of x, images one after the other: parameters (n_images, n_parameters), values (n_images, n_features). Of y, images packed:

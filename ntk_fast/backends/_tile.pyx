@@ -176,12 +176,16 @@ cdef extern from "ntk_images.h" nogil:
         ptrdiff_t n_parameters
         ptrdiff_t n_vectors
         ptrdiff_t kept_vectors
-        ptrdiff_t largest_plane
+        ptrdiff_t largest_planes
+        ptrdiff_t largest_pitch
+        int most_beside
         const int *segment_starts
         const int *component_starts
         const int *entry_nodes
         const int *entry_planes
         const ptrdiff_t *entry_starts
+        const ptrdiff_t *entry_pitches
+        const int *entry_counts
 
     ctypedef struct ntk_images:
         const void *parameters
@@ -454,12 +458,16 @@ cdef class CompiledImages:
         self.program.n_parameters = program.n_parameters
         self.program.n_vectors = schedule.n_vectors
         self.program.kept_vectors = schedule.kept_vectors
-        self.program.largest_plane = schedule.largest_plane
+        self.program.largest_planes = schedule.largest_planes
+        self.program.largest_pitch = schedule.entry_pitches.max(initial=1)
+        self.program.most_beside = schedule.entry_counts.max(initial=1)
         self.program.segment_starts = <const int *>address(schedule.segment_starts)
         self.program.component_starts = <const int *>address(schedule.component_starts)
         self.program.entry_nodes = <const int *>address(schedule.entry_nodes)
         self.program.entry_planes = <const int *>address(schedule.entry_planes)
         self.program.entry_starts = <const ptrdiff_t *>address(schedule.entry_starts)
+        self.program.entry_pitches = <const ptrdiff_t *>address(schedule.entry_pitches)
+        self.program.entry_counts = <const int *>address(schedule.entry_counts)
 
     def __dealloc__(self):
         free(self.steps)

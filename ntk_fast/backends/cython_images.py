@@ -45,7 +45,7 @@ def why_not(plan: Plan) -> str | None:
 
 @lru_cache(maxsize=64)
 def _compiled(program: SpatialProgram, pairs: Pairs) -> tuple[ImageSchedule, CompiledImages]:
-    schedule = schedule_of(program, pairs, condensed_forms(program))
+    schedule = schedule_of(program, pairs, condensed_forms(program), side_by_side=True)
     return schedule, CompiledImages(program, schedule, *near_pair_thresholds(program.dtype))
 
 

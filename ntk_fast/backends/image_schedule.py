@@ -3,6 +3,9 @@
 Within a segment offsets do not mix: a *component*, usually one offset at every node, goes through all steps on its own,
 in memory that the next one uses again and that stays in the cache. What later segments read is kept for all offsets,
 and pools are summed up on the way, so that nothing else is.
+
+Small planes of one vertical offset may go together, side by side: row y of each, then row y + 1 of each. A row of all
+of them is as long as loops like it; that of one may have a single pair.
 """
 
 from __future__ import annotations
@@ -25,8 +28,10 @@ from ntk_fast.lower.window import Grid, Window
 Numbers = NDArray[np.int32]
 Places = NDArray[np.int64]
 
-#: LONG_WINDOW in csrc/images.h.
+#: LONG_WINDOW in csrc/image_pool.h.
 LONG_WINDOW = 16
+#: Planes go side by side until their rows together have this many pairs, as long as all have no more than these.
+PAIRS_OF_ROWS, PAIRS_OF_PLANES = 64, 1024
 
 
 def flat_grid(grid: Grid) -> tuple[int, int]:
@@ -124,16 +129,21 @@ class ImageSchedule:
     n_vectors: int
     kept_vectors: int  # the first ones
     largest_plane: int
+    largest_planes: int  # pairs that a convolution takes from its source at once
     segment_starts: Numbers  # (n_segments + 1,): components
     component_starts: Numbers  # (n_components + 1,): entries
     entry_nodes: Numbers
     entry_planes: Numbers
     entry_starts: Places
+    entry_pitches: Places  # from row to row of a plane: its width, and that of the planes beside it
+    entry_counts: Numbers  # planes side by side from this one on; 0: it is not the first of them
     terms: NDArray[np.float64]  # (n_components,): of an entry, as `SpatialProgram.cost` counts them
 
 
 @lru_cache(maxsize=64)
-def schedule_of(program: SpatialProgram, pairs: Pairs, forms: tuple[NodeForm, ...] | None = None) -> ImageSchedule:
+def schedule_of(
+    program: SpatialProgram, pairs: Pairs, forms: tuple[NodeForm, ...] | None = None, *, side_by_side: bool = False
+) -> ImageSchedule:
     """Return the schedule of a program on some pairs of positions; of plain forms, if none are given."""
     forms = forms or plain_forms(program)
     steps: tuple[SpatialStep | None, ...] = (None, *program.steps)
@@ -143,14 +153,14 @@ def schedule_of(program: SpatialProgram, pairs: Pairs, forms: tuple[NodeForm, ..
         for step in steps
     )
     kept = _kept(program)
-    parts = [_components(program, planes, kept, number) for number in range(max(program.segments) + 1)]
+    parts = [_components(program, planes, number, side_by_side) for number in range(max(program.segments) + 1)]
     entries = np.concatenate([entries for entries, _ in parts])
     counts = np.concatenate([counts for _, counts in parts])
     component = np.repeat(np.arange(len(counts)), counts)
     nodes, numbers = entries.T
     sizes = np.array([np.diff(planes[node].starts)[plane] for node, plane in entries.tolist()], dtype=np.int64)
-    starts = _starts(nodes, numbers, sizes, component, planes, kept)
-    rooms = _rooms(nodes, starts + sizes, planes, kept)
+    layout = _layout(nodes, numbers, sizes, component, planes, kept, side_by_side)
+    rooms = _rooms(nodes, layout.stops, planes, kept)
     places, kept_vectors, n_vectors = _places(program, planes, windows, forms, kept, rooms)
     per_pair = [0, *(program.n_terms_of_pair(step) for step in program.steps)]
     terms = np.array(per_pair)[nodes] * sizes
@@ -164,11 +174,14 @@ def schedule_of(program: SpatialProgram, pairs: Pairs, forms: tuple[NodeForm, ..
         n_vectors,
         kept_vectors,
         max(int(np.diff(part.starts).max(initial=0)) for part in planes),
+        _largest_planes(program, planes, nodes, numbers, component),
         np.concatenate([[0], np.cumsum([len(counts) for _, counts in parts])]).astype(np.int32),
         np.concatenate([[0], np.cumsum(counts)]).astype(np.int32),
         nodes.astype(np.int32),
         numbers.astype(np.int32),
-        starts,
+        layout.starts,
+        layout.pitches,
+        layout.counts,
         np.bincount(component, weights=terms, minlength=len(counts)).astype(np.float64),
     )
 
@@ -187,7 +200,7 @@ def _kept(program: SpatialProgram) -> tuple[bool, ...]:
 
 
 def _components(
-    program: SpatialProgram, planes: tuple[PlaneArrays, ...], kept: tuple[bool, ...], segment: int
+    program: SpatialProgram, planes: tuple[PlaneArrays, ...], segment: int, side_by_side: bool
 ) -> tuple[Places, Places]:
     """Return (node, plane) of all that a segment computes, component by component, and how many each has."""
     nodes = [k for k in range(1, len(planes)) if program.segments[k] == segment and len(planes[k].offsets)]
@@ -202,6 +215,9 @@ def _components(
             if source in first and not isinstance(program.steps[source - 1], GatherStep):
                 own, other = _planes_behind(step, planes[node], planes[source])
                 edges.append(np.stack([first[node] + own, first[source] + other], axis=1))
+    computed = [node for node in nodes if not isinstance(program.steps[node - 1], GatherStep)]
+    if side_by_side and computed:
+        edges.append(first[computed[-1]] + _beside(planes[computed[-1]]))
     left, right = np.concatenate(edges).T
     graph = coo_array((np.ones(len(left), dtype=np.int8), (left, right)), shape=(count, count))
     _, labels = connected_components(graph, directed=False)
@@ -232,23 +248,76 @@ def _planes_behind(step: SpatialStep, own: PlaneArrays, source: PlaneArrays) -> 
     return np.concatenate([a for a, _ in pairs]), np.concatenate([b for _, b in pairs]).astype(np.int64)
 
 
-def _starts(
+def _beside(planes: PlaneArrays) -> Places:
+    """Return pairs of planes, each with the one before it, that go side by side: (n, 2)."""
+    height, width = planes.grid
+    pairs, row = 0, 0
+    result = []
+    for k, (dy, dx) in enumerate(planes.offsets.tolist()):
+        own = width - abs(dx)
+        row, pairs = row + own, pairs + own * (height - abs(dy))
+        if k and dy == planes.offsets[k - 1, 0] and row <= PAIRS_OF_ROWS and pairs <= PAIRS_OF_PLANES:
+            result.append((k - 1, k))
+        else:
+            row, pairs = own, own * (height - abs(dy))
+    return np.array(result, dtype=np.int64).reshape(-1, 2)
+
+
+@dataclass(frozen=True, eq=False)
+class _Layout:
+    """Of each entry: where it begins in its node's memory, where what lies beside it stops, and so on."""
+
+    starts: Places
+    stops: Places
+    pitches: Places
+    counts: Numbers
+
+
+def _layout(
     nodes: Places,
     numbers: Places,
     sizes: Places,
     component: Places,
     planes: tuple[PlaneArrays, ...],
     kept: tuple[bool, ...],
-) -> Places:
-    """Where each plane begins in its node's memory: one after the other within a component, unless all are kept."""
-    ends = np.cumsum(sizes)
-    is_first = np.concatenate([[True], (np.diff(component) != 0) | (np.diff(nodes) != 0)])
-    group = np.cumsum(is_first) - 1
-    starts = ends - sizes - (ends - sizes)[is_first][group]
+    side_by_side: bool,
+) -> _Layout:
+    """One plane after the other within a component, or side by side, unless all are kept."""
+    widths = np.array(
+        [planes[n].grid[1] - abs(int(planes[n].offsets[k, 1])) for n, k in zip(nodes, numbers, strict=True)]
+    )
+    rows = np.array([planes[n].offsets[k, 0] for n, k in zip(nodes, numbers, strict=True)])
+    starts_node = np.concatenate([[True], (np.diff(component) != 0) | (np.diff(nodes) != 0)])
+    is_alone = np.array(kept)[nodes] | (not side_by_side)
+    starts_group = starts_node | is_alone | np.concatenate([[True], np.diff(rows) != 0])
+    group = np.cumsum(starts_group) - 1
+    before = np.cumsum(sizes) - sizes  # of all entries
+    base = before[starts_group][group] - before[starts_node][np.cumsum(starts_node) - 1]
+    left = np.cumsum(widths) - widths
+    starts = base + left - left[starts_group][group]
     for node in np.flatnonzero(kept):
         at = nodes == node
-        starts[at] = planes[node].starts[numbers[at]]
-    return np.ascontiguousarray(starts, dtype=np.int64)
+        starts[at] = base[at] = planes[node].starts[numbers[at]]
+    counts = np.where(starts_group, np.bincount(group)[group], 0)
+    stops = base + np.bincount(group, weights=sizes)[group].astype(np.int64)
+    pitches = np.bincount(group, weights=widths)[group].astype(np.int64)
+    return _Layout(np.ascontiguousarray(starts, dtype=np.int64), stops, pitches, counts.astype(np.int32))
+
+
+def _largest_planes(
+    program: SpatialProgram, planes: tuple[PlaneArrays, ...], nodes: Places, numbers: Places, component: Places
+) -> int:
+    """Return how many pairs a convolution takes from its source in one component, at most."""
+    most = 1
+    for node, step in enumerate(program.steps, start=1):
+        if isinstance(step, ConvolveStep) and len(planes[node].offsets):
+            own, behind = _planes_behind(step, planes[node], planes[step.source])
+            at = nodes == node
+            of_component = np.zeros(len(planes[node].offsets), dtype=np.int64)
+            of_component[numbers[at]] = component[at]
+            sizes = np.diff(planes[step.source].starts)[behind]
+            most = max(most, int(np.bincount(of_component[own], weights=sizes).max(initial=0)))
+    return most
 
 
 def _rooms(nodes: Places, stops: Places, planes: tuple[PlaneArrays, ...], kept: tuple[bool, ...]) -> tuple[int, ...]:
