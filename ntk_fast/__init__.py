@@ -25,6 +25,7 @@ The map, in the order in which to read it:
     sklearn_kernel  a kernel as scikit-learn's Gaussian processes want one; `sklearn_names`: names that wait for it
     finite        networks of finite width, their linearisation and training (a package with a map of its own)
     spectrum      eigenvalues on data, and exact ones on the sphere; `power_law`: how fast they fall
+    high_precision  the kernels at any number of digits: what everything above is compared with
     theory        the lecture's claims as experiments, and the page that shows them
     cli           the command line, ntk-fast
 """

@@ -11,7 +11,7 @@ from scipy import integrate, special
 import ntk_fast as ntk
 from ntk_fast import layers
 from ntk_fast.high_precision import exact_value
-from ntk_fast.high_precision_duals import expectations
+from ntk_fast.high_precision.expectations import expectations
 
 
 def _bump(z):

@@ -14,7 +14,7 @@ from scipy.stats import multivariate_normal
 import ntk_fast as ntk
 from ntk_fast import layers
 from ntk_fast.derivatives import VarianceParameters, gram_derivatives
-from ntk_fast.high_precision_duals import expectations
+from ntk_fast.high_precision.expectations import expectations
 from ntk_fast.layers import orthants
 from ntk_fast.layers.cornered import Cornered
 from ntk_fast.layers.corners import corners_of

@@ -1,10 +1,4 @@
-"""The kernels to many digits, with mpmath: what every faster computation is compared with.
-
-The definitions themselves, one pair of rows at a time, on the very floats given. No mathematics is shared with `lower`
-or with the maps of `layers`: networks are walked as trees on plain covariances, expectations are textbook forms or
-quadrature (`high_precision_duals`), and digits that a subtraction loses are made up for by carrying more of them. Needs
-mpmath, which the package itself does not.
-"""
+"""A network as a tree, walked on the plain covariances of one pair of rows."""
 
 from __future__ import annotations
 
@@ -16,7 +10,7 @@ import mpmath
 from mpmath import mpf
 
 from ntk_fast import layers
-from ntk_fast.high_precision_duals import expectations
+from ntk_fast.high_precision.expectations import expectations
 from ntk_fast.kernels import Kernel
 from ntk_fast.layers.activation import ActivationLayer
 from ntk_fast.validation import check_finite_number, check_whole_number
