@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ntk_fast.cli.labelled_rows import LabelledRows
-from ntk_fast.cli.prediction import errors, is_classifier
+from ntk_fast.cli.model_errors import errors, is_classifier
 from ntk_fast.cli.summary import Summary
 
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ntk_fast.cli.demo_picture import FAINT, INK, STYLE
-from ntk_fast.cli.prediction import errors, is_classifier
+from ntk_fast.cli.model_errors import errors, is_classifier
 
 #: Points of a scatter plot beyond which a random choice is drawn.
 MOST_POINTS = 20_000

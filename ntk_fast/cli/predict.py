@@ -16,16 +16,10 @@ from numpy.typing import NDArray
 import ntk_fast
 from ntk_fast.cli.csv_layout import csv_options
 from ntk_fast.cli.labelled_rows import Choice, LabelledRows, add_target_arguments, read_labelled_rows
+from ntk_fast.cli.model_errors import errors, is_classifier
 from ntk_fast.cli.new_files import check_new, new_file
 from ntk_fast.cli.parser import Subparsers, add_command
-from ntk_fast.cli.prediction import (
-    check_picture,
-    check_scikit_learn,
-    draw_model,
-    errors,
-    is_classifier,
-    predict_in_blocks,
-)
+from ntk_fast.cli.prediction import check_picture, check_scikit_learn, draw_model, predict_in_blocks
 from ntk_fast.cli.scheduler import add_scheduler_argument, connected
 from ntk_fast.cli.summary import Summary, add_json_argument
 from ntk_fast.threads import choose_n_threads
