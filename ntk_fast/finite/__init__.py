@@ -2,7 +2,8 @@
 
 The map:
 
-    network          Network (Eq. 2): parameters as one vector, derivatives, empirical kernels; of any description
+    network          Network (Eq. 2): parameters as one vector, of any description
+    network_function   what it computes at rows: values, derivatives, empirical kernels
     graph            a description at finite width, as matrix products and what happens between them row by row;
                      what each layer contributes stands beside its rule for infinite width, in `ntk_fast.layers`
     propagation      forward and backward passes by hand; `directional`: derivatives along one direction
@@ -10,7 +11,7 @@ The map:
     antisymmetric    networks that start at zero
     activations      the lecture's softplus(t)
     linearization    the first-order Taylor expansion (Eqs. 3 to 5), and fitting it
-    empirical        finite-width kernels without tangent features, and averages over networks
+    empirical        finite-width kernels without tangent features; `average`: over networks
     convergence      how fast they approach the infinite kernels
     goodness         section 2: the linearisation's error, Eq. 7's bounds, sign switches
     training         full-batch gradient descent (`descent`), with the linear model alongside
@@ -23,8 +24,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ntk_fast.finite.activations import softplus
+from ntk_fast.finite.average import KernelAverage, average_kernel
 from ntk_fast.finite.convergence import KernelConvergence, kernel_convergence
-from ntk_fast.finite.empirical import KernelAverage, average_kernel
 from ntk_fast.finite.flow import KernelFlow
 from ntk_fast.finite.goodness import LinearizationError, linearization_error
 from ntk_fast.finite.linearization import Linearization

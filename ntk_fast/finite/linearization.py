@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ntk_fast import lapack
+from ntk_fast.finite.network_function import NetworkFunction
 from ntk_fast.finite.products import Reals
 from ntk_fast.validation import check_not_negative, check_vector
-
-if TYPE_CHECKING:
-    from ntk_fast.finite.network import Network
 
 #: Numbers of tangent features that `fit` decomposes: their singular values are twice as exact as the kernel's.
 MOST_FEATURES = 2**26
@@ -42,7 +39,7 @@ class Linearization:
     array([ 1., -1.])
     """
 
-    network: Network
+    network: NetworkFunction
 
     def __call__(self, X: ArrayLike, parameters: ArrayLike, *, n_threads: int | None = None) -> Reals:
         """Return the linear model of each row, shape (n,), at a flat parameter vector.
