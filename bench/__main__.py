@@ -18,7 +18,7 @@ from rich.console import Console
 from bench import report
 from bench.targets import FULL, GROUPS, QUICK, TARGETS, Row
 from ntk_fast.engines import available_engines
-from ntk_fast.threads import available_cores
+from ntk_fast.schedule.threads import available_cores
 
 HERE = Path(__file__).parent
 GRID = "grid"

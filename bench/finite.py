@@ -14,7 +14,7 @@ from bench.measure import in_turn
 from bench.targets import Row, Setting, at_most, faster, normal_rows, target
 from ntk_fast import finite, theory
 from ntk_fast.finite.propagation import Propagation
-from ntk_fast.memory import available_bytes
+from ntk_fast.schedule.memory import available_bytes
 
 N, N_FEATURES, WIDTH, DEPTHS = 1000, 64, 4096, (1, 3)
 #: Of the free memory, what tangent features may take: two thirds, and the rest is for what is computed from them.

@@ -7,15 +7,14 @@ The map, in the order in which to read it:
     lower         from a description to what tiles execute: plan, instructions, row forms, tables, programs; for
                   images `window`, `positions` (which pairs of them are needed) and the modules called spatial_...
     compensated   sums and products with their rounding errors, in NumPy
-    gram          checked rows -> tiles -> matrix; `validation`, `rows`, `memory` are its steps; `container`: its limits
+    gram          checked rows -> tiles -> matrix; `validation`, `rows`, `narrowing` are its steps
     operator      KernelOperator: the same tiles multiplied with vectors and forgotten
     out_of_core   write_gram, read_gram: the same tiles in a file that is larger than memory
-    products      a matrix as a factor of products, summed in an order of its own; `in_order`: whoever is first
+    products      a matrix as a factor of products, summed in an order of its own
     cluster       the blocks of both on a Dask cluster, where `client=` is given; `stored_rows`: rows by their path
     frames        data frames of pandas, polars and pyarrow as rows; `checked_rows`: in scikit-learn's check of them
     disk          files that are whole or not there; `lazy`: attributes computed when they are first asked for
-    tiling        the schedule: tiles, threads, progress, interrupts; `threads`: how many, and BLAS held to as many;
-                  `forks`: a process forked meanwhile
+    schedule      tiles, and the threads that take them: progress, interrupts, memory (a package)
     backends      who fills a tile: `cython_backend` (C, in csrc/), `numba_backend`, `numpy_backend` (the reference)
     solvers       systems with a Gram matrix: Cholesky, conjugate gradients, centres, eigenvalues
     caller        warnings that point at the line of whoever called the package
@@ -33,11 +32,11 @@ The map, in the order in which to read it:
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ntk_fast import forks as _forks  # noqa: F401  it registers what a fork waits for
 from ntk_fast.backends import available_backends
 from ntk_fast.gram import gram
 from ntk_fast.kernels import NNGP, NTK, ArcCosine
 from ntk_fast.layers.relu import LeakyRelu as leaky_relu
+from ntk_fast.schedule import forks as _forks  # noqa: F401  it registers what a fork waits for
 from ntk_fast.sklearn_names import has_sklearn, import_for
 from ntk_fast.version import __version__
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ntk_fast.backends import choose_backend
-from ntk_fast.backends.base import Backend, GramTask, ImageBackend, Tile, TileTask
+from ntk_fast.backends.base import Backend, GramTask, ImageBackend, TileTask
 from ntk_fast.caller import warns_once
 from ntk_fast.lower.compile import compile_program, norm_range
 from ntk_fast.lower.program import Program
@@ -17,11 +17,11 @@ from ntk_fast.lower.scaled import UNIT, Scaled
 from ntk_fast.lower.spatial_compile import compile_spatial
 from ntk_fast.lower.spatial_program import SpatialProgram
 from ntk_fast.lower.steps import Plan
-from ntk_fast.memory import refuse_too_large
 from ntk_fast.narrowing import computing_dtype
 from ntk_fast.rows import MeasuredRows, Rows, measure, prepare_rows
-from ntk_fast.threads import choose_n_threads, single_threaded_blas
-from ntk_fast.tiling import Progress, make_tiles, run_tiles
+from ntk_fast.schedule.memory import refuse_too_large
+from ntk_fast.schedule.threads import choose_n_threads, single_threaded_blas
+from ntk_fast.schedule.tiling import Progress, Tile, make_tiles, run_tiles
 from ntk_fast.validation import (
     check_dtype,
     check_out,

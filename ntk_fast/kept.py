@@ -11,13 +11,13 @@ import threading
 import numpy as np
 from numpy.typing import NDArray
 
-from ntk_fast.backends.base import FillTile, GramTask, Tile
+from ntk_fast.backends.base import GramTask
 from ntk_fast.compensated import Reals
 from ntk_fast.gram import fill_gram
-from ntk_fast.memory import available_bytes, refuse_too_large
 from ntk_fast.products import PreparedFactor
-from ntk_fast.threads import single_threaded_blas
-from ntk_fast.tiling import run_tiles
+from ntk_fast.schedule.memory import available_bytes, refuse_too_large
+from ntk_fast.schedule.threads import single_threaded_blas
+from ntk_fast.schedule.tiling import FillTile, Tile, run_tiles
 
 #: Rows, and columns, whose products are one call of BLAS; sums of those are float64.
 ROWS_AT_A_TIME, COLUMNS_AT_A_TIME = 256, 1024

@@ -26,7 +26,7 @@ from ntk_fast.lower.spatial_program import SpatialProgram
 from ntk_fast.lower.spatial_rows import Pixels, SpatialRows, SpatialValues
 from ntk_fast.lower.steps import Plan
 from ntk_fast.lower.window import shown
-from ntk_fast.memory import SMALL_RESULT, available_bytes, refuse_too_large
+from ntk_fast.schedule.memory import SMALL_RESULT, available_bytes, refuse_too_large
 from ntk_fast.validation import refuse_not_finite
 
 #: Squared norms for which products of two rows are sure to keep full relative precision.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ntk_fast import container, threads
+from ntk_fast.schedule import container, threads
 
 
 @pytest.fixture

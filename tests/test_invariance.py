@@ -13,7 +13,7 @@ import ntk_fast as ntk
 from ntk_fast.backends import available_backends, choose_backend
 from ntk_fast.backends.base import GramTask
 from ntk_fast.gram import prepare
-from ntk_fast.tiling import make_tiles, run_tiles
+from ntk_fast.schedule.tiling import make_tiles, run_tiles
 
 KERNELS = {
     "profile": ntk.NTK(3),

@@ -78,9 +78,9 @@ def test_what_does_not_fit_is_not_kept_and_refused_where_asked_for(monkeypatch):
     X = images(60)
     monkeypatch.setattr(kept, "available_bytes", lambda: 50_000)
     assert not ntk.KernelOperator(KERNEL, X).keep
-    monkeypatch.setattr("ntk_fast.memory.SMALL_RESULT", 0)
+    monkeypatch.setattr("ntk_fast.schedule.memory.SMALL_RESULT", 0)
     A = ntk.KernelOperator(KERNEL, X, keep=True)
-    monkeypatch.setattr("ntk_fast.memory.available_bytes", lambda: 10_000)
+    monkeypatch.setattr("ntk_fast.schedule.memory.available_bytes", lambda: 10_000)
     with pytest.raises(MemoryError, match=r"60 x 60 matrix to keep.*pass keep=False"):
         A @ np.ones(60)
 

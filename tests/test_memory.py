@@ -7,7 +7,7 @@ import io
 import numpy as np
 import pytest
 
-from ntk_fast import container, memory
+from ntk_fast.schedule import container, memory
 
 FLOAT64 = np.dtype(np.float64)
 

@@ -15,7 +15,7 @@ import pytest
 import sklearn.exceptions
 
 import ntk_fast as ntk
-from ntk_fast import memory, tiling
+from ntk_fast.schedule import memory, tiling
 from ntk_fast.solvers import Cholesky, ConjugateGradient, ConvergenceWarning, Nystroem, Spectral, streamed
 from ntk_fast.solvers.cholesky import CholeskyFactor, gram_matrix
 from ntk_fast.solvers.conjugate_gradient import conjugate_gradients

@@ -17,9 +17,10 @@ import scipy.linalg.blas  # noqa: F401  SciPy's BLAS is a second library, and th
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
 import ntk_fast as ntk
-from ntk_fast import forks, operator, threads
+from ntk_fast import operator
 from ntk_fast.derivatives import forward, reverse
-from ntk_fast.threads import available_cores, choose_n_threads, limited_blas, single_threaded_blas
+from ntk_fast.schedule import forks, threads
+from ntk_fast.schedule.threads import available_cores, choose_n_threads, limited_blas, single_threaded_blas
 
 KERNELS = ntk.NTK(3), ntk.NNGP(2, bias_variance=0.1), ntk.ArcCosine(0), ntk.NTK(20, "abs")
 

@@ -17,9 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ntk_fast as ntk
-from ntk_fast import tiling
-from ntk_fast.backends.base import Tile
-from ntk_fast.tiling import make_tiles, run_tiles
+from ntk_fast.schedule import tiling
+from ntk_fast.schedule.tiling import Tile, make_tiles, run_tiles
 
 sizes, blocks = st.integers(0, 200), st.integers(1, 64)
 TILES = make_tiles(64, 64, symmetric=False, block_rows=8, block_columns=8)

@@ -10,7 +10,8 @@ import pytest
 import scipy.sparse
 
 import ntk_fast as ntk
-from ntk_fast import NNGP, NTK, ArcCosine, leaky_relu, memory
+from ntk_fast import NNGP, NTK, ArcCosine, leaky_relu
+from ntk_fast.schedule import memory
 
 KERNEL = NTK(2)
 X = np.random.default_rng(0).standard_normal((6, 4))

@@ -3,10 +3,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ntk_fast.backends.base import AdjointTask, GramTask, ProductTask, Tile
+from ntk_fast.backends.base import AdjointTask, GramTask, ProductTask
 from ntk_fast.backends.image_schedule import ImageSchedule
 from ntk_fast.lower.program import Program
 from ntk_fast.lower.spatial_program import SpatialProgram
+from ntk_fast.schedule.tiling import Tile
 
 class Functions:
     def __init__(self, instruction_set: str, is_float: bool) -> None: ...

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from ntk_fast.schedule.tiling import FillTile, Tile
+
 if TYPE_CHECKING:
     from ntk_fast.lower.program import Program
     from ntk_fast.lower.spatial_program import SpatialProgram
@@ -16,23 +18,6 @@ if TYPE_CHECKING:
     from ntk_fast.lower.steps import Plan
     from ntk_fast.rows import Rows
 
-
-@dataclass(frozen=True)
-class Tile:
-    """Half-open ranges of rows and columns."""
-
-    row_start: int
-    row_stop: int
-    column_start: int
-    column_stop: int
-
-    @property
-    def n_entries(self) -> int:
-        return (self.row_stop - self.row_start) * (self.column_stop - self.column_start)
-
-
-#: Fills one tile of the matrix; called from several threads at once, each with a function of its own.
-FillTile = Callable[[Tile], None]
 
 #: Adds one tile's products with vectors to row sums (n_vectors, rows of the tile) and, in a symmetric matrix, to column
 #: sums (n_vectors, columns of the tile). Both are writeable `PADDING` numbers beyond their ends.

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ntk_fast.backends.base import Backend, GramTask, MultiplyTile, ProductTask, Tile
+from ntk_fast.backends.base import Backend, GramTask, MultiplyTile, ProductTask
 from ntk_fast.lower.spatial_program import SpatialProgram
+from ntk_fast.schedule.tiling import Tile
 
 #: Returns the entries of a tile, above and below the diagonal; the memory may be used again for the next one.
 Entries = Callable[[Tile], NDArray[np.floating]]

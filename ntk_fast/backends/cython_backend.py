@@ -12,7 +12,6 @@ from ntk_fast.backends._tile import CompiledProgram, Functions, TileDifferentiat
 from ntk_fast.backends.base import (
     AdjointTask,
     DifferentiateTile,
-    FillTile,
     GramTask,
     MultiplyTile,
     ProductTask,
@@ -33,6 +32,7 @@ from ntk_fast.lower.near_pairs import near_pair_thresholds
 from ntk_fast.lower.program import Program
 from ntk_fast.lower.spatial_program import SpatialProgram
 from ntk_fast.lower.steps import Plan
+from ntk_fast.schedule.tiling import FillTile
 
 ISA_VARIABLE = "NTK_FAST_ISA"
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ntk_fast.backends._tile import CompiledImages, Functions
-from ntk_fast.backends.base import FillTile, GramTask, Tile
+from ntk_fast.backends.base import GramTask
 from ntk_fast.backends.image_forms import condensed_forms
 from ntk_fast.backends.image_schedule import ImageSchedule, schedule_of
 from ntk_fast.backends.numpy_backend import store
@@ -18,9 +18,9 @@ from ntk_fast.lower.near_pairs import near_pair_thresholds
 from ntk_fast.lower.positions import Pairs, n_positions
 from ntk_fast.lower.spatial_program import GatherStep, SpatialProgram
 from ntk_fast.lower.steps import Attend, Plan, Promote
-from ntk_fast.memory import refuse_too_large
 from ntk_fast.rows import Rows
-from ntk_fast.tiling import stop_if_asked
+from ntk_fast.schedule.memory import refuse_too_large
+from ntk_fast.schedule.tiling import FillTile, Tile, stop_if_asked
 
 #: About what a term of an entry costs, and what a tile, or a call of C, may take.
 SECONDS_PER_TERM, LONGEST_TILE = 2e-10, 0.05

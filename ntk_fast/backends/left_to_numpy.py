@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from ntk_fast.backends.base import FillTile, GramTask, Tile
+from ntk_fast.backends.base import GramTask
 from ntk_fast.backends.numpy_backend import NumpyBackend
-from ntk_fast.threads import single_threaded_blas
+from ntk_fast.schedule.threads import single_threaded_blas
+from ntk_fast.schedule.tiling import FillTile, Tile
 
 #: Rows and columns at a time: a dozen arrays of such pairs stay in a second-level cache.
 ROWS, COLUMNS = 32, 256

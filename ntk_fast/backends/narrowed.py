@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from ntk_fast.backends.base import Backend, FillTile, GramTask, Tile
+from ntk_fast.backends.base import Backend, GramTask
 from ntk_fast.backends.numpy_backend import store
 from ntk_fast.rows import Rows
+from ntk_fast.schedule.tiling import FillTile, Tile
 
 
 def fill_narrowed(backend: Backend, task: GramTask) -> FillTile:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ntk_fast.backends.base import FillTile, GramTask, MultiplyTile, ProductTask, Tile
+from ntk_fast.backends.base import GramTask, MultiplyTile, ProductTask
 from ntk_fast.backends.blas_products import multiply_with_blas
 from ntk_fast.backends.left_to_numpy import fill_in_numpy
 from ntk_fast.backends.numba_encoding import EncodedProgram
@@ -33,6 +33,7 @@ from ntk_fast.compensated import square_norms
 from ntk_fast.lower.program import Program
 from ntk_fast.lower.spatial_program import SpatialProgram
 from ntk_fast.lower.steps import Plan
+from ntk_fast.schedule.tiling import FillTile, Tile
 
 
 @lru_cache(maxsize=64)

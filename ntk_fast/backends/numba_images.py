@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ntk_fast.backends import numba_rectangles as fields
-from ntk_fast.backends.base import FillTile, GramTask, Tile
+from ntk_fast.backends.base import GramTask
 from ntk_fast.backends.image_schedule import LONG_WINDOW, ImageSchedule, schedule_of
 from ntk_fast.backends.numba_encoding import EncodedMaps
 from ntk_fast.backends.numba_pools import begin_segment, run_components
@@ -26,9 +26,9 @@ from ntk_fast.lower.positions import Pairs, n_positions
 from ntk_fast.lower.spatial_evaluate import sources_of
 from ntk_fast.lower.spatial_program import ArrangeStep, ConvolveStep, GatherStep, PointStep, SpatialProgram, SpatialStep
 from ntk_fast.lower.steps import Attend, Plan, Promote
-from ntk_fast.memory import refuse_too_large
 from ntk_fast.rows import Rows
-from ntk_fast.tiling import stop_if_asked
+from ntk_fast.schedule.memory import refuse_too_large
+from ntk_fast.schedule.tiling import FillTile, Tile, stop_if_asked
 
 Numbers = NDArray[np.int64]
 

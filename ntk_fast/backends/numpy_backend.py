@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from ntk_fast.backends.base import FillTile, GramTask, MultiplyTile, ProductTask, Tile
+from ntk_fast.backends.base import GramTask, MultiplyTile, ProductTask
 from ntk_fast.backends.blas_products import multiply_with_blas
 from ntk_fast.backends.numpy_chords import tile_chords
 from ntk_fast.backends.numpy_images import SECONDS_PER_TERM, fill_images, image_block, rows_at_a_time
@@ -16,6 +16,7 @@ from ntk_fast.lower.evaluate import evaluate
 from ntk_fast.lower.pair_state import pair_of_chord
 from ntk_fast.lower.spatial_program import SpatialProgram
 from ntk_fast.lower.steps import Plan
+from ntk_fast.schedule.tiling import FillTile, Tile
 
 #: Rows at a time of which the part that crosses the diagonal is told from the part above it.
 STRIP = 64

@@ -19,7 +19,7 @@ from ntk_fast.cli.parser import Subparsers, add_command
 from ntk_fast.disk import made_folder, refuse_unwritable, whole_file
 from ntk_fast.engines import Engine, available_engines
 from ntk_fast.kernels import NTK, Kernel
-from ntk_fast.threads import choose_n_threads
+from ntk_fast.schedule.threads import choose_n_threads
 
 #: What the demo imports beyond the package's own dependencies, and what pip calls it.
 EXTRAS = {"sklearn": "scikit-learn", "matplotlib": "matplotlib", "mpmath": "mpmath"}

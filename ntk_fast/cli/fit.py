@@ -23,7 +23,7 @@ from ntk_fast.cli.progress import shown_stages
 from ntk_fast.cli.scheduler import add_scheduler_argument, connected
 from ntk_fast.cli.summary import add_json_argument
 from ntk_fast.cli.training_rows import SEED, encoded, rows_at, split
-from ntk_fast.threads import choose_n_threads
+from ntk_fast.schedule.threads import choose_n_threads
 
 SOLVERS = ("auto", "cholesky", "cg", "nystroem")
 #: Options of the estimators that are passed on as they are, where they are given.

@@ -25,7 +25,7 @@ from ntk_fast.engines import chosen_engine
 from ntk_fast.gram import check_both
 from ntk_fast.kernels import Kernel
 from ntk_fast.out_of_core.write import discard_unfinished, journal_name, partial_name
-from ntk_fast.threads import choose_n_threads
+from ntk_fast.schedule.threads import choose_n_threads
 
 #: Entries that the summary looks at at a time, and the largest file that it reads again.
 BLOCK_ENTRIES, MOST_BYTES_TO_LOOK_AT = 1 << 22, 4 << 30

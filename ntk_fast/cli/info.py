@@ -12,7 +12,7 @@ from ntk_fast.backends import BACKEND_VARIABLE, BACKENDS, why_missing
 from ntk_fast.cli.parser import Subparsers, add_command
 from ntk_fast.cli.summary import Summary, add_json_argument
 from ntk_fast.engines import available_engines, chosen_engine
-from ntk_fast.threads import THREADS_VARIABLE, available_cores, choose_n_threads
+from ntk_fast.schedule.threads import THREADS_VARIABLE, available_cores, choose_n_threads
 from ntk_fast.version import __version__
 
 VARIABLES = (BACKEND_VARIABLE, "NTK_FAST_ISA", THREADS_VARIABLE)

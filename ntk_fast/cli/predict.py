@@ -22,7 +22,7 @@ from ntk_fast.cli.parser import Subparsers, add_command
 from ntk_fast.cli.prediction import check_picture, check_scikit_learn, draw_model, predict_in_blocks
 from ntk_fast.cli.scheduler import add_scheduler_argument, connected
 from ntk_fast.cli.summary import Summary, add_json_argument
-from ntk_fast.threads import choose_n_threads
+from ntk_fast.schedule.threads import choose_n_threads
 
 
 def add_parser(commands: Subparsers) -> None:

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from ntk_fast.schedule.tiling import Progress
 from ntk_fast.solvers.base import Report
-from ntk_fast.tiling import Progress
 
 SECONDS_BETWEEN_LINES = 5.0
 

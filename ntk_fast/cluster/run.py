@@ -15,11 +15,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from ntk_fast.backends.base import Tile
 from ntk_fast.cluster.home import Home
 from ntk_fast.cluster.on_worker import Answer, NotHere, compute, give_up
 from ntk_fast.cluster.shared import Inline, Shared
 from ntk_fast.cluster.workers import Threads, address_of
+from ntk_fast.schedule.tiling import Tile
 
 SECONDS_BETWEEN_REPORTS = 0.1
 #: Tasks that the scheduler knows of: for each thread, and at most.

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ntk_fast.backends.base import Backend, Tile
+from ntk_fast.backends.base import Backend
 from ntk_fast.cluster.remote import Remote
 from ntk_fast.engines import Engine
 from ntk_fast.gram import image_shape
@@ -18,7 +18,7 @@ from ntk_fast.out_of_core.block_matrix import BlockMatrix
 from ntk_fast.out_of_core.blocks_to_disk import Record
 from ntk_fast.out_of_core.row_blocks import sliceable
 from ntk_fast.out_of_core.zarr_store import ZarrStore
-from ntk_fast.tiling import Progress, stop_if_asked
+from ntk_fast.schedule.tiling import Progress, Tile, stop_if_asked
 
 #: What an entry costs the disk, about: 2 GB/s, and each is written twice.
 SECONDS_A_BYTE = 1e-9

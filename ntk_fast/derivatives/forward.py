@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ntk_fast.backends.base import FillTile, Tile
 from ntk_fast.backends.numpy_backend import NumpyBackend
 from ntk_fast.backends.numpy_chords import tile_chords
 from ntk_fast.caller import on_trial
@@ -20,8 +19,8 @@ from ntk_fast.lower.pair_state import pair_of_chord
 from ntk_fast.lower.program import PlacedMap, Program
 from ntk_fast.lower.row_derivatives import WEIGHTS, row_derivatives, step_for
 from ntk_fast.rows import Rows, measure
-from ntk_fast.threads import choose_n_threads, single_threaded_blas
-from ntk_fast.tiling import Progress, make_tiles, run_tiles
+from ntk_fast.schedule.threads import choose_n_threads, single_threaded_blas
+from ntk_fast.schedule.tiling import FillTile, Progress, Tile, make_tiles, run_tiles
 
 #: Rows and columns of a tile: some twenty such arrays stay in a 2 MB cache.
 BLOCK_ROWS, BLOCK_COLUMNS = 64, 128

@@ -5,14 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ntk_fast.backends.base import Tile
 from ntk_fast.caller import warns_once
 from ntk_fast.compensated import Reals
 from ntk_fast.derivatives.forward import diagonal_derivatives, offsets, run_forward
 from ntk_fast.derivatives.reverse import contracted_in_reverse
 from ntk_fast.derivatives.variances import VarianceParameters
 from ntk_fast.gram import check_both
-from ntk_fast.tiling import Progress
+from ntk_fast.schedule.tiling import Progress, Tile
 
 
 @warns_once

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from ntk_fast.backends import choose_backend
-from ntk_fast.backends.base import SUM_PADDING, AdjointTask, Backend, Differentiator, FillTile, Tile
+from ntk_fast.backends.base import SUM_PADDING, AdjointTask, Backend, Differentiator
 from ntk_fast.compensated import Reals
 from ntk_fast.derivatives.variances import VarianceParameters
 from ntk_fast.gram import choose_tiles
@@ -18,8 +18,8 @@ from ntk_fast.lower.program import Program
 from ntk_fast.lower.reversible import reversible
 from ntk_fast.lower.row_derivatives import row_derivatives
 from ntk_fast.rows import Rows, measure, prepare_rows
-from ntk_fast.threads import choose_n_threads
-from ntk_fast.tiling import Progress, run_tiles
+from ntk_fast.schedule.threads import choose_n_threads
+from ntk_fast.schedule.tiling import FillTile, Progress, Tile, run_tiles
 from ntk_fast.validation import refuse_overflow
 
 

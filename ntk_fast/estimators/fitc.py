@@ -32,7 +32,7 @@ from ntk_fast.derivatives import contracted_derivatives, contracted_diagonal_der
 from ntk_fast.estimators.exact_process import ProcessPosterior
 from ntk_fast.estimators.marginal_likelihood import NOISE, Model
 from ntk_fast.estimators.standard_units import Likelihood, Search, StandardUnits
-from ntk_fast.memory import available_bytes
+from ntk_fast.schedule.memory import available_bytes
 from ntk_fast.solvers.base import Report, silent
 from ntk_fast.solvers.cholesky import CholeskyFactor, gram_matrix
 

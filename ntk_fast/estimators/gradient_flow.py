@@ -32,10 +32,10 @@ from ntk_fast.estimators.parameters import KernelParameters, choose_kernel, choo
 from ntk_fast.estimators.saving import SavedEstimator
 from ntk_fast.estimators.targets import FLOATS, checked_regression
 from ntk_fast.kernels import NNGP, NTK, Kernel
+from ntk_fast.schedule.threads import limited_blas
 from ntk_fast.solvers.base import Report, power_of_two, scaled_back
 from ntk_fast.solvers.cholesky import gram_matrix
 from ntk_fast.solvers.spectral import Spectral
-from ntk_fast.threads import limited_blas
 from ntk_fast.validation import check_flag, check_not_negative, check_positive
 
 Reals = NDArray[np.float64]

@@ -9,8 +9,8 @@ from typing import Any, Self, TypeVar, cast
 from sklearn.base import BaseEstimator
 
 from ntk_fast.kernels import NNGP, Kernel
+from ntk_fast.schedule.threads import limited_blas
 from ntk_fast.solvers.base import Report, silent
-from ntk_fast.threads import limited_blas
 
 #: What `kernel=None` means, for rows whose mean squared norm is 1. Of NTK and NNGP of depths 1 to 5 and bias variances
 #: 0 to 3 none was better by more than 0.01 of R2 on six regressions, and none by more than 0.3 % on 17 classifications.

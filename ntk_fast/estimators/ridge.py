@@ -24,7 +24,7 @@ from ntk_fast.estimators.saving import SavedEstimator
 from ntk_fast.estimators.scaling import ColumnScaling, TargetScaling
 from ntk_fast.estimators.targets import FLOATS
 from ntk_fast.kernels import Kernel
-from ntk_fast.memory import available_bytes
+from ntk_fast.schedule.memory import available_bytes
 from ntk_fast.solvers.base import Report, Solver, refuse_client
 from ntk_fast.solvers.cholesky import Cholesky
 from ntk_fast.solvers.conjugate_gradient import ConjugateGradient

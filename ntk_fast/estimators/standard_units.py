@@ -26,8 +26,8 @@ from ntk_fast.estimators.likelihood_search import maximise
 from ntk_fast.estimators.marginal_likelihood import Model
 from ntk_fast.estimators.network_ends import on_rows
 from ntk_fast.kernels import NNGP, NTK, Kernel
+from ntk_fast.schedule.threads import single_threaded_blas
 from ntk_fast.solvers.base import Report
-from ntk_fast.threads import single_threaded_blas
 from ntk_fast.validation import shortened
 
 Reals = NDArray[np.floating]

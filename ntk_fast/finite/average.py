@@ -14,7 +14,7 @@ from ntk_fast.kernels import NTK
 from ntk_fast.layers.activation import ActivationLayer
 from ntk_fast.layers.layer import Layer
 from ntk_fast.lower.plan import plan_of
-from ntk_fast.tiling import Progress
+from ntk_fast.schedule.tiling import Progress
 from ntk_fast.validation import check_rng, check_rows, check_whole_number
 
 

@@ -13,7 +13,7 @@ from ntk_fast.finite.network import Network
 from ntk_fast.finite.products import Reals
 from ntk_fast.kernels import Kernel
 from ntk_fast.power_law import PowerLaw, fit_power_law
-from ntk_fast.tiling import Progress
+from ntk_fast.schedule.tiling import Progress
 from ntk_fast.validation import check_rng, check_whole_number
 
 

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from ntk_fast import lapack
 from ntk_fast.finite.products import Reals
-from ntk_fast.threads import limited_blas
+from ntk_fast.schedule.threads import limited_blas
 from ntk_fast.validation import check_positive, check_rows, check_vector, refuse_not_finite
 
 #: How far a kernel may be from symmetric or positive semi-definite, relative to its largest entry.

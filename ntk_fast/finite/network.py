@@ -15,7 +15,7 @@ from ntk_fast.finite.products import Reals
 from ntk_fast.kernels import NTK
 from ntk_fast.layers.activation import ActivationLayer
 from ntk_fast.layers.layer import Layer
-from ntk_fast.memory import refuse_too_large
+from ntk_fast.schedule.memory import refuse_too_large
 from ntk_fast.validation import (
     check_flag,
     check_rng,

@@ -15,8 +15,8 @@ from ntk_fast.finite.propagation import FEWER_ROWS, Propagation
 from ntk_fast.layers.layer import Layer
 from ntk_fast.lazy import lazy
 from ntk_fast.lower.plan import plan_of
-from ntk_fast.memory import refuse_too_large
-from ntk_fast.threads import choose_n_threads
+from ntk_fast.schedule.memory import refuse_too_large
+from ntk_fast.schedule.threads import choose_n_threads
 from ntk_fast.validation import check_rows, check_vector, refuse_not_finite, refuse_overflown
 
 #: Entries (rows times units) of a pass; more rows than that take several passes, so that they need no more memory.

@@ -12,9 +12,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from ntk_fast.backends.base import FillTile, Tile
-from ntk_fast.threads import single_threaded_blas
-from ntk_fast.tiling import make_tiles, run_tiles
+from ntk_fast.schedule.threads import single_threaded_blas
+from ntk_fast.schedule.tiling import FillTile, Tile, make_tiles, run_tiles
 
 Reals = NDArray[np.float64]
 

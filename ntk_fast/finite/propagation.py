@@ -21,7 +21,7 @@ import numpy as np
 
 from ntk_fast.finite.graph import Affine, Graph, Join, Units, Weights
 from ntk_fast.finite.products import Reals, over_row_blocks, product, row_blocks, vectors
-from ntk_fast.memory import refuse_too_large
+from ntk_fast.schedule.memory import refuse_too_large
 
 #: The weights c of a weighted sum over rows; or a function of the outputs f of some rows, called as ``c(f, rows)``.
 Cotangent = Reals | Callable[[Reals, slice], Reals]

@@ -13,8 +13,8 @@ from ntk_fast.finite.graph import Weights
 from ntk_fast.finite.network import Network
 from ntk_fast.finite.products import Reals
 from ntk_fast.finite.propagation import Propagation
-from ntk_fast.threads import choose_n_threads
-from ntk_fast.tiling import Progress
+from ntk_fast.schedule.threads import choose_n_threads
+from ntk_fast.schedule.tiling import Progress
 from ntk_fast.validation import check_flag, check_positive, check_vector, check_whole_number
 
 N_RECORDS = 100

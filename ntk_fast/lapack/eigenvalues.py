@@ -10,7 +10,7 @@ from ntk_fast.lapack.divide_and_conquer import tridiagonal_eigh
 from ntk_fast.lapack.products import Tick, no_tick
 from ntk_fast.lapack.routines import Reals, call_checked, check_square
 from ntk_fast.lapack.tridiagonal import reduce_in_place
-from ntk_fast.threads import limited_blas
+from ntk_fast.schedule.threads import limited_blas
 
 #: Up to so many rows one call of LAPACK takes a fraction of a second.
 MOST_ROWS_AT_ONCE = 1000

@@ -16,13 +16,12 @@ from typing import Protocol
 
 import numpy as np
 
-from ntk_fast.backends.base import FillTile, Tile
 from ntk_fast.disk import DISK_FULL, adopt_permissions, sync_path
 from ntk_fast.out_of_core.block_matrix import BlockMatrix
 from ntk_fast.out_of_core.journal import Journal, stamp_of
 from ntk_fast.out_of_core.store import Store
-from ntk_fast.threads import single_threaded_blas
-from ntk_fast.tiling import Progress, run_tiles
+from ntk_fast.schedule.threads import single_threaded_blas
+from ntk_fast.schedule.tiling import FillTile, Progress, Tile, run_tiles
 
 #: How much is written, or how long it takes, between two entries of the journal: what a kill may cost.
 CHECKPOINT_BYTES = 256 << 20

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ntk_fast.backends.base import Tile
 from ntk_fast.disk import refuse_special_file, write_at
+from ntk_fast.schedule.tiling import Tile
 
 #: Of a block of whole rows, at most: each thread holds one.
 BLOCK_BYTES = 32 << 20

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ntk_fast.backends.base import Tile
+from ntk_fast.schedule.tiling import Tile
 
 
 class Store(Protocol):

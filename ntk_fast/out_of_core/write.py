@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ntk_fast.backends import choose_backend
-from ntk_fast.backends.base import Tile
 from ntk_fast.caller import warns_once
 from ntk_fast.disk import DISK_FULL, shared_words
 from ntk_fast.engines import chosen_engine
@@ -27,9 +26,9 @@ from ntk_fast.out_of_core.npy_store import NpyStore
 from ntk_fast.out_of_core.row_blocks import sliceable
 from ntk_fast.out_of_core.store import Store
 from ntk_fast.out_of_core.zarr_store import ZarrStore
+from ntk_fast.schedule.threads import choose_n_threads
+from ntk_fast.schedule.tiling import Progress, Tile, make_tiles
 from ntk_fast.stored_rows import opened
-from ntk_fast.threads import choose_n_threads
-from ntk_fast.tiling import Progress, make_tiles
 from ntk_fast.validation import check_flag, check_progress, check_whole_number
 from ntk_fast.version import __version__
 

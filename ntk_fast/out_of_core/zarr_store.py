@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ntk_fast.backends.base import Tile
 from ntk_fast.disk import sync_path, temporary_name, temporary_names
+from ntk_fast.schedule.tiling import Tile
 
 #: Rows and columns of a block, at least, in a matrix of eight times as many: small chunks are computed several at once.
 BLOCK_ROWS = 1024

@@ -12,7 +12,8 @@ from scipy.linalg import lapack as scipy_lapack
 
 from ntk_fast import lapack
 from ntk_fast.kernels import Kernel
-from ntk_fast.memory import refuse_too_large
+from ntk_fast.schedule.memory import refuse_too_large
+from ntk_fast.schedule.threads import limited_blas
 from ntk_fast.solvers.base import (
     Report,
     Solution,
@@ -25,7 +26,6 @@ from ntk_fast.solvers.base import (
     without_iterations,
 )
 from ntk_fast.solvers.weighted import roots_of
-from ntk_fast.threads import limited_blas
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ntk_fast.caller import warn_caller
 from ntk_fast.kernels import Kernel
 from ntk_fast.operator import KernelOperator
+from ntk_fast.schedule.threads import limited_blas
 from ntk_fast.solvers.base import (
     Report,
     Solution,
@@ -25,7 +26,6 @@ from ntk_fast.solvers.base import (
 from ntk_fast.solvers.cholesky import suggested_ridge
 from ntk_fast.solvers.pivoted_cholesky import precondition
 from ntk_fast.solvers.weighted import roots_of
-from ntk_fast.threads import limited_blas
 
 Columns = NDArray[np.floating]
 

@@ -23,14 +23,14 @@ from scipy.linalg import solve_triangular
 from ntk_fast import lapack
 from ntk_fast.engines import chosen_engine
 from ntk_fast.kernels import Kernel
+from ntk_fast.schedule.threads import limited_blas
+from ntk_fast.schedule.tiling import Progress
 from ntk_fast.solvers.base import Report, Solution, power_of_two, scaled_back, silent, ticks, without_iterations
 from ntk_fast.solvers.cholesky import gram_matrix
 from ntk_fast.solvers.conjugate_gradient import conjugate_gradients, warn_of_stall
 from ntk_fast.solvers.spectral import RidgePath, SpectralDecomposition, search_path
 from ntk_fast.solvers.streamed import NormalProduct, Streamed, StreamedMatrix, TransposedProduct
 from ntk_fast.solvers.weighted import WeightedTargets, roots_of
-from ntk_fast.threads import limited_blas
-from ntk_fast.tiling import Progress
 
 #: Rows whose leave-one-out errors stand for all along a path of ridges.
 ROWS_OF_A_PATH = 10_000

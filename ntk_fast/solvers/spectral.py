@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ntk_fast import lapack
 from ntk_fast.kernels import Kernel
+from ntk_fast.schedule.threads import limited_blas
 from ntk_fast.solvers.base import (
     Report,
     Solution,
@@ -27,7 +28,6 @@ from ntk_fast.solvers.base import (
 )
 from ntk_fast.solvers.cholesky import gram_matrix
 from ntk_fast.solvers.weighted import roots_of
-from ntk_fast.threads import limited_blas
 
 #: Ridges to choose from, over the largest eigenvalue: below the first one rounding errors of the eigenvalues decide.
 LEAST_RIDGE, LARGEST_RIDGE = 1e-11, 10.0

@@ -13,15 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ntk_fast.backends import choose_backend
-from ntk_fast.backends.base import Backend, FillTile, GramTask, Tile
+from ntk_fast.backends.base import Backend, GramTask
 from ntk_fast.gram import choose_tiles, compile_for, image_shape, prepare_for, seconds_of_entry
-from ntk_fast.in_order import InOrder
 from ntk_fast.kernels import Kernel
 from ntk_fast.lower.compile import norm_range
 from ntk_fast.rows import MeasuredRows, measure
+from ntk_fast.schedule.in_order import InOrder
+from ntk_fast.schedule.threads import choose_n_threads, single_threaded_blas
+from ntk_fast.schedule.tiling import FillTile, Progress, Tile, run_tiles, stop_if_asked, tiles_within
 from ntk_fast.solvers.weighted import roots_of
-from ntk_fast.threads import choose_n_threads, single_threaded_blas
-from ntk_fast.tiling import Progress, run_tiles, stop_if_asked, tiles_within
 
 #: Rows that a thread prepares at a time, and numbers of K_nm that it keeps in its cache.
 ROWS_AT_A_TIME = 4096

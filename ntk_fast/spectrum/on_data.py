@@ -13,7 +13,7 @@ from ntk_fast.gram import check_kernel
 from ntk_fast.kernels import Kernel
 from ntk_fast.operator import KernelOperator
 from ntk_fast.power_law import PowerLaw, fit_power_law
-from ntk_fast.threads import limited_blas
+from ntk_fast.schedule.threads import limited_blas
 from ntk_fast.validation import check_whole_number
 
 

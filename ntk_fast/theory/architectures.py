@@ -11,9 +11,9 @@ from ntk_fast.finite import KernelConvergence, kernel_convergence
 from ntk_fast.kernels import NNGP, NTK
 from ntk_fast.layers import Concatenate, Dense, Gelu, LayerNorm, Product, Relu, Residual, Sequential, Sigmoid
 from ntk_fast.layers.layer import Layer
+from ntk_fast.schedule.tiling import Progress
 from ntk_fast.theory.experiment import Claim, Counter, Experiment, Outcome, unit_rows
 from ntk_fast.theory.picture import COLOURS, law_line, log_log
-from ntk_fast.tiling import Progress
 
 N_ROWS, N_FEATURES = 12, 6
 #: Rows of unequal lengths: on equal ones, any kernel is a function of the angle.

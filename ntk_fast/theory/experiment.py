@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ntk_fast.tiling import Progress
+from ntk_fast.schedule.tiling import Progress
 
 #: Draws into a matplotlib Figure, which is not imported before a picture is drawn.
 Draw = Callable[[Any], None]

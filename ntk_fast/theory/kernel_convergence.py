@@ -9,9 +9,9 @@ import numpy as np
 
 from ntk_fast.finite import KernelConvergence, Network, kernel_convergence
 from ntk_fast.kernels import NNGP, NTK
+from ntk_fast.schedule.tiling import Progress
 from ntk_fast.theory.experiment import Claim, Counter, Experiment, Outcome, unit_rows
 from ntk_fast.theory.picture import COLOURS, law_line, log_log, width_axis
-from ntk_fast.tiling import Progress
 
 N_ROWS, N_FEATURES = 12, 6
 KERNELS = (NTK(1), NTK(3), NNGP(1), NNGP(3))

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from ntk_fast.finite import KernelFlow, Network, Training, train
 from ntk_fast.kernels import NTK
 from ntk_fast.power_law import PowerLaw, fit_power_law
+from ntk_fast.schedule.tiling import Progress
 from ntk_fast.theory.experiment import Claim, Counter, Experiment, Outcome, root_mean_square, unit_rows
 from ntk_fast.theory.picture import COLOURS, law_line, log_log, width_axis
-from ntk_fast.tiling import Progress
 
 SEED = 2
 N_ROWS, N_TEST, N_FEATURES, N_STEPS = 30, 100, 5, 300

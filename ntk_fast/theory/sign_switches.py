@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from ntk_fast.finite import Network, linearization_error, train
 from ntk_fast.power_law import PowerLaw, fit_power_law
+from ntk_fast.schedule.tiling import Progress
 from ntk_fast.theory.experiment import Claim, Counter, Experiment, Outcome, root_mean_square
 from ntk_fast.theory.lazy_training import N_FEATURES, N_STEPS, Task
 from ntk_fast.theory.picture import COLOURS, law_line, log_log
-from ntk_fast.tiling import Progress
 
 SEED = 3
 MEASURES = (

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from ntk_fast.kernels import NTK, ArcCosine, Kernel
 from ntk_fast.power_law import PowerLaw
+from ntk_fast.schedule.tiling import Progress
 from ntk_fast.solvers.cholesky import CholeskyFactor, gram_matrix
 from ntk_fast.spectrum import SphereSpectrum, decay_exponent, gram_eigenvalues, sphere_eigenvalues
 from ntk_fast.theory.experiment import Claim, Counter, Experiment, Outcome, root_mean_square, unit_rows
 from ntk_fast.theory.picture import COLOURS, log_log
-from ntk_fast.tiling import Progress
 
 SEED = 4
 SHOWN = {"depth 1": NTK(1), "depth 1, bias": NTK(1, bias_variance=0.1), "depth 2": NTK(2), "depth 3": NTK(3)}

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 import ntk_fast as ntk
 from ntk_fast import layers
 from ntk_fast.backends import available_backends, choose_backend
-from ntk_fast.backends.base import GramTask, Tile
+from ntk_fast.backends.base import GramTask
 from ntk_fast.gram import prepare
 from ntk_fast.kernels import Kernel
 from ntk_fast.layers.activation import ActivationLayer
@@ -20,6 +20,7 @@ from ntk_fast.layers.layer import Layer
 from ntk_fast.lower.compile import fold_tables
 from ntk_fast.lower.program import ABSENT, WHOLE, Instruction, PairMap, Program
 from ntk_fast.rows import Rows
+from ntk_fast.schedule.tiling import Tile
 
 #: Errors of an entry over sqrt(K(x, x) K(y, y)).
 TOLERANCES = {np.dtype(np.float64): 1e-13, np.dtype(np.float32): 1e-6}

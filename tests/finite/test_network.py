@@ -8,8 +8,9 @@ import pytest
 from autograd import jacobian
 
 import ntk_fast as ntk
-from ntk_fast import finite, layers, memory
+from ntk_fast import finite, layers
 from ntk_fast.finite import network as network_module
+from ntk_fast.schedule import memory
 
 ACTIVATIONS = ("relu", "leaky_relu", "abs", ntk.leaky_relu(0.5), ntk.leaky_relu(1.5), finite.softplus(3.0))
 DEPTHS = (1, 2, 4)

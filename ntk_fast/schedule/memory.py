@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from ntk_fast import container
+from ntk_fast.schedule import container
 
 
 def available_bytes() -> int | None:

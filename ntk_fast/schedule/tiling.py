@@ -10,8 +10,25 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
-from ntk_fast.backends.base import FillTile, Tile
+
+@dataclass(frozen=True)
+class Tile:
+    """Half-open ranges of rows and columns."""
+
+    row_start: int
+    row_stop: int
+    column_start: int
+    column_stop: int
+
+    @property
+    def n_entries(self) -> int:
+        return (self.row_stop - self.row_start) * (self.column_stop - self.column_start)
+
+
+#: Fills one tile of the matrix; called from several threads at once, each with a function of its own.
+FillTile = Callable[[Tile], None]
 
 #: Called with the entries done so far and in all, from the calling thread, about ten times a second.
 Progress = Callable[[int, int], None]

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from typing import Any
 
-from ntk_fast import container
+from ntk_fast.schedule import container
 from ntk_fast.validation import check_whole_number
 
 THREADS_VARIABLE = "NTK_FAST_NUM_THREADS"

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from ntk_fast import threads
+from ntk_fast.schedule import threads
 
 TASKS = Path("/proc/self/task")
 #: How long a fork waits, in seconds: other libraries' threads, which may be busy for ever, cannot be told from BLAS's.
