@@ -17,7 +17,7 @@ from rich.console import Console
 
 from bench import report
 from bench.targets import FULL, GROUPS, QUICK, TARGETS, Row
-from ntk_fast.engines import available_engines
+from ntk_fast.backends.engines import available_engines
 from ntk_fast.schedule.threads import available_cores
 
 HERE = Path(__file__).parent

@@ -25,8 +25,8 @@ from bench.data import mnist
 from bench.measure import Timing, in_turn
 from bench.targets import Row, Setting, megabytes, normal_rows, target
 from ntk_fast import layers
+from ntk_fast.backends.engines import chosen_engine
 from ntk_fast.cluster.remote import Remote
-from ntk_fast.engines import chosen_engine
 from ntk_fast.schedule.tiling import Tile
 from ntk_fast.solvers import ConjugateGradient
 

@@ -18,7 +18,8 @@ from ntk_fast.lower.spatial_compile import compile_spatial
 from ntk_fast.lower.spatial_program import SpatialProgram
 from ntk_fast.lower.steps import Plan
 from ntk_fast.narrowing import computing_dtype
-from ntk_fast.rows import MeasuredRows, Rows, measure, prepare_rows
+from ntk_fast.rows.prepared import MeasuredRows, Rows
+from ntk_fast.rows.preparing import measure, prepare_rows
 from ntk_fast.schedule.memory import refuse_too_large
 from ntk_fast.schedule.threads import choose_n_threads, single_threaded_blas
 from ntk_fast.schedule.tiling import Progress, Tile, make_tiles, run_tiles

@@ -31,7 +31,7 @@ from ntk_fast.lower.plan import plan_of, variances_of
 from ntk_fast.lower.scaled import UNIT
 from ntk_fast.lower.steps import Plan
 from ntk_fast.nested_parameters import Combination, nested, with_nested
-from ntk_fast.rows import diagonal_of, measure
+from ntk_fast.rows.preparing import diagonal_of, measure
 from ntk_fast.schedule.tiling import Progress
 from ntk_fast.validation import (
     check_dtype,

@@ -16,7 +16,7 @@ from ntk_fast.lower.compile import compile_program, norm_range, promised
 from ntk_fast.lower.instructions import instructions_of
 from ntk_fast.lower.scaled import Scaled
 from ntk_fast.lower.steps import Plan
-from ntk_fast.rows import measure, prepare_rows
+from ntk_fast.rows.preparing import measure, prepare_rows
 from ntk_fast.schedule.tiling import make_tiles
 
 SINGLE, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)

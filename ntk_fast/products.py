@@ -21,7 +21,7 @@ from ntk_fast.compensated import Reals
 from ntk_fast.gram import prepare, seconds_of_entry, tile_shape
 from ntk_fast.lower.program import Program
 from ntk_fast.lower.spatial_program import SpatialProgram
-from ntk_fast.rows import Rows
+from ntk_fast.rows.prepared import Rows
 from ntk_fast.schedule.in_order import InOrder
 from ntk_fast.schedule.threads import single_threaded_blas
 from ntk_fast.schedule.tiling import FillTile, Tile, make_tiles, run_tiles, stop_if_asked, tiles_within

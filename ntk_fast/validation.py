@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ntk_fast.caller import warn_caller
-from ntk_fast.frames import frame_rows, is_frame
+from ntk_fast.rows.frames import frame_rows, is_frame
 
 
 def check_finite_number(value: Any, name: str) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 import ntk_fast as ntk
-from ntk_fast.engines import available_engines
+from ntk_fast.backends.engines import available_engines
 from ntk_fast.kernels import Kernel
 
 #: Activations of ReLU type by name.

@@ -12,7 +12,7 @@ import pytest
 import ntk_fast as ntk
 from ntk_fast import backends
 from ntk_fast.backends import available_backends, choose_backend
-from ntk_fast.engines import available_engines, chosen_engine
+from ntk_fast.backends.engines import available_engines, chosen_engine
 
 KERNEL = ntk.NTK(2)
 X = np.random.default_rng(0).standard_normal((5, 3))

@@ -18,11 +18,11 @@ import numpy as np
 import pytest
 
 import ntk_fast as ntk
+from ntk_fast.backends.engines import available_engines
 from ntk_fast.cli import main
 from ntk_fast.cli.csv_file import CsvFile
 from ntk_fast.cli.csv_layout import CsvOptions
 from ntk_fast.cli.row_files import read_csv
-from ntk_fast.engines import available_engines
 
 ROOT = Path(__file__).parent.parent
 ROWS = np.random.default_rng(0).standard_normal((20, 3))

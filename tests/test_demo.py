@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ntk_fast import NTK
+from ntk_fast.backends.engines import available_engines
 from ntk_fast.cli import demo, demo_images, main
 from ntk_fast.cli.demo_picture import spread_out
-from ntk_fast.engines import available_engines
 
 
 @pytest.fixture

@@ -7,13 +7,13 @@ import pytest
 
 import ntk_fast as ntk
 from ntk_fast import layers
+from ntk_fast.backends.engines import available_engines
 from ntk_fast.derivatives import (
     VarianceParameters,
     contracted_derivatives,
     contracted_diagonal_derivatives,
     gram_derivatives,
 )
-from ntk_fast.engines import available_engines
 
 BIASED = {
     "ntk-1": ntk.NTK(1, bias_variance=0.3),

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import ntk_fast as ntk
-from ntk_fast.frames import columns_of, frame_rows, is_frame, is_missing
+from ntk_fast.rows.frames import columns_of, frame_rows, is_frame, is_missing
 
 polars = pytest.importorskip("polars")
 pyarrow = pytest.importorskip("pyarrow")

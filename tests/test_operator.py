@@ -13,7 +13,7 @@ from registry import DTYPES, ENGINES, KERNELS
 from scipy.sparse.linalg import cg, eigsh, lobpcg, svds
 
 import ntk_fast as ntk
-from ntk_fast.engines import Engine
+from ntk_fast.backends.engines import Engine
 
 #: Error of a product over the largest sum of |K| |v|: the entries' own, and rounding of partial sums.
 TOLERANCES = {np.dtype(np.float64): 2e-15, np.dtype(np.float32): 1e-6}

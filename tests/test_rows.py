@@ -8,7 +8,8 @@ import pytest
 import ntk_fast as ntk
 from ntk_fast.backends import choose_backend
 from ntk_fast.gram import compile_for, prepare_for
-from ntk_fast.rows import Rows, measure
+from ntk_fast.rows.prepared import Rows
+from ntk_fast.rows.preparing import measure
 
 KERNEL = ntk.NTK(2)
 

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ntk_fast.lower.program import Program
+from ntk_fast.lower.spatial_program import SpatialProgram
+from ntk_fast.lower.spatial_rows import RowExecutor
+from ntk_fast.lower.steps import Plan
+from ntk_fast.rows.prepared import Rows
 from ntk_fast.schedule.tiling import FillTile, Tile
-
-if TYPE_CHECKING:
-    from ntk_fast.lower.program import Program
-    from ntk_fast.lower.spatial_program import SpatialProgram
-    from ntk_fast.lower.spatial_rows import RowExecutor
-    from ntk_fast.lower.steps import Plan
-    from ntk_fast.rows import Rows
-
 
 #: Adds one tile's products with vectors to row sums (n_vectors, rows of the tile) and, in a symmetric matrix, to column
 #: sums (n_vectors, columns of the tile). Both are writeable `PADDING` numbers beyond their ends.

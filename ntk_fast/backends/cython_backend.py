@@ -28,7 +28,7 @@ from ntk_fast.backends.cython_images import (
 )
 from ntk_fast.backends.left_to_numpy import fill_in_numpy
 from ntk_fast.backends.narrowed import fill_narrowed
-from ntk_fast.lower.near_pairs import near_pair_thresholds
+from ntk_fast.layers.near_pairs import near_pair_thresholds
 from ntk_fast.lower.program import Program
 from ntk_fast.lower.spatial_program import SpatialProgram
 from ntk_fast.lower.steps import Plan

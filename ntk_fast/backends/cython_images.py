@@ -14,11 +14,11 @@ from ntk_fast.backends.image_forms import condensed_forms
 from ntk_fast.backends.image_schedule import ImageSchedule, schedule_of
 from ntk_fast.backends.numpy_backend import store
 from ntk_fast.compensated import Reals
-from ntk_fast.lower.near_pairs import near_pair_thresholds
+from ntk_fast.layers.near_pairs import near_pair_thresholds
 from ntk_fast.lower.positions import Pairs, n_positions
 from ntk_fast.lower.spatial_program import GatherStep, SpatialProgram
 from ntk_fast.lower.steps import Attend, Plan, Promote
-from ntk_fast.rows import Rows
+from ntk_fast.rows.prepared import Rows
 from ntk_fast.schedule.memory import refuse_too_large
 from ntk_fast.schedule.tiling import FillTile, Tile, stop_if_asked
 

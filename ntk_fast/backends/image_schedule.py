@@ -20,10 +20,10 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from ntk_fast.backends.image_forms import NodeForm, plain_forms
-from ntk_fast.lower.positions import OUTSIDE, Pairs, PlaneSet, n_positions, seen_positions
+from ntk_fast.layers.window import OUTSIDE, Grid, Window, seen_positions
+from ntk_fast.lower.positions import Pairs, PlaneSet, n_positions
 from ntk_fast.lower.spatial_evaluate import last_uses, sources_of
 from ntk_fast.lower.spatial_program import ConvolveStep, GatherStep, PointStep, SpatialProgram, SpatialStep
-from ntk_fast.lower.window import Grid, Window
 
 Numbers = NDArray[np.int32]
 Places = NDArray[np.int64]

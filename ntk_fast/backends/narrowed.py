@@ -8,7 +8,7 @@ import numpy as np
 
 from ntk_fast.backends.base import Backend, GramTask
 from ntk_fast.backends.numpy_backend import store
-from ntk_fast.rows import Rows
+from ntk_fast.rows.prepared import Rows
 from ntk_fast.schedule.tiling import FillTile, Tile
 
 

@@ -33,6 +33,7 @@ from ntk_fast.compensated import square_norms
 from ntk_fast.lower.program import Program
 from ntk_fast.lower.spatial_program import SpatialProgram
 from ntk_fast.lower.steps import Plan
+from ntk_fast.rows.prepared import Rows
 from ntk_fast.schedule.tiling import FillTile, Tile
 
 
@@ -184,8 +185,6 @@ def _fill(
 @lru_cache(maxsize=1)
 def _compile() -> None:
     """Compile the tile loop: some seconds, or some milliseconds from Numba's cache."""
-    from ntk_fast.rows import Rows
-
     program = Program(
         (), (), 1, 0, True, None, None, None, 0.0, 0.0, np.dtype(np.float64), cost=0, counts=(), tabulated=frozenset()
     )

@@ -12,7 +12,7 @@ from ntk_fast.backends.numba_maps import KINDS
 from ntk_fast.backends.numba_tables import PIECES, TERMS
 from ntk_fast.backends.numba_tails import FIRST_ROW, ROWS_EACH
 from ntk_fast.backends.numba_tile import MIX, PRODUCT, PROMOTION, SUM
-from ntk_fast.lower.near_pairs import near_pair_thresholds
+from ntk_fast.layers.near_pairs import near_pair_thresholds
 from ntk_fast.lower.program import ABSENT, WHOLE, PairMap, Program, Table, Tail
 
 

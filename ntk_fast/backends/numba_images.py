@@ -26,7 +26,7 @@ from ntk_fast.lower.positions import Pairs, n_positions
 from ntk_fast.lower.spatial_evaluate import sources_of
 from ntk_fast.lower.spatial_program import ArrangeStep, ConvolveStep, GatherStep, PointStep, SpatialProgram, SpatialStep
 from ntk_fast.lower.steps import Attend, Plan, Promote
-from ntk_fast.rows import Rows
+from ntk_fast.rows.prepared import Rows
 from ntk_fast.schedule.memory import refuse_too_large
 from ntk_fast.schedule.tiling import FillTile, Tile, stop_if_asked
 

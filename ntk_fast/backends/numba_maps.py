@@ -27,7 +27,7 @@ from ntk_fast.backends.numba_state import (
 )
 from ntk_fast.backends.numba_tables import arcsine, compiled, inlined, look_up
 from ntk_fast.backends.numba_tails import add_tails, before_terms, has_tail, tail_parts
-from ntk_fast.lower.near_pairs import BENDING, GAUSS_NODES, GAUSS_WEIGHTS
+from ntk_fast.layers.near_pairs import BENDING, GAUSS_NODES, GAUSS_WEIGHTS
 
 KINDS = ("fold", "table", "exponential", "gaussian", "erf", "gelu", "sine", "polynomial")
 FOLD, TABLE, EXPONENTIAL, GAUSSIAN, ERF, GELU, SINE, POLYNOMIAL = range(8)

@@ -12,8 +12,8 @@ from ntk_fast.backends.blas_products import multiply_with_blas
 from ntk_fast.backends.numpy_chords import tile_chords
 from ntk_fast.backends.numpy_images import SECONDS_PER_TERM, fill_images, image_block, rows_at_a_time
 from ntk_fast.compensated import Reals, square_norms
+from ntk_fast.layers.pair_state import pair_of_chord
 from ntk_fast.lower.evaluate import evaluate
-from ntk_fast.lower.pair_state import pair_of_chord
 from ntk_fast.lower.spatial_program import SpatialProgram
 from ntk_fast.lower.steps import Plan
 from ntk_fast.schedule.tiling import FillTile, Tile

@@ -6,7 +6,7 @@ import numpy as np
 
 from ntk_fast.compensated import Reals, two_product
 from ntk_fast.lower.tables import Truths
-from ntk_fast.rows import Rows
+from ntk_fast.rows.prepared import Rows
 
 #: Nearly parallel pairs are gathered this many numbers at a time.
 GATHERED_NUMBERS = 1 << 18

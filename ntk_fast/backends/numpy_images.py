@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 
 from ntk_fast.backends.base import GramTask
 from ntk_fast.compensated import Reals
-from ntk_fast.lower.pair_state import cosine_of
+from ntk_fast.layers.pair_state import cosine_of
 from ntk_fast.lower.spatial_evaluate import Evaluation, Side
 from ntk_fast.lower.spatial_program import SpatialProgram
-from ntk_fast.rows import Rows
+from ntk_fast.rows.prepared import Rows
 from ntk_fast.schedule.tiling import Tile, stop_if_asked
 
 #: Numbers of one part of a node's state that are computed at a time; a dozen such arrays are needed.

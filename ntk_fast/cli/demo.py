@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ntk_fast.backends.engines import Engine, available_engines
 from ntk_fast.cli.demo_images import N_CONVOLUTIONS, SECONDS, SHAPE, ConvolutionalGram, convolutional_gram
 from ntk_fast.cli.parser import Subparsers, add_command
 from ntk_fast.disk import made_folder, refuse_unwritable, whole_file
-from ntk_fast.engines import Engine, available_engines
 from ntk_fast.kernels import NTK, Kernel
 from ntk_fast.schedule.threads import choose_n_threads
 

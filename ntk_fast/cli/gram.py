@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 import ntk_fast
 from ntk_fast.backends import BACKENDS
+from ntk_fast.backends.engines import chosen_engine
 from ntk_fast.cli.csv_layout import add_csv_arguments, csv_options
 from ntk_fast.cli.kernel_arguments import add_kernel_arguments, kernel_from
 from ntk_fast.cli.new_files import check_new, check_new_store
@@ -21,7 +22,6 @@ from ntk_fast.cli.row_files import is_archive, read_rows
 from ntk_fast.cli.scheduler import add_scheduler_argument, connected, workers_in_words
 from ntk_fast.cli.summary import Summary, add_json_argument
 from ntk_fast.disk import DISK_FULL
-from ntk_fast.engines import chosen_engine
 from ntk_fast.gram import check_both
 from ntk_fast.kernels import Kernel
 from ntk_fast.out_of_core.write import discard_unfinished, journal_name, partial_name

@@ -9,9 +9,9 @@ import platform
 import warnings
 
 from ntk_fast.backends import BACKEND_VARIABLE, BACKENDS, why_missing
+from ntk_fast.backends.engines import available_engines, chosen_engine
 from ntk_fast.cli.parser import Subparsers, add_command
 from ntk_fast.cli.summary import Summary, add_json_argument
-from ntk_fast.engines import available_engines, chosen_engine
 from ntk_fast.schedule.threads import THREADS_VARIABLE, available_cores, choose_n_threads
 from ntk_fast.version import __version__
 

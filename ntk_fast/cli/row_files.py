@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ntk_fast.cli.csv_file import CsvFile, is_csv
 from ntk_fast.cli.csv_layout import CsvOptions, to_number
-from ntk_fast.frames import columns_of, is_missing
+from ntk_fast.rows.frames import columns_of, is_missing
 from ntk_fast.validation import check_rows, refuse_not_finite
 
 #: What a file that is cut short, damaged or of another kind raises in NumPy's readers.

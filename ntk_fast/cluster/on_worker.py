@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from ntk_fast.engines import Engine, backend_of
+from ntk_fast.backends.engines import Engine, backend_of
+from ntk_fast.rows.stored import RowFile
 from ntk_fast.schedule.threads import THREADS_VARIABLE, choose_n_threads, single_threaded_blas
 from ntk_fast.schedule.tiling import Tile, stoppable
-from ntk_fast.stored_rows import RowFile
 from ntk_fast.version import __version__
 
 

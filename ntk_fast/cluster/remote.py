@@ -7,16 +7,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from ntk_fast.backends.engines import Engine
 from ntk_fast.caller import warn_caller
 from ntk_fast.cluster.home import Home
 from ntk_fast.cluster.on_worker import Answer, Recipe
 from ntk_fast.cluster.run import Run, Task
 from ntk_fast.cluster.shared import SMALL_BYTES, Inline, Shared
 from ntk_fast.cluster.workers import Terms, Threads, refuse_unfit
-from ntk_fast.engines import Engine
+from ntk_fast.rows.stored import RowFile
 from ntk_fast.schedule.in_order import InOrder
 from ntk_fast.schedule.tiling import Progress, Tile
-from ntk_fast.stored_rows import RowFile
 from ntk_fast.version import __version__
 
 #: Of a task: short ones cost the scheduler's time, some milliseconds each; long ones are lost with their worker.

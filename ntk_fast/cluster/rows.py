@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ntk_fast.stored_rows import RowFile
+from ntk_fast.rows.stored import RowFile
 
 
 def is_collection(rows: Any) -> bool:

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ntk_fast.backends.base import Backend
+from ntk_fast.backends.engines import Engine
 from ntk_fast.cluster.remote import Remote
 from ntk_fast.cluster.workers import check_client
-from ntk_fast.engines import Engine
 from ntk_fast.kernels import Kernel
 from ntk_fast.schedule.tiling import Progress, Tile
 from ntk_fast.solvers.streamed import Operation, Reals, StreamedMatrix, row_blocks

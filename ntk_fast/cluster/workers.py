@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ntk_fast.engines import Engine, backend_of
-from ntk_fast.stored_rows import RowFile
+from ntk_fast.backends.engines import Engine, backend_of
+from ntk_fast.rows.stored import RowFile
 from ntk_fast.version import __version__
 
 #: How long a scheduler may take to answer.

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from ntk_fast.backends.base import Backend
+from ntk_fast.backends.engines import Engine
 from ntk_fast.cluster.remote import Remote
-from ntk_fast.engines import Engine
 from ntk_fast.gram import image_shape
 from ntk_fast.kernels import Kernel
 from ntk_fast.out_of_core.block_matrix import BlockMatrix

@@ -17,7 +17,8 @@ from ntk_fast.lower.compile import RowParameters, compile_program, norm_range
 from ntk_fast.lower.program import Program
 from ntk_fast.lower.reversible import reversible
 from ntk_fast.lower.row_derivatives import row_derivatives
-from ntk_fast.rows import Rows, measure, prepare_rows
+from ntk_fast.rows.prepared import Rows
+from ntk_fast.rows.preparing import measure, prepare_rows
 from ntk_fast.schedule.threads import choose_n_threads
 from ntk_fast.schedule.tiling import FillTile, Progress, Tile, run_tiles
 from ntk_fast.validation import refuse_overflow

@@ -13,7 +13,7 @@ from warnings import warn
 import numpy as np
 from numpy.typing import NDArray
 
-from ntk_fast.frames import Column, is_missing
+from ntk_fast.rows.frames import Column, is_missing
 
 #: Of texts in a column of at least so many, a share above which hardly any occurs twice: they are no categories.
 FEW, MOST_DIFFERENT = 20, 0.9

@@ -20,7 +20,6 @@ from sklearn.utils.validation import check_is_fitted
 
 from ntk_fast import lapack
 from ntk_fast.caller import warns_once
-from ntk_fast.checked_rows import validate_data
 from ntk_fast.derivatives import VARIANCES, VarianceParameters
 from ntk_fast.estimators.exact_process import ExactProcess
 from ntk_fast.estimators.expansion import kernel_expansion
@@ -42,6 +41,7 @@ from ntk_fast.estimators.scaling import ColumnScaling, TargetScaling
 from ntk_fast.estimators.standard_units import Search, StandardUnits
 from ntk_fast.estimators.targets import FLOATS, checked_regression
 from ntk_fast.kernels import Kernel
+from ntk_fast.rows.sklearn_check import validate_data
 from ntk_fast.solvers.base import Report
 from ntk_fast.solvers.cholesky import CholeskyFactor
 from ntk_fast.validation import check_flag, check_not_negative, check_whole_number

@@ -15,7 +15,6 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from ntk_fast.caller import warns_once
-from ntk_fast.checked_rows import validate_data
 from ntk_fast.derivatives import VARIANCES, VarianceParameters, contracted_derivatives
 from ntk_fast.estimators.expansion import kernel_expansion
 from ntk_fast.estimators.laplace import LaplacePosterior, averaged_logistic
@@ -26,6 +25,7 @@ from ntk_fast.estimators.saving import SavedEstimator
 from ntk_fast.estimators.standard_units import Search, StandardUnits
 from ntk_fast.estimators.targets import FLOATS, checked_classification
 from ntk_fast.kernels import Kernel
+from ntk_fast.rows.sklearn_check import validate_data
 from ntk_fast.solvers.base import Report, silent
 from ntk_fast.solvers.cholesky import CholeskyFactor, gram_matrix
 from ntk_fast.validation import check_flag, check_whole_number

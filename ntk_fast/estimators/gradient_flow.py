@@ -25,13 +25,13 @@ from sklearn.utils.validation import check_is_fitted
 
 from ntk_fast import lapack
 from ntk_fast.caller import warns_once
-from ntk_fast.checked_rows import validate_data
 from ntk_fast.estimators.expansion import kernel_expansion
 from ntk_fast.estimators.fit_warnings import warn_of_labels
 from ntk_fast.estimators.parameters import KernelParameters, choose_kernel, choose_report
 from ntk_fast.estimators.saving import SavedEstimator
 from ntk_fast.estimators.targets import FLOATS, checked_regression
 from ntk_fast.kernels import NNGP, NTK, Kernel
+from ntk_fast.rows.sklearn_check import validate_data
 from ntk_fast.schedule.threads import limited_blas
 from ntk_fast.solvers.base import Report, power_of_two, scaled_back
 from ntk_fast.solvers.cholesky import gram_matrix

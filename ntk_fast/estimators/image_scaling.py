@@ -9,10 +9,10 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from ntk_fast.checked_rows import validate_data
 from ntk_fast.estimators.saving import SavedEstimator
 from ntk_fast.estimators.scaling import ROUNDINGS
 from ntk_fast.estimators.targets import FLOATS
+from ntk_fast.rows.sklearn_check import validate_data
 from ntk_fast.validation import check_not_negative, check_whole_number
 
 Reals = NDArray[np.floating]

@@ -15,7 +15,6 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from ntk_fast.caller import warns_once, without
-from ntk_fast.checked_rows import validate_data
 from ntk_fast.estimators.expansion import kernel_expansion
 from ntk_fast.estimators.fit_warnings import warn_of_a_kernel_of_zeros, warn_of_a_large_ridge
 from ntk_fast.estimators.parameters import KernelParameters, choose_kernel, within_its_threads
@@ -24,6 +23,7 @@ from ntk_fast.estimators.saving import SavedEstimator
 from ntk_fast.estimators.scaling import ColumnScaling, TargetScaling
 from ntk_fast.estimators.targets import FLOATS
 from ntk_fast.kernels import Kernel
+from ntk_fast.rows.sklearn_check import validate_data
 from ntk_fast.schedule.memory import available_bytes
 from ntk_fast.solvers.base import Report, Solver, refuse_client
 from ntk_fast.solvers.cholesky import Cholesky

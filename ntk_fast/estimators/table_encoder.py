@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ntk_fast.estimators.column_encodings import LeftOut, encoding_of
 from ntk_fast.estimators.saving import SavedEstimator
-from ntk_fast.frames import Column, columns_of, columns_of_array, is_frame
+from ntk_fast.rows.frames import Column, columns_of, columns_of_array, is_frame
 from ntk_fast.validation import check_whole_number
 
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 
-from ntk_fast.checked_rows import readable, validate_data
-from ntk_fast.frames import is_missing
+from ntk_fast.rows.frames import is_missing
+from ntk_fast.rows.sklearn_check import readable, validate_data
 from ntk_fast.validation import as_array, check_vector
 
 #: Of rows as estimators take them: others become the first.

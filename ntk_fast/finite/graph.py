@@ -28,8 +28,8 @@ from ntk_fast.layers.activation import ActivationLayer
 from ntk_fast.layers.dense import Dense
 from ntk_fast.layers.patches import Arranged, Patches, Pooled
 from ntk_fast.layers.sequential import Sequential
+from ntk_fast.layers.window import Grid, Window
 from ntk_fast.lower.plan import plan_of, variances_of
-from ntk_fast.lower.window import Grid, Window
 
 if TYPE_CHECKING:
     from ntk_fast.layers.layer import Layer

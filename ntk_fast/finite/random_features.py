@@ -10,10 +10,10 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from ntk_fast.checked_rows import validate_data
 from ntk_fast.finite.network import Network
 from ntk_fast.layers.activation import ActivationLayer
 from ntk_fast.layers.arc_cosine import Step
+from ntk_fast.rows.sklearn_check import validate_data
 
 KERNELS = ("arccos0", "nngp", "ntk")
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from ntk_fast.compensated import Reals
 from ntk_fast.layers.activation import ActivationLayer, reals
-from ntk_fast.lower.pair_state import chord_of, place
+from ntk_fast.layers.pair_state import chord_of, place
 from ntk_fast.validation import check_whole_number
 
 #: (2n - 1)!! stays far from the largest float64, and n terms of a table far from cancelling.

@@ -13,7 +13,7 @@ from ntk_fast.layers.layer import Layer
 from ntk_fast.layers.pool import AveragePool, GlobalAveragePool
 from ntk_fast.layers.relu import Relu
 from ntk_fast.layers.sequential import Sequential
-from ntk_fast.lower.window import shown
+from ntk_fast.layers.window import shown
 from ntk_fast.validation import check_whole_number
 
 #: Images of CIFAR-10.

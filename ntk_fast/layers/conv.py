@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ntk_fast.layers.dense import check_weight_variance, exact_weight_variance
 from ntk_fast.layers.layer import Layer
 from ntk_fast.layers.positions import check_padding, check_sizes, check_steps, for_each_dimension
-from ntk_fast.lower.window import Grid, Window
+from ntk_fast.layers.window import Grid, Window
 from ntk_fast.validation import check_flag, check_not_negative
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ import numpy as np
 
 from ntk_fast.compensated import Reals
 from ntk_fast.layers.activation import ActivationLayer
-from ntk_fast.lower.near_pairs import near_complement
-from ntk_fast.lower.row_curve import RowCurve, row_curve
+from ntk_fast.layers.near_pairs import near_complement
+from ntk_fast.layers.row_curve import RowCurve, row_curve
 
 #: Variances beyond these count as these: the normalised activation has reached its limit, and nothing overflows.
 LEAST_VARIANCE, LARGEST_VARIANCE = 1e-34, 1e34

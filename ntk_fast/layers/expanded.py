@@ -29,8 +29,8 @@ from ntk_fast.layers.activation import reals
 from ntk_fast.layers.curved import LARGEST_VARIANCE, LEAST_VARIANCE
 from ntk_fast.layers.hermite_map import BEFORE, HermiteMap
 from ntk_fast.layers.hermite_tails import N_NODES, START, fit_tails, tail_sums, tails_at_one
-from ntk_fast.lower.near_pairs import NEAR
-from ntk_fast.lower.row_curve import FINEST, NODES, TO_COEFFICIENTS, pieces_of
+from ntk_fast.layers.near_pairs import NEAR
+from ntk_fast.layers.row_curve import FINEST, NODES, TO_COEFFICIENTS, pieces_of
 
 #: Terms that are kept at most; what steeper activations reach with them is measured, and said.
 MOST_TERMS = 768

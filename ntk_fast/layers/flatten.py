@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ntk_fast.layers.layer import Layer
-from ntk_fast.lower.window import Window
+from ntk_fast.layers.window import Window
 
 if TYPE_CHECKING:
     from ntk_fast.finite.graph import Graph, Units

@@ -20,7 +20,7 @@ from ntk_fast.compensated import Reals
 from ntk_fast.layers.activation import ActivationLayer, reals
 from ntk_fast.layers.erf import central_binomials
 from ntk_fast.layers.exponential import check_nonzero
-from ntk_fast.lower.pair_state import cosine_of
+from ntk_fast.layers.pair_state import cosine_of
 
 
 @dataclass(frozen=True, repr=False)

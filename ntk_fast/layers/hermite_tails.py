@@ -22,7 +22,6 @@ variances: errors of the slope of 2e-13 up to variance 4, of 2e-11 at 16.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -30,8 +29,6 @@ from numpy.polynomial import chebyshev, polynomial
 
 from ntk_fast.compensated import Reals
 from ntk_fast.layers.activation import special
-from ntk_fast.lower.program import Tail
-from ntk_fast.lower.tables import LARGEST_CHORD, Truths, fit_table
 
 #: Terms before the tail; SHIFT suits variances of 0 to about 16.
 START, SHIFT = 48, 3
@@ -44,8 +41,6 @@ N_FUNCTIONS = 2 * (N_NODES + 1)
 #: Below this cosine a tail is left out: cosine^START is less than 1e-11 there, and a tail at cosine 1 about 1e-2.
 LEAST_COSINE = 0.59
 LARGEST_SQUARE = (1 - LEAST_COSINE) / 2
-#: Errors of tables, of tau_0 and of others: they count a_START^2 times, about 1e-5, REACH^2 or REACH times in slopes.
-TABLE_ERRORS = {np.dtype(np.float64): (3e-12, 1e-10), np.dtype(np.float32): (3e-7, 3e-6)}
 
 #: Lagrange's polynomials by powers of x, and their values at 0.
 _LAGRANGE = np.array(
@@ -185,22 +180,3 @@ def tail_sums(functions: Reals, products: Reals) -> tuple[Reals, Reals]:
         value = value + product * function
         slope = slope + (REACH / x * (product - at_zero) - SHIFT * product) * function
     return value, slope
-
-
-@lru_cache(maxsize=16)
-def tail_of(pieces: int, dtype: np.dtype) -> Tail:
-    """Return the functions as tables, whose positions are chord * scale, and the numbers that go with them."""
-    widening = LARGEST_CHORD / np.sqrt(LARGEST_SQUARE)
-    tables = []
-    for k in range(N_FUNCTIONS):
-
-        def function(chord: Reals, opposite: Truths, k: int = k) -> Reals:
-            return tail_functions(chord / widening, slice(k, k + 1))[0]
-
-        error = TABLE_ERRORS[dtype][k % (N_NODES + 1) > 0]
-        table = fit_table(function, pieces, dtype, two_sided=False, error=error)
-        assert table is not None
-        tables.append(replace(table, scale=table.scale * widening))
-    return Tail(
-        tuple(tables), tuple(map(float, AT_ZERO)), tuple(map(float, REACH / NODES)), REACH**2, SHIFT, LARGEST_SQUARE
-    )

@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ntk_fast.layers.rowwise import Reals
+from ntk_fast.layers.window import OUTSIDE, Window, seen_positions
 from ntk_fast.lazy import lazy
-from ntk_fast.lower.positions import OUTSIDE, seen_positions
-from ntk_fast.lower.window import Window
 
 
 @dataclass(frozen=True)

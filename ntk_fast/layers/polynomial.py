@@ -22,8 +22,8 @@ from ntk_fast.compensated import Reals
 from ntk_fast.layers.activation import ActivationLayer, reals
 from ntk_fast.layers.arc_cosine import check_order
 from ntk_fast.layers.hermite_map import HermiteMap
-from ntk_fast.lower.pair_state import place
-from ntk_fast.lower.row_curve import RowCurve, motion_of
+from ntk_fast.layers.pair_state import place
+from ntk_fast.layers.row_curve import RowCurve, motion_of
 from ntk_fast.validation import check_finite_number
 
 

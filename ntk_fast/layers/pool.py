@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ntk_fast.layers.layer import Layer
 from ntk_fast.layers.positions import check_padding, check_sizes, check_steps, for_each_dimension
-from ntk_fast.lower.window import Grid, Window
+from ntk_fast.layers.window import Grid, Window
 
 if TYPE_CHECKING:
     from ntk_fast.finite.graph import Graph, Units

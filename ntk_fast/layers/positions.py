@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ntk_fast.lower.window import PADDINGS, Grid
+from ntk_fast.layers.window import PADDINGS, Grid
 from ntk_fast.validation import check_whole_number
 
 

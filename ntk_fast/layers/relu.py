@@ -22,7 +22,7 @@ import numpy as np
 
 from ntk_fast.compensated import Reals, two_sum
 from ntk_fast.layers.activation import ActivationLayer, reals
-from ntk_fast.lower.pair_state import place
+from ntk_fast.layers.pair_state import place
 from ntk_fast.validation import check_finite_number
 
 

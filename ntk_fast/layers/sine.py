@@ -26,7 +26,7 @@ from ntk_fast.compensated import Reals
 from ntk_fast.layers.activation import reals, special
 from ntk_fast.layers.curved import CurvedActivation, Parts
 from ntk_fast.layers.exponential import check_nonzero, in_two_parts, poisson, step_and_product
-from ntk_fast.lower.row_curve import RowCurve
+from ntk_fast.layers.row_curve import RowCurve
 from ntk_fast.validation import check_finite_number
 
 

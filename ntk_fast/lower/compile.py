@@ -15,17 +15,17 @@ from functools import lru_cache
 import numpy as np
 
 from ntk_fast.compensated import Reals
-from ntk_fast.layers.hermite_tails import tail_of
+from ntk_fast.layers.pair_state import pair_of_chord
 from ntk_fast.layers.relu import sine_minus_angle_cosine
 from ntk_fast.lazy import lazy
 from ntk_fast.lower.evaluate import evaluate
 from ntk_fast.lower.instructions import Instructions, MapSlot, MeanPlanes, SharePlanes, instructions_of
-from ntk_fast.lower.pair_state import pair_of_chord
 from ntk_fast.lower.program import PairMap, PlacedMap, Program, Table, UnivariateMap
 from ntk_fast.lower.row_forms import RowValues
 from ntk_fast.lower.scaled import UNIT, Scaled
 from ntk_fast.lower.steps import Plan
 from ntk_fast.lower.tables import LARGEST_CHORD, STRETCHES, Truths, fit_table
+from ntk_fast.lower.tails import tail_of
 
 #: Relative differences of squared norms, and of what is made of them, that count as none: a few roundings.
 SAME = {np.dtype(np.float64): 2e-15, np.dtype(np.float32): 1e-6}

@@ -19,6 +19,7 @@ from ntk_fast.layers.layer import Layer
 from ntk_fast.layers.layer_norm import LayerNorm
 from ntk_fast.layers.pool import AveragePool, GlobalAveragePool, GlobalSumPool, SumPool
 from ntk_fast.layers.tangent import Tangent
+from ntk_fast.layers.window import shown
 from ntk_fast.lower.compile import RowParameters, compile_program, norm_range, promised
 from ntk_fast.lower.instructions import instructions_of
 from ntk_fast.lower.plan import ROWS, Builder, plan_of
@@ -28,7 +29,6 @@ from ntk_fast.lower.row_forms import RowValues
 from ntk_fast.lower.scaled import UNIT, Scaled
 from ntk_fast.lower.spatial_compile import compile_spatial
 from ntk_fast.lower.steps import Map, Plan
-from ntk_fast.lower.window import shown
 
 #: Layers that are shown of a deep network: so many at either end.
 SHOWN = 20

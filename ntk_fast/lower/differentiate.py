@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ntk_fast.compensated import Reals
-from ntk_fast.lower.pair_state import cosine_of
+from ntk_fast.layers.pair_state import cosine_of
 from ntk_fast.lower.program import ABSENT, WHOLE, Instruction, PlacedMap
 from ntk_fast.lower.row_derivatives import FORWARD_WEIGHTS, WEIGHTS
 

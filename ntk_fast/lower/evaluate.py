@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ntk_fast.compensated import Reals, two_sum
-from ntk_fast.lower.pair_state import cosine_of, place
+from ntk_fast.layers.pair_state import cosine_of, place
 from ntk_fast.lower.program import ABSENT, WHOLE, Instruction, PlacedMap
 
 

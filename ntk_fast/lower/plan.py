@@ -12,6 +12,7 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from ntk_fast.layers.window import Grid, Window, shown
 from ntk_fast.lower.steps import (
     Arrange,
     Attend,
@@ -26,7 +27,6 @@ from ntk_fast.lower.steps import (
     Step,
     joined,
 )
-from ntk_fast.lower.window import Grid, Window, shown
 
 if TYPE_CHECKING:
     from ntk_fast.layers.activation import ActivationLayer

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ntk_fast.compensated import Reals, two_sum
-from ntk_fast.lower.positions import OUTSIDE, Positions
+from ntk_fast.layers.window import OUTSIDE, Positions, Window
 from ntk_fast.lower.scaled import Integers, Scaled
-from ntk_fast.lower.window import Window
 
 #: Roots of variances: mantissas and exponents of 2.
 Roots = tuple[Reals, Integers]

@@ -11,20 +11,16 @@ import itertools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ntk_fast.layers.window import OUTSIDE, Grid, Positions, Window
 from ntk_fast.lazy import lazy
 from ntk_fast.lower.steps import Arrange, Attend, Convolve, Plan, Pool, Promote, Step
-from ntk_fast.lower.window import Grid, Window
 
-Positions = NDArray[np.int64]
 #: Of every offset from -(n - 1) to n - 1 along each dimension, whether it is needed.
 Mask = NDArray[np.bool_]
-
-OUTSIDE = -1
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,23 +101,6 @@ class PlaneSet:
             rank = rank * (n - np.abs(offset)) + (i - np.maximum(0, offset))
         plane = self._plane_numbers[tuple(shifted)]
         return np.where(inside & (plane >= 0), self.starts[plane] + rank, OUTSIDE)
-
-
-@lru_cache(maxsize=128)
-def seen_positions(window: Window) -> Positions:
-    """Return the flat position that each tap sees of each output, (n_taps, n_outputs), or `OUTSIDE`; read-only."""
-    outputs = np.indices(window.output or (1,) * len(window.grid)).reshape(len(window.grid), -1)
-    result = np.empty((window.n_taps, outputs.shape[1]), dtype=np.int64)
-    grid = np.array(window.grid, dtype=np.int64)[:, None]
-    for row, tap in zip(result, window.taps, strict=True):
-        seen = outputs * np.array(window.strides)[:, None] + np.array(tap)[:, None]
-        if window.is_circular:
-            seen %= grid
-        inside = ((seen >= 0) & (seen < grid)).all(axis=0)
-        row[:] = OUTSIDE
-        row[inside] = np.ravel_multi_index(tuple(seen[:, inside]), window.grid)
-    result.setflags(write=False)
-    return result
 
 
 def offsets_behind(step: Step, offset: tuple[int, ...], grid: Grid) -> set[tuple[int, ...]]:

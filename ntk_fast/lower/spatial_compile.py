@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 
 from ntk_fast.layers.curved import LARGEST_VARIANCE
-from ntk_fast.layers.hermite_tails import tail_of
+from ntk_fast.layers.window import Window
 from ntk_fast.lower.compile import compiled_map, fold_tables, row_tolerance
 from ntk_fast.lower.positions import Pairs, n_positions, segments
 from ntk_fast.lower.program import ABSENT, WHOLE, Instruction, PairMap
@@ -36,7 +36,7 @@ from ntk_fast.lower.steps import (
     Step,
     renumbered,
 )
-from ntk_fast.lower.window import Window
+from ntk_fast.lower.tails import tail_of
 
 
 @lru_cache(maxsize=256)

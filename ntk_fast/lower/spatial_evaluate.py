@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from ntk_fast.compensated import Reals
+from ntk_fast.layers.pair_state import cosine_of
+from ntk_fast.layers.window import Positions, seen_positions
 from ntk_fast.lower.evaluate import State, mapped, mixed, multiplied, promoted
-from ntk_fast.lower.pair_state import cosine_of
-from ntk_fast.lower.positions import Pairs, PlaneSet, Positions, n_positions, seen_positions
+from ntk_fast.lower.positions import Pairs, PlaneSet, n_positions
 from ntk_fast.lower.spatial_program import (
     ArrangeStep,
     ConvolveStep,

@@ -20,9 +20,9 @@ from functools import cached_property
 
 import numpy as np
 
+from ntk_fast.layers.window import Grid, Window
 from ntk_fast.lower.positions import Pairs, n_positions
 from ntk_fast.lower.program import Instruction, PairMap, Table
-from ntk_fast.lower.window import Grid, Window
 
 
 @dataclass(frozen=True, eq=False)

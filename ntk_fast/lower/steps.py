@@ -24,8 +24,8 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
+from ntk_fast.layers.window import Grid, Window
 from ntk_fast.lazy import lazy
-from ntk_fast.lower.window import Grid, Window
 
 if TYPE_CHECKING:
     from ntk_fast.layers.activation import ActivationLayer

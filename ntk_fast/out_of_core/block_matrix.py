@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ntk_fast.backends.base import Backend, GramTask
 from ntk_fast.gram import check_kernel, compile_for, fill_gram, seconds_of_entry
 from ntk_fast.out_of_core.row_blocks import RowBlocks
-from ntk_fast.rows import Rows
+from ntk_fast.rows.prepared import Rows
 from ntk_fast.schedule.tiling import Tile
 from ntk_fast.validation import refuse_overflow, warn_of_underflow
 

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from ntk_fast.out_of_core.zarr_store import ATTRIBUTE, chunk_file, require_zarr
+from ntk_fast.out_of_core.zarr_store import ATTRIBUTE, chunk_file
+from ntk_fast.rows.stored import require_zarr
 from ntk_fast.schedule.memory import refuse_too_large
 from ntk_fast.validation import check_whole_number
 

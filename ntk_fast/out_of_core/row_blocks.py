@@ -20,7 +20,8 @@ from ntk_fast.lower.program import Program
 from ntk_fast.lower.scaled import Scaled
 from ntk_fast.lower.spatial_program import SpatialProgram
 from ntk_fast.lower.steps import Plan
-from ntk_fast.rows import MeasuredRows, Rows, measure, prepare_rows
+from ntk_fast.rows.prepared import MeasuredRows, Rows
+from ntk_fast.rows.preparing import measure, prepare_rows
 from ntk_fast.validation import check_rows, flattened
 
 #: Of rows in a block.

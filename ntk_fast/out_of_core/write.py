@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ntk_fast.backends import choose_backend
+from ntk_fast.backends.engines import chosen_engine
 from ntk_fast.caller import warns_once
 from ntk_fast.disk import DISK_FULL, shared_words
-from ntk_fast.engines import chosen_engine
 from ntk_fast.gram import are_same, check_both, check_kernel, entries_within, image_shape
 from ntk_fast.layers.json_text import from_record, to_record
 from ntk_fast.out_of_core.block_matrix import BlockMatrix
@@ -26,9 +26,9 @@ from ntk_fast.out_of_core.npy_store import NpyStore
 from ntk_fast.out_of_core.row_blocks import sliceable
 from ntk_fast.out_of_core.store import Store
 from ntk_fast.out_of_core.zarr_store import ZarrStore
+from ntk_fast.rows.stored import opened
 from ntk_fast.schedule.threads import choose_n_threads
 from ntk_fast.schedule.tiling import Progress, Tile, make_tiles
-from ntk_fast.stored_rows import opened
 from ntk_fast.validation import check_flag, check_progress, check_whole_number
 from ntk_fast.version import __version__
 

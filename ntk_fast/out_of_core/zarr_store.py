@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import json
 import math
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ntk_fast.disk import sync_path, temporary_name, temporary_names
+from ntk_fast.rows.stored import require_zarr
 from ntk_fast.schedule.tiling import Tile
 
 #: Rows and columns of a block, at least, in a matrix of eight times as many: small chunks are computed several at once.
@@ -27,17 +27,6 @@ METADATA, HIDDEN_METADATA = "zarr.json", "zarr.json.unfinished"
 
 #: Of the array: what `read_gram` needs to know of it.
 ATTRIBUTE = "ntk_fast"
-
-
-def require_zarr() -> None:
-    if importlib.util.find_spec("zarr") is None:
-        raise ImportError("A .zarr store needs zarr-python 3 or later: pip install 'ntk_fast[zarr]'.")
-    import zarr
-
-    if int(zarr.__version__.split(".")[0]) < 3:
-        raise ImportError(
-            f"A .zarr store needs zarr-python 3 or later; found {zarr.__version__}: pip install -U 'ntk_fast[zarr]'."
-        )
 
 
 class ZarrStore:

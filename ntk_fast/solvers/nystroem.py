@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
 from ntk_fast import lapack
-from ntk_fast.engines import chosen_engine
+from ntk_fast.backends.engines import chosen_engine
 from ntk_fast.kernels import Kernel
 from ntk_fast.schedule.threads import limited_blas
 from ntk_fast.schedule.tiling import Progress

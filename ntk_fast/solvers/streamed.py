@@ -17,7 +17,8 @@ from ntk_fast.backends.base import Backend, GramTask
 from ntk_fast.gram import choose_tiles, compile_for, image_shape, prepare_for, seconds_of_entry
 from ntk_fast.kernels import Kernel
 from ntk_fast.lower.compile import norm_range
-from ntk_fast.rows import MeasuredRows, measure
+from ntk_fast.rows.prepared import MeasuredRows
+from ntk_fast.rows.preparing import measure
 from ntk_fast.schedule.in_order import InOrder
 from ntk_fast.schedule.threads import choose_n_threads, single_threaded_blas
 from ntk_fast.schedule.tiling import FillTile, Progress, Tile, run_tiles, stop_if_asked, tiles_within

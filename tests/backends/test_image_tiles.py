@@ -7,7 +7,7 @@ import pytest
 
 import ntk_fast as ntk
 from ntk_fast import layers as L
-from ntk_fast.engines import available_engines
+from ntk_fast.backends.engines import available_engines
 
 ENGINES = [engine for engine in available_engines() if engine.backend == "cython"]
 TOLERANCE = {np.float64: 2e-14, np.float32: 1e-6}

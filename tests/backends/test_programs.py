@@ -15,11 +15,11 @@ from ntk_fast.backends.base import GramTask
 from ntk_fast.gram import prepare
 from ntk_fast.kernels import Kernel
 from ntk_fast.layers.activation import ActivationLayer
-from ntk_fast.layers.hermite_tails import tail_of
 from ntk_fast.layers.layer import Layer
 from ntk_fast.lower.compile import fold_tables
 from ntk_fast.lower.program import ABSENT, WHOLE, Instruction, PairMap, Program
-from ntk_fast.rows import Rows
+from ntk_fast.lower.tails import tail_of
+from ntk_fast.rows.prepared import Rows
 from ntk_fast.schedule.tiling import Tile
 
 #: Errors of an entry over sqrt(K(x, x) K(y, y)).

@@ -14,12 +14,12 @@ import pytest
 
 import ntk_fast as ntk
 from ntk_fast import layers
+from ntk_fast.backends.engines import Engine, chosen_engine
 from ntk_fast.cluster import on_worker, workers
 from ntk_fast.cluster.run import placed
 from ntk_fast.cluster.workers import Terms, why_unfit
-from ntk_fast.engines import Engine, chosen_engine
+from ntk_fast.rows.stored import RowFile
 from ntk_fast.schedule.tiling import Tile
-from ntk_fast.stored_rows import RowFile
 
 distributed = pytest.importorskip("distributed")
 KERNEL = ntk.NTK(depth=2)

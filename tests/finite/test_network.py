@@ -9,7 +9,7 @@ from autograd import jacobian
 
 import ntk_fast as ntk
 from ntk_fast import finite, layers
-from ntk_fast.finite import network as network_module
+from ntk_fast.finite import network_function
 from ntk_fast.schedule import memory
 
 ACTIVATIONS = ("relu", "leaky_relu", "abs", ntk.leaky_relu(0.5), ntk.leaky_relu(1.5), finite.softplus(3.0))
@@ -125,7 +125,7 @@ def test_many_rows_take_several_passes(monkeypatch):
     network, rows = make(2, "relu", n=50)
     whole = network(rows), network.gradient(rows), network.hidden_features(rows)
     derivatives = network.directional_derivatives(rows, network.parameters)
-    monkeypatch.setattr(network_module, "PASS_ENTRIES", 7 * network.width)
+    monkeypatch.setattr(network_function, "PASS_ENTRIES", 7 * network.width)
     for part, expected in zip(
         (network(rows), network.gradient(rows), network.hidden_features(rows)), whole, strict=True
     ):

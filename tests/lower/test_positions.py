@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from ntk_fast.layers import AveragePool, Conv, Dense, Flatten, GlobalAveragePool, Input, Relu, Sequential
+from ntk_fast.layers.window import OUTSIDE, Window, seen_positions
 from ntk_fast.lower.plan import plan_of
-from ntk_fast.lower.positions import OUTSIDE, Pairs, PlaneSet, offsets_behind, seen_positions
+from ntk_fast.lower.positions import Pairs, PlaneSet, offsets_behind
 from ntk_fast.lower.steps import Convolve, Pool
-from ntk_fast.lower.window import Window
 
 
 def counts(*middle, shape=(32, 32, 3)):

@@ -17,17 +17,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.polynomial import chebyshev, polynomial
 from numpy.typing import NDArray
 
 from ntk_fast.compensated import Reals
+from ntk_fast.layers.activation import ActivationLayer
 from ntk_fast.lazy import lazy
-
-if TYPE_CHECKING:
-    from ntk_fast.layers.activation import ActivationLayer
 
 #: |b'|, bend, and the size of what bend was measured from (infinite: it is exact), as functions of lambda.
 Motion = Callable[[Reals], tuple[Reals, Reals, Reals]]

@@ -1,22 +1,17 @@
-"""Rows as tiles take them: the numbers themselves, and per row what the mathematics needs besides.
-
-The numbers are not normalised, so a kernel entry is a function of the very floats given, and usually not even copied.
-Only rows whose squares would leave the range of the dtype are scaled, each by its own power of two, which is exact.
-Images are rows, too; what is known of a row without positions, its norm, is known of each of their pixels.
-"""
+"""From checked rows to what a kernel's tiles take: norms, the diagonal, and what the program needs per row."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ntk_fast.backends.base import Backend, ImageBackend
-from ntk_fast.compensated import Reals, square_norms
+from ntk_fast.compensated import square_norms
+from ntk_fast.layers.window import shown
 from ntk_fast.lower.compile import RowParameters
 from ntk_fast.lower.program import Program
 from ntk_fast.lower.row_forms import RowValues
@@ -25,7 +20,7 @@ from ntk_fast.lower.spatial_compile import compile_spatial
 from ntk_fast.lower.spatial_program import SpatialProgram
 from ntk_fast.lower.spatial_rows import Pixels, SpatialRows, SpatialValues
 from ntk_fast.lower.steps import Plan
-from ntk_fast.lower.window import shown
+from ntk_fast.rows.prepared import MeasuredRows, Rows
 from ntk_fast.schedule.memory import SMALL_RESULT, available_bytes, refuse_too_large
 from ntk_fast.validation import refuse_not_finite
 
@@ -36,41 +31,6 @@ SAFE_SQUARES = {np.dtype(np.float64): (2.0**-400, 2.0**400), np.dtype(np.float32
 FAINT_PIXEL = 2.0**-960
 #: Of memory that a pair of positions takes while a node is computed, in NumPy.
 BYTES_PER_PAIR = 250
-
-
-@dataclass(frozen=True, eq=False)
-class MeasuredRows:
-    """Rows that are safe to multiply, and the norms of the rows given; of images those of all pixels, row by row."""
-
-    values: NDArray[np.floating]  # (n, n_features)
-    inverse_norm: NDArray[np.float64]  # (n,) or (n * n_positions,), of `values`; 0 for a zero row
-    square_norm: Scaled  # (n,) or (n * n_positions,), of the rows given
-
-
-@dataclass(frozen=True, eq=False)
-class Rows:
-    """Prepared rows of one matrix; `scale` and `parameters` are those of one kernel's program."""
-
-    values: NDArray[np.floating]  # (n, n_features)
-    inverse_norm: NDArray[np.floating]  # (n,); 0 for a zero row; images have theirs among the parameters, and ones here
-    diagonal: Reals  # (n,) of float64: K(x, x)
-    root_diagonal: Reals  # (n,): its square root, which may be in range when K(x, x) is not
-    scale: Reals  # (n,): an entry is scale * scale' * (profile, or what the instructions leave)
-    parameters: NDArray[np.floating]  # (n_parameters, n)
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-    def part(self, rows: slice) -> Rows:
-        """Return some of the rows; only `parameters` are copied."""
-        return Rows(
-            self.values[rows],
-            self.inverse_norm[rows],
-            self.diagonal[rows],
-            self.root_diagonal[rows],
-            self.scale[rows],
-            np.ascontiguousarray(self.parameters[:, rows]),
-        )
 
 
 def measure(

@@ -6,11 +6,19 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
 
 PADDINGS = ("SAME", "VALID", "CIRCULAR")
 
 #: Positions along each dimension; () for a single thing without positions.
 Grid = tuple[int, ...]
+#: Numbers of positions, row by row; or `OUTSIDE`.
+Positions = NDArray[np.int64]
+
+OUTSIDE = -1
 
 
 def shown(grid: Grid) -> str:
@@ -81,3 +89,20 @@ class Window:
     def is_one_position(self) -> bool:
         """Whether every window sees the position of its own number, and no other."""
         return self.grid == self.output and self.n_taps == 1
+
+
+@lru_cache(maxsize=128)
+def seen_positions(window: Window) -> Positions:
+    """Return the flat position that each tap sees of each output, (n_taps, n_outputs), or `OUTSIDE`; read-only."""
+    outputs = np.indices(window.output or (1,) * len(window.grid)).reshape(len(window.grid), -1)
+    result = np.empty((window.n_taps, outputs.shape[1]), dtype=np.int64)
+    grid = np.array(window.grid, dtype=np.int64)[:, None]
+    for row, tap in zip(result, window.taps, strict=True):
+        seen = outputs * np.array(window.strides)[:, None] + np.array(tap)[:, None]
+        if window.is_circular:
+            seen %= grid
+        inside = ((seen >= 0) & (seen < grid)).all(axis=0)
+        row[:] = OUTSIDE
+        row[inside] = np.ravel_multi_index(tuple(seen[:, inside]), window.grid)
+    result.setflags(write=False)
+    return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,8 +40,6 @@ class RowFile:
                 return np.load(self.path, mmap_mode="r", allow_pickle=False)
             except (ValueError, EOFError) as error:
                 raise ValueError(f"{name}: {self.path} is not a whole .npy file of numbers ({error}).") from None
-        from ntk_fast.out_of_core.zarr_store import require_zarr
-
         require_zarr()
         import zarr
 
@@ -54,3 +53,15 @@ def _content(path: Path) -> Path:
 def opened(rows: Any, name: str) -> Any:
     """Return rows as they are, or what is at the path that they are."""
     return RowFile.at(rows, name).open(name) if isinstance(rows, str | os.PathLike) else rows
+
+
+def require_zarr() -> None:
+    """Raise if zarr-python is missing or too old."""
+    if importlib.util.find_spec("zarr") is None:
+        raise ImportError("A .zarr store needs zarr-python 3 or later: pip install 'ntk_fast[zarr]'.")
+    import zarr
+
+    if int(zarr.__version__.split(".")[0]) < 3:
+        raise ImportError(
+            f"A .zarr store needs zarr-python 3 or later; found {zarr.__version__}: pip install -U 'ntk_fast[zarr]'."
+        )

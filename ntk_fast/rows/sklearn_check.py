@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.utils import check_array, check_X_y
 from sklearn.utils import validation as sklearn_validation
 
-from ntk_fast.frames import frame_rows, is_frame
+from ntk_fast.rows.frames import frame_rows, is_frame
 from ntk_fast.validation import as_array, refuse_masked
 
 NOT_GIVEN = "no_validation"  # scikit-learn's word for it
