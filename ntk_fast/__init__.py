@@ -2,31 +2,28 @@
 
 The map, in the order in which to read it:
 
-    kernels       ArcCosine, NNGP, NTK: what a user calls
-    layers        networks as descriptions: layers and activations, one file each, and their JSON
-    lower         from a description to what tiles execute: plan, instructions, row forms, tables, programs; for
-                  images `window`, `positions` (which pairs of them are needed) and the modules called spatial_...
-    compensated   sums and products with their rounding errors, in NumPy
-    gram          checked rows -> tiles -> matrix; `validation`, `rows`, `narrowing` are its steps
-    operator      KernelOperator: the same tiles multiplied with vectors and forgotten
-    out_of_core   write_gram, read_gram: the same tiles in a file that is larger than memory
-    products      a matrix as a factor of products, summed in an order of its own
-    cluster       the blocks of both on a Dask cluster, where `client=` is given; `stored_rows`: rows by their path
-    frames        data frames of pandas, polars and pyarrow as rows; `checked_rows`: in scikit-learn's check of them
-    disk          files that are whole or not there; `lazy`: attributes computed when they are first asked for
-    schedule      tiles, and the threads that take them: progress, interrupts, memory (a package)
-    backends      who fills a tile: `cython_backend` (C, in csrc/), `numba_backend`, `numpy_backend` (the reference)
-    solvers       systems with a Gram matrix: Cholesky, conjugate gradients, centres, eigenvalues
-    caller        warnings that point at the line of whoever called the package
-    lapack        LAPACK in place and in pieces, left by Ctrl-C: what solvers and `finite` factorise with (a package)
-    derivatives   of Gram matrices, by the variances of a network
-    estimators    models in scikit-learn's conventions; `model_file`: their files
-    sklearn_kernel  a kernel as scikit-learn's Gaussian processes want one; `sklearn_names`: names that wait for it
-    finite        networks of finite width, their linearisation and training (a package with a map of its own)
-    spectrum      eigenvalues on data, and exact ones on the sphere; `power_law`: how fast they fall
-    high_precision  the kernels at any number of digits: what everything above is compared with
-    theory        the lecture's claims as experiments, and the page that shows them
-    cli           the command line, ntk-fast
+    kernels         ArcCosine, NNGP, NTK: what a user calls
+    layers          networks as descriptions: layers and activations, one file each, and their JSON
+    lower           from a description to what tiles execute: a plan of few steps, row forms, tables, programs
+    gram            checked rows -> tiles -> matrix; `validation`, `rows`, `narrowing` are its steps
+    backends        who fills a tile: C (csrc/), Numba, NumPy (the reference); `engines`: with which instruction set
+    schedule        tiles, and the threads that take them: progress, interrupts, memory
+    operator        KernelOperator: the same tiles multiplied with vectors and forgotten
+    out_of_core     write_gram, read_gram: the same tiles in a file that is larger than memory
+    cluster         the blocks of both on a Dask cluster, where `client=` is given
+    solvers         systems with a Gram matrix: Cholesky, conjugate gradients, centres, eigenvalues
+    lapack          LAPACK in place and in pieces, left by Ctrl-C: what solvers and `finite` factorise with
+    derivatives     of Gram matrices, by the variances of a network
+    estimators      models in scikit-learn's conventions, and their files
+    finite          networks of finite width, their linearisation and training
+    spectrum        eigenvalues on data, and exact ones on the sphere; `power_law`: how fast they fall
+    theory          the lecture's claims as experiments, and the page that shows them
+    high_precision  the kernels at any number of digits: what everything is compared with
+    cli             the command line, ntk-fast
+
+Packages have maps of their own. What all of them use: `compensated`, sums with their rounding errors; `disk`, files
+that are whole or not there; `caller`, warnings from the line of whoever called; `lazy`, attributes computed when they
+are first asked for; `sklearn_names`, names that wait for scikit-learn.
 """
 
 from importlib import import_module
@@ -44,6 +41,7 @@ if TYPE_CHECKING:
     from ntk_fast import finite, spectrum
     from ntk_fast.estimators import (
         ChannelScaler,
+        GaussianProcessKernel,
         GradientFlowRegressor,
         NTKClassifier,
         NTKGaussianProcessClassifier,
@@ -56,7 +54,6 @@ if TYPE_CHECKING:
     )
     from ntk_fast.operator import KernelOperator
     from ntk_fast.out_of_core import read_gram, write_gram
-    from ntk_fast.sklearn_kernel import GaussianProcessKernel
 
 __all__ = [
     "NNGP",
@@ -87,7 +84,7 @@ __all__ = [
 #: Names that need SciPy or an extra, imported when they are first used: `import ntk_fast` stays as light as NumPy.
 _LAZY = {
     "ChannelScaler": "ntk_fast.estimators",
-    "GaussianProcessKernel": "ntk_fast.sklearn_kernel",
+    "GaussianProcessKernel": "ntk_fast.estimators",
     "GradientFlowRegressor": "ntk_fast.estimators",
     "KernelOperator": "ntk_fast.operator",
     "NTKClassifier": "ntk_fast.estimators",
@@ -106,7 +103,7 @@ _MODULES = ("finite", "spectrum")
 
 if not has_sklearn():  # `from ntk_fast import *` takes what there is
     for _name, _module in _LAZY.items():
-        if _module in ("ntk_fast.estimators", "ntk_fast.sklearn_kernel"):
+        if _module == "ntk_fast.estimators":
             __all__.remove(_name)
 
 

@@ -12,7 +12,7 @@ import pytest
 import ntk_fast as ntk
 from ntk_fast.cli import main
 from ntk_fast.cli.training_rows import split
-from ntk_fast.model_file import read_model_file, write_model_file
+from ntk_fast.estimators.model_file import read_model_file, write_model_file
 
 pd = pytest.importorskip("pandas")
 pytest.importorskip("sklearn")

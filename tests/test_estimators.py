@@ -13,7 +13,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import ntk_fast as ntk
-from ntk_fast.model_file import read_model_file, write_model_file
+from ntk_fast.estimators.model_file import read_model_file, write_model_file
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import ntk_fast as ntk
-from ntk_fast import kept
 from ntk_fast import layers as L
 from ntk_fast.backends.cython_images import ImageRun
+from ntk_fast.operator import kept
 
 NETWORK = L.Sequential(L.Input(4, 5, 1), L.Conv(3, bias_variance=0.1), L.Relu(), L.GlobalAveragePool(), L.Dense())
 KERNEL = ntk.NTK(network=NETWORK)

@@ -9,8 +9,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from ntk_fast import model_file
-from ntk_fast.model_file import FORMAT_VERSION, read_model_file, write_model_file
+from ntk_fast.estimators import model_file
+from ntk_fast.estimators.model_file import FORMAT_VERSION, read_model_file, write_model_file
 
 HEADER = {"estimator": "Example", "nested": {"numbers": [1, 2.5, None, True], "text": "é"}}
 ARRAYS = {

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import ntk_fast as ntk
-from ntk_fast.model_file import read_model_file
+from ntk_fast.estimators.model_file import read_model_file
 
 FOLDER = Path(__file__).parent / "data" / "saved_models"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.ntk"))

@@ -17,8 +17,8 @@ import scipy.linalg.blas  # noqa: F401  SciPy's BLAS is a second library, and th
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
 import ntk_fast as ntk
-from ntk_fast import operator
 from ntk_fast.derivatives import forward, reverse
+from ntk_fast.operator import kernel_operator
 from ntk_fast.schedule import forks, threads
 from ntk_fast.schedule.threads import available_cores, choose_n_threads, limited_blas, single_threaded_blas
 
@@ -108,7 +108,7 @@ def test_the_number_of_threads_reaches_lapack(fit, monkeypatch):
     """And the kernel's matrices."""
     asked = []
     choose = threads.choose_n_threads
-    for module in (sys.modules["ntk_fast.gram"], operator, forward, reverse):
+    for module in (sys.modules["ntk_fast.gram"], kernel_operator, forward, reverse):
         monkeypatch.setattr(module, "choose_n_threads", lambda number: asked.append(number) or choose(number))
     stages.clear()
     with threadpool_limits(4, user_api="blas"):

@@ -1,4 +1,15 @@
-"""Which backends there are, and which one computes: the argument, else the environment, else the fastest present."""
+"""Which backends there are, and which one computes: the argument, else the environment, else the fastest present.
+
+The map:
+
+    base               what a backend is, and what tasks are
+    cython_backend     C in SIMD (`_tile.pyx`, csrc/); `cython_images`
+    numba_backend      plain loops, to be read: `numba_tile`, `numba_maps`, ...; images: `numba_images`, ...
+    numpy_backend      the reference; `numpy_images`
+    image_schedule     what C and Numba do for a tile of images, and in which order
+    blas_products      products with vectors by BLAS; `narrowed`: float32 matrices computed in float64
+    engines            a backend with an instruction set: all ways to compute on this machine
+"""
 
 from __future__ import annotations
 

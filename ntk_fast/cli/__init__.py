@@ -1,10 +1,12 @@
 """The command line, ntk-fast: one module per command, and what they share.
 
+The map:
+
     info, gram, fit, predict, demo, theory    the commands
     kernel_arguments     the options that name a kernel
     row_files            rows from .npy, .npz and .csv (`csv_file`, `csv_layout`); `labelled_rows`: with their targets
     training_rows        rows kept out of a fit, columns encoded
-    prediction           predictions in blocks and their errors; `model_picture`: their picture
+    prediction           predictions in blocks; `model_errors`: what is wrong with them; `model_picture`
     scheduler            the client of a Dask cluster
     new_files            result files that are whole or not there
     progress, summary    what the terminal shows while a command runs, and at its end; `fit_summary`

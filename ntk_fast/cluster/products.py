@@ -17,8 +17,8 @@ from ntk_fast.cluster.workers import check_client
 from ntk_fast.compensated import Reals
 from ntk_fast.gram import check_both, image_shape
 from ntk_fast.kernels import Kernel
+from ntk_fast.operator.factor import BlockSums, PreparedFactor, add_block
 from ntk_fast.out_of_core.row_blocks import sliceable
-from ntk_fast.products import BlockSums, PreparedFactor, add_block
 from ntk_fast.rows.stored import RowFile, opened
 from ntk_fast.schedule.tiling import Tile, make_tiles
 from ntk_fast.validation import check_dtype, check_rows

@@ -1,17 +1,20 @@
 """Models in scikit-learn's conventions.
 
-regressor           NTKRegressor, and `classifier`, NTKClassifier: kernel ridge regression, with any of the solvers
-ridge               what they share; `ridge_choice`: what is chosen from data; `calibration`: probabilities
-fit_warnings        what a fit should not pass over in silence
-gaussian_process    NTKGaussianProcessRegressor: deviations, samples; `marginal_likelihood`: what its variances maximise
-                    by `likelihood_search`, in `standard_units`; `process_parameters`: checks of what it is given
-gaussian_process_classifier  NTKGaussianProcessClassifier: probabilities, by `laplace`
-gradient_flow       GradientFlowRegressor: infinitely many infinitely wide networks, trained for some time
-scaling             units of columns and targets; `targets`: their checks; `parameters`: what else the estimators share
-image_scaling       ChannelScaler, ZCAWhitener: what papers do to the pixels of images
-expansion           predictions as sums of kernels
-table_encoder       TableEncoder: data frames with texts, gaps and dates as rows; `column_encodings`: of one column
-saving              `save` and `load`, which all of them have
+The map:
+
+    regressor           NTKRegressor, and `classifier`, NTKClassifier: kernel ridge regression, with any of the solvers
+    ridge               what they share; `ridge_choice`: what is chosen from data; `calibration`: probabilities
+    fit_warnings        what a fit should not pass over in silence
+    gaussian_process    NTKGaussianProcessRegressor: deviations, samples; `marginal_likelihood`: what its variances
+                        maximise by `likelihood_search`, in `standard_units`; `process_parameters`: their checks
+    gaussian_process_classifier  NTKGaussianProcessClassifier: probabilities, by `laplace`
+    gradient_flow       GradientFlowRegressor: infinitely many infinitely wide networks, trained for some time
+    scaling             units of columns and targets; `targets`: their checks; `parameters`: what else all share
+    image_scaling       ChannelScaler, ZCAWhitener: what papers do to the pixels of images
+    expansion           predictions as sums of kernels
+    table_encoder       TableEncoder: data frames with texts, gaps and dates as rows; `column_encodings`: of one column
+    saving              `save` and `load`, which all of them have; `model_file`: one file, whole or refused
+    sklearn_kernel      GaussianProcessKernel: a kernel as scikit-learn's own Gaussian processes want one
 """
 
 from __future__ import annotations
@@ -27,15 +30,17 @@ from ntk_fast.estimators.gaussian_process import NTKGaussianProcessRegressor
 from ntk_fast.estimators.gaussian_process_classifier import NTKGaussianProcessClassifier
 from ntk_fast.estimators.gradient_flow import GradientFlowRegressor
 from ntk_fast.estimators.image_scaling import ChannelScaler, ZCAWhitener
+from ntk_fast.estimators.model_file import read_model_file, write_model_file
 from ntk_fast.estimators.regressor import NTKRegressor
 from ntk_fast.estimators.saving import SavedEstimator
+from ntk_fast.estimators.sklearn_kernel import GaussianProcessKernel
 from ntk_fast.estimators.table_encoder import TableEncoder
-from ntk_fast.model_file import read_model_file, write_model_file
 from ntk_fast.version import __version__
 
 __all__ = [
     "ChannelScaler",
     "FitWarning",
+    "GaussianProcessKernel",
     "GradientFlowRegressor",
     "NTKClassifier",
     "NTKGaussianProcessClassifier",

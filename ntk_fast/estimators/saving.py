@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from ntk_fast.estimators.column_encodings import ENCODINGS
+from ntk_fast.estimators.model_file import read_model_file, write_model_file
 from ntk_fast.estimators.scaling import ColumnScaling, TargetScaling
 from ntk_fast.kernels import NNGP, NTK, ArcCosine, Kernel
 from ntk_fast.layers.json_text import from_record, to_record
 from ntk_fast.layers.layer import Layer
 from ntk_fast.layers.relu import Abs, LeakyRelu, Relu
-from ntk_fast.model_file import read_model_file, write_model_file
 from ntk_fast.version import __version__
 
 KERNELS: dict[str, type[Kernel]] = {kernel.__name__: kernel for kernel in (ArcCosine, NNGP, NTK)}

@@ -1,5 +1,7 @@
 """LAPACK's long routines on symmetric matrices, in place, in pieces between which Ctrl-C is heard.
 
+The map:
+
     products            matrix products in pieces: why there are pieces, and what most of the work is
     triangular          systems with a triangular matrix
     cholesky            factors, inverses, condition numbers, and factors with pivots

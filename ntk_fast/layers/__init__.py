@@ -1,12 +1,16 @@
 """Networks, described as data: layers as frozen dataclasses in a tree, comparable, hashable, picklable, and JSON.
 
+The map:
+
     layer, activation     what a layer is, and what an activation is
     dense, sequential     Dense; Sequential, Identity
     branches              Sum, Residual, Product, Concatenate
     layer_norm, tangent   LayerNorm; Tangent
     input, conv, pool,    images and sequences: Input, Conv, AveragePool, SumPool, GlobalAveragePool, GlobalSumPool,
-    flatten, attention    Flatten, Attention; `positions`: checks that they share; `patches`: windows at finite width
+    flatten, attention    Flatten, Attention; `window`: what they see of a grid; `positions`: checks that they share;
+                          `patches`: windows at finite width
     relu, erf, gelu, ...  activations, a family a file; `names`: those that kernels take by name
+    pair_state            what the maps of activations take and make: a pair's 1 - cosine and 1 + cosine
     curved, hermite_map,  what the maps of activations have in common that depend on variances: near and opposite pairs,
     expanded              Hermite series, and Hermite coefficients by quadrature where there is no closed form
     kernel_algebra        the networks whose kernels are sums, products and multiples of kernels

@@ -1,1 +1,15 @@
-"""From a network's description to what tiles execute."""
+"""From a network's description to what tiles execute.
+
+The map:
+
+    steps, plan         a description as a few steps, and what a network may not be
+    scaled, row_forms   what steps make of a row alone: variances, in numbers of any size
+    instructions        a plan on registers; `program`: with what a dtype's tiles need besides
+    tables, tails       univariate functions as piecewise polynomials
+    compile             a program for some rows; `evaluate`: its reference in NumPy
+    differentiate       the same in forward mode; `row_derivatives`: of rows; `reversible`: programs for reverse mode
+    positions           of images: which pairs of positions each node is needed at
+    spatial_compile     a program of images: `spatial_program`; of rows alone `spatial_rows`, with `position_sums`;
+                        `spatial_evaluate`: its reference in NumPy
+    describe            all this as a table for a reader
+"""

@@ -1,10 +1,12 @@
 """Gram matrices larger than memory, on disk: written block by block, resumable at any moment, read in parts.
 
-write         write_gram: what is computed, in which blocks, and what happens when it is interrupted
-read          read_gram: a part of a finished store
-row_blocks    rows that need not fit in memory, prepared for tiles a block at a time
-journal       which blocks are finished, and that nobody else is writing
-npy_store     a .npy file; `zarr_store`: a Zarr v3 array. Where blocks go
+The map:
+
+    write         write_gram: what is computed, in which blocks, and what happens when it is interrupted
+    read          read_gram: a part of a finished store
+    row_blocks    rows that need not fit in memory, prepared for tiles a block at a time
+    journal       which blocks are finished, and that nobody else is writing
+    npy_store     a .npy file; `zarr_store`: a Zarr v3 array. Where blocks go
 """
 
 from ntk_fast.out_of_core.read import read_gram

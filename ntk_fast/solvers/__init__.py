@@ -1,11 +1,13 @@
 """Solvers of (K + ridge I) coefficients = targets, behind one small interface.
 
-base                  the interface: `Solver.solve` returns a `Solution`
-weighted              weights of rows, and errors of models that are fitted without one of them
-cholesky              exact, in the memory of K
-spectral              exact, by eigendecomposition: every ridge, and its leave-one-out error
-conjugate_gradient    exact to a tolerance, without K; `pivoted_cholesky` is its preconditioner
-nystroem              restricted to some rows as centres, for 10^5 rows and more; `streamed`: the matrix it never stores
+The map:
+
+    base                  the interface: `Solver.solve` returns a `Solution`
+    weighted              weights of rows, and errors of models that are fitted without one of them
+    cholesky              exact, in the memory of K
+    spectral              exact, by eigendecomposition: every ridge, and its leave-one-out error
+    conjugate_gradient    exact to a tolerance, without K; `pivoted_cholesky` is its preconditioner
+    nystroem              restricted to some rows as centres, for 10^5 rows and more; `streamed`: the matrix not stored
 """
 
 from typing import TYPE_CHECKING, Any

@@ -1,5 +1,7 @@
 """The lecture's claims as experiments that anyone reruns: `ntk-fast theory [EXPERIMENT ...] --out FOLDER`.
 
+The map:
+
     experiment             what an experiment is
     kernel_convergence     Eqs. 1 and 6 as limits; term (0) of Eq. 4
     architectures          property 3: limits of other networks

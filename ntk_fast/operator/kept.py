@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ntk_fast.backends.base import GramTask
 from ntk_fast.compensated import Reals
 from ntk_fast.gram import fill_gram
-from ntk_fast.products import PreparedFactor
+from ntk_fast.operator.factor import PreparedFactor
 from ntk_fast.schedule.memory import available_bytes, refuse_too_large
 from ntk_fast.schedule.threads import single_threaded_blas
 from ntk_fast.schedule.tiling import FillTile, Tile, run_tiles

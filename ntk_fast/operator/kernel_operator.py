@@ -14,8 +14,8 @@ from ntk_fast.backends import choose_backend
 from ntk_fast.backends.engines import chosen_engine
 from ntk_fast.caller import warns_once
 from ntk_fast.gram import are_same, check_both, image_shape
-from ntk_fast.kept import KeptFactor, fits
-from ntk_fast.products import Factor, FactorOnThreads, PreparedFactor, padded
+from ntk_fast.operator.factor import Factor, FactorOnThreads, PreparedFactor, padded
+from ntk_fast.operator.kept import KeptFactor, fits
 from ntk_fast.rows.stored import opened
 from ntk_fast.schedule.threads import choose_n_threads
 from ntk_fast.validation import as_array, check_flag, check_not_negative, refuse_masked
