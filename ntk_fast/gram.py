@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,11 +12,11 @@ from ntk_fast.backends import choose_backend
 from ntk_fast.backends.base import Backend, GramTask, ImageBackend, TileTask
 from ntk_fast.caller import warns_once
 from ntk_fast.lower.compile import compile_program, norm_range
+from ntk_fast.lower.limit import Limit
 from ntk_fast.lower.program import Program
 from ntk_fast.lower.scaled import UNIT, Scaled
 from ntk_fast.lower.spatial_compile import compile_spatial
 from ntk_fast.lower.spatial_program import SpatialProgram
-from ntk_fast.lower.steps import Plan
 from ntk_fast.narrowing import computing_dtype
 from ntk_fast.rows.prepared import MeasuredRows, Rows
 from ntk_fast.rows.preparing import measure, prepare_rows
@@ -34,9 +34,6 @@ from ntk_fast.validation import (
     warn_of_underflow,
 )
 
-if TYPE_CHECKING:
-    from ntk_fast.kernels import Kernel
-
 CACHE_LINE = 64
 #: Seconds of work, roughly, that a tile may take: threads share tiles evenly, and Ctrl-C waits for one.
 LONGEST_TILE = 0.05
@@ -46,7 +43,7 @@ SECONDS_OF_CORNERS = 3e-6
 
 @warns_once
 def gram(
-    kernel: Kernel,
+    kernel: Limit,
     X: ArrayLike,
     Y: ArrayLike | None = None,
     *,
@@ -145,7 +142,7 @@ def check_both(
 
 def check_kernel(kernel: Any) -> None:
     """Refuse what is no kernel."""
-    if not isinstance(getattr(kernel, "plan", None), Plan):
+    if not isinstance(kernel, Limit):
         raise TypeError(f"kernel must be an ntk_fast.ArcCosine, NNGP or NTK; got a {type(kernel).__name__}.")
 
 
@@ -156,7 +153,7 @@ def image_shape(kernel: Any) -> tuple[int, ...] | None:
     return shape
 
 
-def compile_for(kernel: Kernel, dtype: np.dtype, backend: Backend, *square_norms: Scaled) -> Program | SpatialProgram:
+def compile_for(kernel: Limit, dtype: np.dtype, backend: Backend, *square_norms: Scaled) -> Program | SpatialProgram:
     """Compile a kernel for a backend's tiles and for rows whose squared norms lie in the range of those given."""
     norms = norm_range(*square_norms)
     if kernel.plan.shape is not None:
@@ -165,7 +162,7 @@ def compile_for(kernel: Kernel, dtype: np.dtype, backend: Backend, *square_norms
     return compile_program(kernel.plan, kernel.has_tangent, dtype, backend.pieces(dtype), norms)
 
 
-def entries_within(seconds: float, kernel: Kernel, dtype: np.dtype, backend: Backend) -> int | None:
+def entries_within(seconds: float, kernel: Limit, dtype: np.dtype, backend: Backend) -> int | None:
     """Return about how many entries of a kernel of images one thread computes in a time; None of a kernel of rows."""
     if kernel.plan.shape is None:
         return None
@@ -175,13 +172,13 @@ def entries_within(seconds: float, kernel: Kernel, dtype: np.dtype, backend: Bac
     return max(1, int(seconds / seconds_of_entry(program, 0, backend)))
 
 
-def prepare_for(program: Program | SpatialProgram, kernel: Kernel, rows: MeasuredRows, backend: Backend) -> Rows:
+def prepare_for(program: Program | SpatialProgram, kernel: Limit, rows: MeasuredRows, backend: Backend) -> Rows:
     """Prepare rows for tiles of a program that was compiled for them, and perhaps for others."""
     return prepare_rows(rows, kernel.plan, program, backend)
 
 
 def prepare(
-    kernel: Kernel, x_values: NDArray[np.floating], y_values: NDArray[np.floating] | None, backend: Backend
+    kernel: Limit, x_values: NDArray[np.floating], y_values: NDArray[np.floating] | None, backend: Backend
 ) -> tuple[Rows, Rows | None, Program | SpatialProgram]:
     """Prepare rows for tiles of a kernel, and refuse those whose kernel values overflow."""
     shape = image_shape(kernel)

@@ -21,19 +21,17 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ntk_fast.finite.products import Reals
 from ntk_fast.layers.activation import ActivationLayer
 from ntk_fast.layers.dense import Dense
+from ntk_fast.layers.layer import Layer
 from ntk_fast.layers.patches import Arranged, Patches, Pooled
+from ntk_fast.layers.rowwise import Rowwise
 from ntk_fast.layers.sequential import Sequential
 from ntk_fast.layers.window import Grid, Window
 from ntk_fast.lower.plan import plan_of, variances_of
-
-if TYPE_CHECKING:
-    from ntk_fast.layers.layer import Layer
-    from ntk_fast.layers.rowwise import Rowwise
 
 
 @dataclass(frozen=True)

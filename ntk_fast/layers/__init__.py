@@ -13,7 +13,6 @@ The map:
     pair_state            what the maps of activations take and make: a pair's 1 - cosine and 1 + cosine
     curved, hermite_map,  what the maps of activations have in common that depend on variances: near and opposite pairs,
     expanded              Hermite series, and Hermite coefficients by quadrature where there is no closed form
-    kernel_algebra        the networks whose kernels are sums, products and multiples of kernels
     architectures         cntk, myrtle, residual_cnn: networks on images that papers use
     json_text             to_json, from_json
 

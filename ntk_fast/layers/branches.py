@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from ntk_fast.compensated import Reals
 from ntk_fast.layers.layer import Layer
+from ntk_fast.layers.rowwise import Rowwise
 from ntk_fast.layers.sequential import Sequential, check_fields, check_layers
 from ntk_fast.validation import check_finite_number
 
 if TYPE_CHECKING:
     from ntk_fast.finite.graph import Graph, Units
-    from ntk_fast.layers.rowwise import Rowwise
     from ntk_fast.lower.plan import Builder, Node
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ntk_fast.nested_parameters import nested, with_nested
+from ntk_fast.layers.nested_parameters import nested, with_nested
 
 if TYPE_CHECKING:
     from ntk_fast.finite.graph import Graph, Units

@@ -2,7 +2,7 @@
 
 The map:
 
-    steps, plan         a description as a few steps, and what a network may not be
+    steps, plan         a description as a few steps, and what a network may not be; `limit`: its S, or its T
     scaled, row_forms   what steps make of a row alone: variances, in numbers of any size
     instructions        a plan on registers; `program`: with what a dtype's tiles need besides
     tables, tails       univariate functions as piecewise polynomials
@@ -11,5 +11,4 @@ The map:
     positions           of images: which pairs of positions each node is needed at
     spatial_compile     a program of images: `spatial_program`; of rows alone `spatial_rows`, with `position_sums`;
                         `spatial_evaluate`: its reference in NumPy
-    describe            all this as a table for a reader
 """

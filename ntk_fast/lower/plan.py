@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
+from ntk_fast.layers.activation import ActivationLayer
+from ntk_fast.layers.layer import Layer
 from ntk_fast.layers.window import Grid, Window, shown
 from ntk_fast.lower.steps import (
     Arrange,
@@ -27,10 +28,6 @@ from ntk_fast.lower.steps import (
     Step,
     joined,
 )
-
-if TYPE_CHECKING:
-    from ntk_fast.layers.activation import ActivationLayer
-    from ntk_fast.layers.layer import Layer
 
 #: Layers within layers. A description deeper than this is a mistake, and would exhaust the stack.
 MOST_NESTED = 100

@@ -22,13 +22,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import TYPE_CHECKING
 
+from ntk_fast.layers.activation import ActivationLayer
 from ntk_fast.layers.window import Grid, Window
 from ntk_fast.lazy import lazy
-
-if TYPE_CHECKING:
-    from ntk_fast.layers.activation import ActivationLayer
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,15 +19,13 @@ from numpy.typing import NDArray
 from ntk_fast.backends.base import PADDING, Backend, ProductTask, TileTask
 from ntk_fast.compensated import Reals
 from ntk_fast.gram import prepare, seconds_of_entry, tile_shape
+from ntk_fast.lower.limit import Limit
 from ntk_fast.lower.program import Program
 from ntk_fast.lower.spatial_program import SpatialProgram
 from ntk_fast.rows.prepared import Rows
 from ntk_fast.schedule.in_order import InOrder
 from ntk_fast.schedule.threads import single_threaded_blas
 from ntk_fast.schedule.tiling import FillTile, Tile, make_tiles, run_tiles, stop_if_asked, tiles_within
-
-if TYPE_CHECKING:
-    from ntk_fast.kernels import Kernel
 
 #: Of a block, about, on one thread, or several times that on a busy machine; a matrix that takes less than
 #: `FEWEST_BLOCKS` of them has smaller ones.
@@ -73,7 +71,7 @@ class PreparedFactor:
     @classmethod
     def of(
         cls,
-        kernel: Kernel,
+        kernel: Limit,
         x_values: NDArray[np.floating],
         y_values: NDArray[np.floating] | None,
         backend: Backend,

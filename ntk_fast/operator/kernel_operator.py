@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,15 +14,12 @@ from ntk_fast.backends import choose_backend
 from ntk_fast.backends.engines import chosen_engine
 from ntk_fast.caller import warns_once
 from ntk_fast.gram import are_same, check_both, image_shape
+from ntk_fast.kernels import Kernel
 from ntk_fast.operator.factor import Factor, FactorOnThreads, PreparedFactor, padded
 from ntk_fast.operator.kept import KeptFactor, fits
 from ntk_fast.rows.stored import opened
 from ntk_fast.schedule.threads import choose_n_threads
 from ntk_fast.validation import as_array, check_flag, check_not_negative, refuse_masked
-
-if TYPE_CHECKING:
-    from ntk_fast.kernels import Kernel
-
 
 #: What can be multiplied.
 VECTORS = "a vector of real numbers, or several"

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ntk_fast.backends.base import Backend, GramTask
 from ntk_fast.gram import check_kernel, compile_for, fill_gram, seconds_of_entry
+from ntk_fast.lower.limit import Limit
 from ntk_fast.out_of_core.row_blocks import RowBlocks
 from ntk_fast.rows.prepared import Rows
 from ntk_fast.schedule.tiling import Tile
 from ntk_fast.validation import refuse_overflow, warn_of_underflow
 
-if TYPE_CHECKING:
-    from ntk_fast.kernels import Kernel
-
 
 class BlockMatrix:
     """A kernel on rows that need not fit in memory; symmetric without `y_rows`."""
 
-    def __init__(self, kernel: Kernel, x_rows: Any, y_rows: Any, dtype: np.dtype, backend: Backend) -> None:
+    def __init__(self, kernel: Limit, x_rows: Any, y_rows: Any, dtype: np.dtype, backend: Backend) -> None:
         self.dtype = dtype
         self.backend = backend
         check_kernel(kernel)

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -18,6 +18,7 @@ from ntk_fast.backends.engines import chosen_engine
 from ntk_fast.caller import warns_once
 from ntk_fast.disk import DISK_FULL, shared_words
 from ntk_fast.gram import are_same, check_both, check_kernel, entries_within, image_shape
+from ntk_fast.kernels import Kernel
 from ntk_fast.layers.json_text import from_record, to_record
 from ntk_fast.out_of_core.block_matrix import BlockMatrix
 from ntk_fast.out_of_core.blocks_to_disk import Threads, Workforce, write_blocks
@@ -31,9 +32,6 @@ from ntk_fast.schedule.threads import choose_n_threads
 from ntk_fast.schedule.tiling import Progress, Tile, make_tiles
 from ntk_fast.validation import check_flag, check_progress, check_whole_number
 from ntk_fast.version import __version__
-
-if TYPE_CHECKING:
-    from ntk_fast.kernels import Kernel
 
 DEFAULT_CHUNK_SIZE = 1024
 #: Of a thread, about, where entries take long: so much is lost when work breaks off.

@@ -5,29 +5,9 @@ Kernels and layers are immutable: `with_nested` makes another one in which some 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 SEPARATOR = "__"
-
-
-@dataclass(frozen=True)
-class Combination:
-    """How a sum or a product of kernels was written: what stands left and right of the operator, numbers too."""
-
-    operation: Callable[[Any, Any], Any]
-    k1: Any
-    k2: Any
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        return {"k1": self.k1, "k2": self.k2}
-
-    def with_parameters(self, k1: Any, k2: Any) -> Any:
-        if not any(hasattr(part, "get_params") for part in (k1, k2)):
-            raise TypeError(f"k1 or k2 must be a kernel of ntk_fast; got {k1!r} and {k2!r}.")
-        return self.operation(k1, k2)
 
 
 def nested(parameters: dict[str, Any]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ class NetworkKernel(NamedTuple):
     """S, or T, of a network."""
 
     network: Layer
-    is_tangent: bool
+    has_tangent: bool
 
 
 def constant(value: float) -> NetworkKernel:
@@ -37,26 +37,26 @@ def constant(value: float) -> NetworkKernel:
 
 def multiple(factor: float, kernel: NetworkKernel) -> NetworkKernel:
     """Return factor times a kernel."""
-    return NetworkKernel(_then(kernel.network, Dense(factor, trained=False)), kernel.is_tangent)
+    return NetworkKernel(_then(kernel.network, Dense(factor, trained=False)), kernel.has_tangent)
 
 
 def sum_of(kernels: Sequence[NetworkKernel]) -> NetworkKernel:
     """Return the sum of kernels; sums among them are taken apart."""
-    is_tangent = any(kernel.is_tangent for kernel in kernels)
-    terms = [term for kernel in kernels for term in _terms(_as_tangent(kernel) if is_tangent else kernel)]
-    return NetworkKernel(Sequential(Sum(*map(_independent, terms)), PASSES_ON), is_tangent)
+    has_tangent = any(kernel.has_tangent for kernel in kernels)
+    terms = [term for kernel in kernels for term in _terms(_as_tangent(kernel) if has_tangent else kernel)]
+    return NetworkKernel(Sequential(Sum(*map(_independent, terms)), PASSES_ON), has_tangent)
 
 
 def product_of(kernels: Sequence[NetworkKernel]) -> NetworkKernel:
     """Return the product of kernels; products of covariances among them are taken apart."""
-    is_tangent = any(kernel.is_tangent for kernel in kernels)
+    has_tangent = any(kernel.has_tangent for kernel in kernels)
     factors = [factor for kernel in kernels for factor in _factors(kernel)]
-    return NetworkKernel(Sequential(Product(*factors), Dense(trained=is_tangent)), is_tangent)
+    return NetworkKernel(Sequential(Product(*factors), Dense(trained=has_tangent)), has_tangent)
 
 
 def _factors(kernel: NetworkKernel) -> tuple[Layer, ...]:
     match kernel.network:
-        case network if kernel.is_tangent:
+        case network if kernel.has_tangent:
             return (_then(network, Tangent()),)
         case Sequential((Product(branches), last)) if last == PASSES_ON:
             return branches
@@ -72,7 +72,7 @@ def _terms(kernel: NetworkKernel) -> tuple[Layer, ...]:
 
 def _as_tangent(kernel: NetworkKernel) -> NetworkKernel:
     """Return the same kernel as a T."""
-    return kernel if kernel.is_tangent else NetworkKernel(_then(frozen(kernel.network), Dense()), True)
+    return kernel if kernel.has_tangent else NetworkKernel(_then(frozen(kernel.network), Dense()), True)
 
 
 def _independent(network: Layer) -> Layer:
