@@ -6,8 +6,9 @@ The map:
     ridge               what they share; `ridge_choice`: what is chosen from data; `calibration`: probabilities
     fit_warnings        what a fit should not pass over in silence
     gaussian_process    NTKGaussianProcessRegressor: deviations, samples; `marginal_likelihood`: what its variances
-                        maximise by `likelihood_search`, in `standard_units`; `process_parameters`: their checks
-    gaussian_process_classifier  NTKGaussianProcessClassifier: probabilities, by `laplace`
+                        maximise by `likelihood_search`, in `standard_units`; `process_parameters`: their checks;
+                        on all rows `exact_process`, through centres `fitc`; `posterior_spread`: of new rows
+    gaussian_process_classifier  NTKGaussianProcessClassifier: probabilities, by `laplace_process`, `laplace`
     gradient_flow       GradientFlowRegressor: infinitely many infinitely wide networks, trained for some time
     scaling             units of columns and targets; `targets`: their checks; `parameters`: what else all share
     image_scaling       ChannelScaler, ZCAWhitener: what papers do to the pixels of images

@@ -8,7 +8,7 @@ r(x) = 1 - K(x, X) A^-1 1. The variances of the kernel and of the noise maximise
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Self
 
@@ -26,18 +26,19 @@ from ntk_fast.estimators.expansion import kernel_expansion
 from ntk_fast.estimators.fit_warnings import warn_of_labels
 from ntk_fast.estimators.fitc import ProcessThroughCentres
 from ntk_fast.estimators.marginal_likelihood import FITTED, NOISE, Model
-from ntk_fast.estimators.network_ends import ends_in_dense
 from ntk_fast.estimators.parameters import KernelParameters, choose_kernel, choose_report, within_its_threads
+from ntk_fast.estimators.posterior_spread import PosteriorSpread
 from ntk_fast.estimators.process_parameters import (
     check_fitted,
     check_noise,
     choose_process_solver,
     depths_of,
     scaling_of_columns,
+    scaling_of_targets,
     with_unit_of_rows,
 )
 from ntk_fast.estimators.saving import SavedEstimator
-from ntk_fast.estimators.scaling import ColumnScaling, TargetScaling
+from ntk_fast.estimators.scaling import ColumnScaling
 from ntk_fast.estimators.standard_units import Search, StandardUnits
 from ntk_fast.estimators.targets import FLOATS, checked_regression
 from ntk_fast.kernels import Kernel
@@ -47,11 +48,6 @@ from ntk_fast.solvers.cholesky import CholeskyFactor
 from ntk_fast.validation import check_flag, check_not_negative, check_whole_number
 
 Reals = NDArray[np.floating]
-
-#: Multiplications in a block of the rows that deviations are computed for: a fraction of a second.
-WHITENED_AT_A_TIME = 2e10
-#: Of targets, their mean square, where variances in their units are fitted.
-EXTREME_SIZES = (1e-100, 1e100)
 
 
 class NTKGaussianProcessRegressor(MultiOutputMixin, RegressorMixin, SavedEstimator, KernelParameters):
@@ -214,7 +210,7 @@ class NTKGaussianProcessRegressor(MultiOutputMixin, RegressorMixin, SavedEstimat
         columns = scaling_of_columns(self.scale_columns, rows, fits and self.kernel is None)
         columns, row_square = with_unit_of_rows(columns, rows, models[0])
         rows = columns.apply(rows)
-        scaling, square = _scaling_of_targets(targets.reshape(len(targets), -1), normalize, models[0])
+        scaling, square = scaling_of_targets(targets.reshape(len(targets), -1), normalize, models[0])
         targets = scaling.apply(targets.reshape(len(targets), -1))
         units = StandardUnits(row_square, square)
         models = [replace(model, fits_mean=fits and normalize is None) for model in models]
@@ -324,16 +320,12 @@ class NTKGaussianProcessRegressor(MultiOutputMixin, RegressorMixin, SavedEstimat
         expansion = kernel_expansion(self.kernel_, rows, self.X_fit_, self.dual_coef_, self.n_threads)
         mean = self._shaped(expansion * self.y_scale_ + self.y_mean_)
         if return_cov:
-            known, unknown = (np.concatenate(parts, axis=1) for parts in zip(*self._whitened(rows), strict=True))
-            prior = self.kernel_(rows, dtype=np.float64, n_threads=self.n_threads)
-            covariance = prior - lapack.product(known.T, known)
-            covariance += lapack.product(unknown.T, unknown)
+            covariance = self._spread().covariance(rows)
             covariance.flat[:: len(covariance) + 1] += noise
             return mean, self._shaped(covariance[:, :, None] * self.y_scale_**2)
         if return_std:
-            explained = [(known**2).sum(axis=0) - (unknown**2).sum(axis=0) for known, unknown in self._whitened(rows)]
-            variance = self.kernel_.diag(rows, dtype=np.float64) - np.concatenate(explained)
-            return mean, self._shaped(np.sqrt(np.maximum(variance, 0) + noise)[:, None] * self.y_scale_)
+            deviation = np.sqrt(np.maximum(self._spread().variance(rows), 0) + noise)
+            return mean, self._shaped(deviation[:, None] * self.y_scale_)
         return mean
 
     def _noise_of_new_targets(self) -> float:
@@ -344,22 +336,11 @@ class NTKGaussianProcessRegressor(MultiOutputMixin, RegressorMixin, SavedEstimat
             )
         return float(self.noise_variance_)
 
-    def _whitened(self, rows: NDArray[np.floating]) -> Iterator[tuple[Reals, Reals]]:
-        """Yield, some rows at a time, factors of what the prior's covariance is less, and of what it is more again."""
-        factor, n = CholeskyFactor(self.factor_), len(self.X_fit_)
+    def _spread(self) -> PosteriorSpread:
+        factor = CholeskyFactor(self.factor_)
         damped = None if self.damped_factor_ is None else CholeskyFactor(self.damped_factor_)
-        step = max(1, int(WHITENED_AT_A_TIME / n**2))
-        for start in range(0, len(rows), step):
-            part = rows[start : start + step]
-            known = factor.whiten(self.kernel_(part, self.X_fit_, dtype=np.float64, n_threads=self.n_threads).T)
-            unknown = known[:0]
-            inner = known
-            if damped is not None:
-                inner = unknown = damped.whiten(known)
-            if self.mean_precision_:
-                mean = (1 - self.mean_weights_ @ inner) / self.mean_precision_**0.5
-                unknown = np.concatenate([unknown, mean[None, :]])
-            yield known, unknown
+        mean = self.mean_weights_, self.mean_precision_
+        return PosteriorSpread(self.kernel_, self.X_fit_, factor, damped, *mean, self.n_threads)
 
     @warns_once
     @within_its_threads
@@ -392,25 +373,3 @@ class NTKGaussianProcessRegressor(MultiOutputMixin, RegressorMixin, SavedEstimat
 
     def _shaped(self, values: Reals) -> Reals:
         return values[..., 0] if self.single_target_ else values
-
-
-def _scaling_of_targets(
-    targets: NDArray[np.float64], normalize: bool | None, model: Model
-) -> tuple[TargetScaling, float]:
-    """Return what is done to targets, and the square that is their unit where something is fitted."""
-    fits = bool(model.names)
-    scaling = TargetScaling.of(targets) if normalize or (fits and normalize is None) else TargetScaling()
-    if not fits or normalize:
-        return scaling, 1.0
-    with np.errstate(over="ignore", under="ignore"):
-        square = float((np.asarray(TargetScaling.of(targets, centre=normalize is None).scale) ** 2).mean())
-    low, high = EXTREME_SIZES
-    if not low <= square <= high:
-        raise ValueError(
-            f"y has a mean square of {square:.3g}, and must have one from {low:g} to {high:g} to fit variances: "
-            "scale it, or pass normalize_y=True."
-        )
-    if ends_in_dense(model.kernel):
-        return TargetScaling(scaling.mean), square
-    # of a prior without variances nothing can be brought to the targets' unit
-    return TargetScaling(scaling.mean, square**0.5 if model.fits_all else 1.0), 1.0

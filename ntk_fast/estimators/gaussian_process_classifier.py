@@ -15,11 +15,13 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from ntk_fast.caller import warns_once
-from ntk_fast.derivatives import VARIANCES, VarianceParameters, contracted_derivatives
+from ntk_fast.derivatives import VARIANCES, VarianceParameters
 from ntk_fast.estimators.expansion import kernel_expansion
-from ntk_fast.estimators.laplace import LaplacePosterior, averaged_logistic
+from ntk_fast.estimators.laplace import averaged_logistic
+from ntk_fast.estimators.laplace_process import LaplaceProcess
 from ntk_fast.estimators.marginal_likelihood import Model
 from ntk_fast.estimators.parameters import KernelParameters, choose_kernel, choose_report, within_its_threads
+from ntk_fast.estimators.posterior_spread import rows_at_a_time
 from ntk_fast.estimators.process_parameters import check_fitted, depths_of, scaling_of_columns, with_unit_of_rows
 from ntk_fast.estimators.saving import SavedEstimator
 from ntk_fast.estimators.standard_units import Search, StandardUnits
@@ -27,13 +29,11 @@ from ntk_fast.estimators.targets import FLOATS, checked_classification
 from ntk_fast.kernels import Kernel
 from ntk_fast.rows.sklearn_check import validate_data
 from ntk_fast.solvers.base import Report, silent
-from ntk_fast.solvers.cholesky import CholeskyFactor, gram_matrix
+from ntk_fast.solvers.cholesky import CholeskyFactor
 from ntk_fast.validation import check_flag, check_whole_number
 
 Reals = NDArray[np.float64]
 
-#: Multiplications in a block of the rows that probabilities are computed for: a fraction of a second.
-WHITENED_AT_A_TIME = 2e10
 #: The mean square of latent functions where a fit starts: probabilities from 1 to 99 %.
 LATENT_SQUARE = 4.0
 
@@ -163,15 +163,10 @@ class NTKGaussianProcessClassifier(ClassifierMixin, SavedEstimator, KernelParame
         columns, row_square = with_unit_of_rows(columns, rows, models[0])
         rows = columns.apply(rows)
         units = StandardUnits(row_square, 1.0)
-
-        def likelihood(model: Model, with_gradient: bool, report: Report) -> tuple[float, Reals]:
-            return _log_likelihood(model, rows, is_one, max_iterations, with_gradient, self.n_threads, report)
-
+        process = LaplaceProcess(rows, is_one, max_iterations, self.n_threads)
         search = Search(n_restarts, generator, report)
-        found = [search.fit(model, rows, units, LATENT_SQUARE, likelihood) for model in models]
-        posteriors = [
-            _posteriors(model.kernel, rows, is_one, max_iterations, self.n_threads, report) for _, model in found
-        ]
+        found = [search.fit(model, rows, units, LATENT_SQUARE, process.log_likelihood) for model in models]
+        posteriors = [process.posteriors(model.kernel, report) for _, model in found]
         values = np.array([np.mean([posterior.log_likelihood for posterior in each]) for each in posteriors])
         best = int(np.argmax(values))
         model, posterior = found[best][1], posteriors[best]
@@ -216,9 +211,8 @@ class NTKGaussianProcessClassifier(ClassifierMixin, SavedEstimator, KernelParame
         start = self._models()[0]
         model = Model(VarianceParameters(self.kernel_, start.variances.per_layer, start.variances.fitted), 0.0, False)
         model = model if theta is None else model.at(theta)
-        value, gradient = _log_likelihood(
-            model, self.X_fit_, self.labels_, self.max_iterations, eval_gradient, self.n_threads, silent
-        )
+        process = LaplaceProcess(self.X_fit_, self.labels_, self.max_iterations, self.n_threads)
+        value, gradient = process.log_likelihood(model, eval_gradient, silent)
         return (value, gradient) if eval_gradient else value
 
     @warns_once
@@ -245,7 +239,7 @@ class NTKGaussianProcessClassifier(ClassifierMixin, SavedEstimator, KernelParame
         rows = self._checked(X)
         mean = kernel_expansion(self.kernel_, rows, self.X_fit_, self.dual_coef_, self.n_threads)
         variance = np.repeat(self.kernel_.diag(rows, dtype=np.float64)[:, None], mean.shape[1], axis=1)
-        step = max(1, int(WHITENED_AT_A_TIME / (len(self.X_fit_) ** 2 * mean.shape[1])))
+        step = rows_at_a_time(len(self.X_fit_), mean.shape[1])
         for start in range(0, len(rows), step):
             part = slice(start, start + step)
             across = self.kernel_(self.X_fit_, rows[part], dtype=np.float64, n_threads=self.n_threads)
@@ -283,45 +277,3 @@ class NTKGaussianProcessClassifier(ClassifierMixin, SavedEstimator, KernelParame
     def _checked(self, X: ArrayLike) -> NDArray[np.floating]:
         check_is_fitted(self, "dual_coef_")
         return self.column_scaling_.apply(validate_data(self, X, reset=False, dtype=FLOATS))
-
-
-def _posteriors(
-    kernel: Kernel,
-    rows: NDArray[np.floating],
-    labels: NDArray[np.bool_],
-    max_iterations: int,
-    n_threads: int | None,
-    report: Report,
-) -> list[LaplacePosterior]:
-    """Return the latent function of each class."""
-    K = gram_matrix(kernel, rows, n_threads, report, copies=3 + len(labels))
-    return [LaplacePosterior.of(K, is_one, max_iterations, report) for is_one in labels]
-
-
-def _log_likelihood(
-    model: Model,
-    rows: NDArray[np.floating],
-    labels: NDArray[np.bool_],
-    max_iterations: int,
-    with_gradient: bool,
-    n_threads: int | None,
-    report: Report,
-) -> tuple[float, Reals]:
-    """Return the mean of the classes' log marginal likelihoods, and its gradient with respect to theta (or zeros)."""
-    K = gram_matrix(model.kernel, rows, n_threads, report, copies=4)
-    total, weights, gradient = 0.0, np.zeros_like(K if with_gradient else K[:0]), np.zeros(len(model.names))
-    for is_one in labels:
-        posterior = LaplacePosterior.of(K, is_one, max_iterations, report)
-        total += posterior.log_likelihood
-        if with_gradient:
-            posterior.add_weights(K, weights, report)
-    if with_gradient and len(gradient):
-        weights /= len(labels)
-        gradient[:] = contracted_derivatives(
-            model.variances,
-            rows,
-            weights,
-            n_threads=n_threads,
-            progress=lambda done, total: report("Derivatives", done / total),
-        )
-    return total / len(labels), gradient

@@ -9,14 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ntk_fast.estimators.marginal_likelihood import Model
-from ntk_fast.estimators.network_ends import on_rows
-from ntk_fast.estimators.scaling import ColumnScaling, check_scale_columns
+from ntk_fast.estimators.network_ends import ends_in_dense, on_rows
+from ntk_fast.estimators.scaling import ColumnScaling, TargetScaling, check_scale_columns
 from ntk_fast.kernels import NNGP, NTK, Kernel
 from ntk_fast.validation import as_array, check_whole_number
 
 SOLVERS = ("auto", "cholesky", "fitc")
 #: With solver="auto": a fit of so many takes some ten minutes.
 MOST_ROWS_TO_FACTORISE = 10_000
+#: Of targets, their mean square, where variances in their units are fitted.
+EXTREME_SIZES = (1e-100, 1e100)
 
 
 def check_fitted(fitted: Any, allowed: Sequence[str]) -> tuple[str, ...]:
@@ -89,6 +91,28 @@ def with_unit_of_rows(columns: ColumnScaling, rows: NDArray[np.floating], model:
     if not model.fits_all or isinstance(columns.spread, np.ndarray):
         return columns, 1.0
     return ColumnScaling(0.0, np.full(rows.shape[1], square**0.5)), 1.0
+
+
+def scaling_of_targets(
+    targets: NDArray[np.float64], normalize: bool | None, model: Model
+) -> tuple[TargetScaling, float]:
+    """Return what is done to targets, and the square that is their unit where something is fitted."""
+    fits = bool(model.names)
+    scaling = TargetScaling.of(targets) if normalize or (fits and normalize is None) else TargetScaling()
+    if not fits or normalize:
+        return scaling, 1.0
+    with np.errstate(over="ignore", under="ignore"):
+        square = float((np.asarray(TargetScaling.of(targets, centre=normalize is None).scale) ** 2).mean())
+    low, high = EXTREME_SIZES
+    if not low <= square <= high:
+        raise ValueError(
+            f"y has a mean square of {square:.3g}, and must have one from {low:g} to {high:g} to fit variances: "
+            "scale it, or pass normalize_y=True."
+        )
+    if ends_in_dense(model.kernel):
+        return TargetScaling(scaling.mean), square
+    # of a prior without variances nothing can be brought to the targets' unit
+    return TargetScaling(scaling.mean, square**0.5 if model.fits_all else 1.0), 1.0
 
 
 def mean_square_norm(rows: NDArray[np.floating]) -> float:
