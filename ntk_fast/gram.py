@@ -11,9 +11,10 @@ from numpy.typing import ArrayLike, NDArray
 from ntk_fast.backends import choose_backend
 from ntk_fast.backends.base import Backend, GramTask, ImageBackend, TileTask
 from ntk_fast.caller import warns_once
-from ntk_fast.lower.compile import compile_program, norm_range
+from ntk_fast.lower.compile import compile_program
 from ntk_fast.lower.limit import Limit
 from ntk_fast.lower.program import Program
+from ntk_fast.lower.row_parameters import norm_range
 from ntk_fast.lower.scaled import UNIT, Scaled
 from ntk_fast.lower.spatial_compile import compile_spatial
 from ntk_fast.lower.spatial_program import SpatialProgram

@@ -12,8 +12,10 @@ from functools import lru_cache
 import numpy as np
 
 from ntk_fast.backends.base import Backend, GramTask
-from ntk_fast.lower.compile import compile_program, norm_range, promised
+from ntk_fast.lower.accuracy import promised
+from ntk_fast.lower.compile import compile_program
 from ntk_fast.lower.instructions import instructions_of
+from ntk_fast.lower.row_parameters import norm_range
 from ntk_fast.lower.scaled import Scaled
 from ntk_fast.lower.steps import Plan
 from ntk_fast.rows.preparing import measure, prepare_rows

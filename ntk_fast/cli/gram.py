@@ -24,7 +24,7 @@ from ntk_fast.cli.summary import Summary, add_json_argument
 from ntk_fast.disk import DISK_FULL
 from ntk_fast.gram import check_both
 from ntk_fast.kernels import Kernel
-from ntk_fast.out_of_core.write import discard_unfinished, journal_name, partial_name
+from ntk_fast.out_of_core.begun import discard_unfinished, journal_name, partial_name
 from ntk_fast.schedule.threads import choose_n_threads
 
 #: Entries that the summary looks at at a time, and the largest file that it reads again.

@@ -14,10 +14,11 @@ from ntk_fast.compensated import Reals
 from ntk_fast.derivatives.variances import VarianceParameters
 from ntk_fast.gram import prepare
 from ntk_fast.layers.pair_state import pair_of_chord
-from ntk_fast.lower.compile import RowParameters, row_tolerance
+from ntk_fast.lower.accuracy import row_tolerance
 from ntk_fast.lower.differentiate import MovedRows, differentiate
 from ntk_fast.lower.program import PlacedMap, Program
 from ntk_fast.lower.row_derivatives import WEIGHTS, row_derivatives, step_for
+from ntk_fast.lower.row_parameters import RowParameters
 from ntk_fast.rows.prepared import Rows
 from ntk_fast.rows.preparing import measure
 from ntk_fast.schedule.threads import choose_n_threads, single_threaded_blas

@@ -13,10 +13,11 @@ from ntk_fast.backends.base import SUM_PADDING, AdjointTask, Backend, Differenti
 from ntk_fast.compensated import Reals
 from ntk_fast.derivatives.variances import VarianceParameters
 from ntk_fast.gram import choose_tiles
-from ntk_fast.lower.compile import RowParameters, compile_program, norm_range
+from ntk_fast.lower.compile import compile_program
 from ntk_fast.lower.program import Program
 from ntk_fast.lower.reversible import reversible
 from ntk_fast.lower.row_derivatives import row_derivatives
+from ntk_fast.lower.row_parameters import RowParameters, norm_range
 from ntk_fast.rows.prepared import Rows
 from ntk_fast.rows.preparing import measure, prepare_rows
 from ntk_fast.schedule.threads import choose_n_threads

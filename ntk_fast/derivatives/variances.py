@@ -11,9 +11,9 @@ from ntk_fast.compensated import Reals
 from ntk_fast.kernels import NNGP, NTK, Kernel
 from ntk_fast.layers.dense import with_variances
 from ntk_fast.lazy import lazy
-from ntk_fast.lower.compile import RowParameters
 from ntk_fast.lower.plan import plan_of, variances_of
 from ntk_fast.lower.row_derivatives import LogWeights, row_derivatives
+from ntk_fast.lower.row_parameters import RowParameters
 from ntk_fast.lower.scaled import UNIT
 from ntk_fast.lower.steps import Mix
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ntk_fast.finite.graph import Affine, Graph, Units, Weights
 from ntk_fast.layers.attention import Heads
-from ntk_fast.layers.branches import SideBySide
+from ntk_fast.layers.meeting import SideBySide
 from ntk_fast.layers.patches import Patches
 
 #: Of each unit, the one that it is paired with.

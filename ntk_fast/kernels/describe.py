@@ -20,12 +20,14 @@ from ntk_fast.layers.layer_norm import LayerNorm
 from ntk_fast.layers.pool import AveragePool, GlobalAveragePool, GlobalSumPool, SumPool
 from ntk_fast.layers.tangent import Tangent
 from ntk_fast.layers.window import shown
-from ntk_fast.lower.compile import RowParameters, compile_program, norm_range, promised
+from ntk_fast.lower.accuracy import promised
+from ntk_fast.lower.compile import compile_program
 from ntk_fast.lower.instructions import instructions_of
 from ntk_fast.lower.plan import ROWS, Builder, plan_of
 from ntk_fast.lower.positions import Pairs
 from ntk_fast.lower.program import Program
 from ntk_fast.lower.row_forms import RowValues
+from ntk_fast.lower.row_parameters import RowParameters, norm_range
 from ntk_fast.lower.scaled import UNIT, Scaled
 from ntk_fast.lower.spatial_compile import compile_spatial
 from ntk_fast.lower.steps import Map, Plan

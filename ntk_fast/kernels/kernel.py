@@ -19,8 +19,9 @@ from ntk_fast.kernels.combination import Combination, check_operand
 from ntk_fast.kernels.describe import describe_network
 from ntk_fast.layers.nested_parameters import nested, with_nested
 from ntk_fast.lazy import lazy
-from ntk_fast.lower.compile import RowParameters, profile_of
+from ntk_fast.lower.chord_functions import profile_of
 from ntk_fast.lower.limit import Limit
+from ntk_fast.lower.row_parameters import RowParameters
 from ntk_fast.lower.scaled import UNIT
 from ntk_fast.rows.preparing import diagonal_of, measure
 from ntk_fast.schedule.tiling import Progress

@@ -4,7 +4,7 @@ The map:
 
     layer, activation     what a layer is, and what an activation is
     dense, sequential     Dense; Sequential, Identity
-    branches              Sum, Residual, Product, Concatenate
+    branches              Sum, Residual, Product, Concatenate; `meeting`: of finite width
     layer_norm, tangent   LayerNorm; Tangent
     input, conv, pool,    images and sequences: Input, Conv, AveragePool, SumPool, GlobalAveragePool, GlobalSumPool,
     flatten, attention    Flatten, Attention; `window`: what they see of a grid; `positions`: checks that they share;

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -10,10 +9,9 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ntk_fast.compensated import Reals
 from ntk_fast.layers.layer import Layer
+from ntk_fast.layers.meeting import Added, Multiplied, SideBySide, meeting, number_of_units, spread
 from ntk_fast.layers.rowwise import Rowwise
 from ntk_fast.layers.sequential import Sequential, check_fields, check_layers
 from ntk_fast.validation import check_finite_number
@@ -57,79 +55,12 @@ class _Branches(Layer, abstract=True):
 
     def _meet(self, graph: Graph, units: Units, n_units: int, rule: Rowwise) -> Units:
         """Connect the branches, and let independent ones meet unit by unit."""
-        n = _number_of_units(self, units, n_units)
+        n = number_of_units(self, units, n_units)
         parts = self._connect_branches(graph, units, [n] * len(self.branches))
         return parts[0] if len(parts) == 1 else meeting(graph, parts, n, rule)
 
     def __repr__(self) -> str:
         return f"{self.name}({', '.join(map(repr, self.branches))})"
-
-
-def _number_of_units(layer: Layer, units: Units, n_units: int) -> int:
-    """Return how many units branches have that meet: as many as asked for, or those that a branch passes on."""
-    return units.n_units if layer.passes_units and not units.is_rows else n_units
-
-
-def meeting(graph: Graph, parts: Sequence[Units], n_units: int, rule: Rowwise) -> Units:
-    """Let independent branches meet unit by unit, the rows, and other numbers of units, by fixed random weights."""
-    parts = [graph.embedded(part, n_units) for part in parts]
-    graph.check_independent(parts)
-    return graph.join(parts, rule, n_units)
-
-
-@dataclass(frozen=True)
-class Added:
-    """Units added up."""
-
-    def value(self, *units: Reals) -> Reals:
-        return np.asarray(sum(units[1:], start=units[0]))
-
-    def pushed(self, units: Sequence[Reals], tangents: Sequence[Reals]) -> Reals:
-        return self.value(*tangents)
-
-    def pulled(self, units: Sequence[Reals], cotangent: Reals) -> tuple[Reals, ...]:
-        return (cotangent,) * len(units)
-
-
-@dataclass(frozen=True)
-class Multiplied:
-    """Units multiplied."""
-
-    def value(self, *units: Reals) -> Reals:
-        return np.asarray(math.prod(units[1:], start=units[0]))
-
-    def pushed(self, units: Sequence[Reals], tangents: Sequence[Reals]) -> Reals:
-        return np.asarray(sum(self.value(tangent, *_without(units, k)) for k, tangent in enumerate(tangents)))
-
-    def pulled(self, units: Sequence[Reals], cotangent: Reals) -> tuple[Reals, ...]:
-        return tuple(self.value(cotangent, *_without(units, k)) for k in range(len(units)))
-
-
-def _without(units: Sequence[Reals], k: int) -> list[Reals]:
-    return [*units[:k], *units[k + 1 :]]
-
-
-@dataclass(frozen=True, eq=False)
-class SideBySide:
-    """Units of several branches, of each those with some numbers."""
-
-    parts: tuple[NDArray[np.intp], ...]
-
-    def value(self, *units: Reals) -> Reals:
-        return np.concatenate([each[..., part] for each, part in zip(units, self.parts, strict=True)], axis=-1)
-
-    def pushed(self, units: Sequence[Reals], tangents: Sequence[Reals]) -> Reals:
-        return self.value(*tangents)
-
-    def pulled(self, units: Sequence[Reals], cotangent: Reals) -> tuple[Reals, ...]:
-        pulled, start = [], 0
-        for each, part in zip(units, self.parts, strict=True):
-            stop = start + len(part)
-            whole = np.zeros((*cotangent.shape[:-1], each.shape[-1]))
-            whole[..., part] = cotangent[..., start:stop]
-            pulled.append(whole)
-            start = stop
-        return tuple(pulled)
 
 
 def _refuse_means(builder: Builder, nodes: list[Node], what: str) -> None:
@@ -220,7 +151,7 @@ class Residual(Layer):
         )
 
     def connect(self, graph: Graph, units: Units, n_units: int) -> Units:
-        n = _number_of_units(self, units, n_units)
+        n = number_of_units(self, units, n_units)
         return meeting(graph, [units, Sequential(*self.layers).connect(graph, units, n)], n, Added())
 
     def __repr__(self) -> str:
@@ -300,7 +231,7 @@ class Concatenate(_Branches):
 
     def connect(self, graph: Graph, units: Units, n_units: int) -> Units:
         """Each branch makes its share of the units; where it passes units on, it has a share of them, spread evenly."""
-        n = _number_of_units(self, units, n_units)
+        n = number_of_units(self, units, n_units)
         if len(self.branches) == 1:
             return self._connect_branches(graph, units, [n])[0]
         stops = [round(n * share) for share in accumulate(self.exact_shares)]
@@ -314,7 +245,7 @@ class Concatenate(_Branches):
             part if part.n_units == number and not part.is_rows else graph.embedded(part, size)
             for part, size, number in zip(parts, sizes, wanted, strict=True)
         ]
-        passed = _spread(sizes)
+        passed = spread(sizes)
         chosen = [
             np.arange(size) if part.n_units == size else own
             for part, own, size in zip(parts, passed, sizes, strict=True)
@@ -324,13 +255,6 @@ class Concatenate(_Branches):
     def __repr__(self) -> str:
         shares = [] if self.shares is None else [f"shares={self.shares!r}"]
         return f"{self.name}({', '.join([*map(repr, self.branches), *shares])})"
-
-
-def _spread(sizes: Sequence[int]) -> list[NDArray[np.intp]]:
-    """Deal out as many units as the sizes add up to, so that each share has some of every stretch of them."""
-    ideal = np.concatenate([(np.arange(size) + 0.5) / size for size in sizes])
-    owners = np.repeat(np.arange(len(sizes)), sizes)[np.argsort(ideal, kind="stable")]
-    return [np.flatnonzero(owners == k) for k in range(len(sizes))]
 
 
 def _checked_shares(shares: Any, n_branches: int) -> tuple[float, ...]:

@@ -23,7 +23,8 @@ from ntk_fast.compensated import Reals
 from ntk_fast.layers.activation import ActivationLayer, reals, special
 from ntk_fast.layers.corners import Corners, rise
 from ntk_fast.layers.curved import LARGEST_VARIANCE, LEAST_VARIANCE
-from ntk_fast.layers.expanded import MOST_TERMS, continued
+from ntk_fast.layers.expanded import continued
+from ntk_fast.layers.hermite_pieces import MOST_TERMS
 from ntk_fast.layers.orthants import (
     NEAR_ONE,
     Pairs,

@@ -6,7 +6,8 @@ The map:
     scaled, row_forms   what steps make of a row alone: variances, in numbers of any size
     instructions        a plan on registers; `program`: with what a dtype's tiles need besides
     tables, tails       univariate functions as piecewise polynomials
-    compile             a program for some rows; `evaluate`: its reference in NumPy
+    row_parameters      what instructions take from rows; `accuracy`: what is promised, and what that asks of them
+    compile             a program for some rows; `chord_functions`: what is a table in it; `evaluate`: in NumPy
     differentiate       the same in forward mode; `row_derivatives`: of rows; `reversible`: programs for reverse mode
     positions           of images: which pairs of positions each node is needed at
     spatial_compile     a program of images: `spatial_program`; of rows alone `spatial_rows`, with `position_sums`;

@@ -17,9 +17,9 @@ import numpy as np
 
 from ntk_fast.compensated import Reals
 from ntk_fast.layers.activation import ActivationLayer
-from ntk_fast.lower.compile import RowParameters
 from ntk_fast.lower.instructions import MeanPlanes, SharePlanes
 from ntk_fast.lower.row_forms import RowValues, scaled_fraction
+from ntk_fast.lower.row_parameters import RowParameters
 from ntk_fast.lower.scaled import Scaled
 from ntk_fast.lower.steps import Map, Mix, Multiply, Normalise, Plan, Promote, Step
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from ntk_fast.layers.curved import LARGEST_VARIANCE
 from ntk_fast.layers.window import Window
-from ntk_fast.lower.compile import compiled_map, fold_tables, row_tolerance
+from ntk_fast.lower.accuracy import row_tolerance
+from ntk_fast.lower.chord_functions import compiled_map, fold_tables
 from ntk_fast.lower.positions import Pairs, n_positions, segments
 from ntk_fast.lower.program import ABSENT, WHOLE, Instruction, PairMap
 from ntk_fast.lower.scaled import Scaled

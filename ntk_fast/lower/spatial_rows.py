@@ -16,7 +16,7 @@ from ntk_fast.compensated import Reals
 from ntk_fast.layers.activation import ActivationLayer
 from ntk_fast.layers.pair_state import cosine_of
 from ntk_fast.layers.window import OUTSIDE, seen_positions
-from ntk_fast.lower.compile import row_tolerance
+from ntk_fast.lower.accuracy import row_tolerance
 from ntk_fast.lower.position_sums import plain, ratio, relative, roots_of, sums_seen
 from ntk_fast.lower.positions import n_positions
 from ntk_fast.lower.row_forms import RowValues, moment_of, scaled_fraction

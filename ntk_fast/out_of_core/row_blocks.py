@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from ntk_fast.backends.base import Backend
-from ntk_fast.lower.compile import norm_range
 from ntk_fast.lower.program import Program
+from ntk_fast.lower.row_parameters import norm_range
 from ntk_fast.lower.scaled import Scaled
 from ntk_fast.lower.spatial_program import SpatialProgram
 from ntk_fast.lower.steps import Plan

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -19,17 +18,18 @@ from ntk_fast.caller import warns_once
 from ntk_fast.disk import DISK_FULL, shared_words
 from ntk_fast.gram import are_same, check_both, check_kernel, entries_within, image_shape
 from ntk_fast.kernels import Kernel
-from ntk_fast.layers.json_text import from_record, to_record
+from ntk_fast.layers.json_text import to_record
+from ntk_fast.out_of_core.begun import find_begun, has_its_name, is_same, journal_name, lost_blocks, partial_name
 from ntk_fast.out_of_core.block_matrix import BlockMatrix
 from ntk_fast.out_of_core.blocks_to_disk import Threads, Workforce, write_blocks
-from ntk_fast.out_of_core.journal import Journal, stamp_of
+from ntk_fast.out_of_core.journal import Journal
 from ntk_fast.out_of_core.npy_store import NpyStore
 from ntk_fast.out_of_core.row_blocks import sliceable
 from ntk_fast.out_of_core.store import Store
 from ntk_fast.out_of_core.zarr_store import ZarrStore
 from ntk_fast.rows.stored import opened
 from ntk_fast.schedule.threads import choose_n_threads
-from ntk_fast.schedule.tiling import Progress, Tile, make_tiles
+from ntk_fast.schedule.tiling import Progress, make_tiles
 from ntk_fast.validation import check_flag, check_progress, check_whole_number
 from ntk_fast.version import __version__
 
@@ -170,7 +170,7 @@ def write_gram(
 
     with _named_errors(path), closing(Journal(journal_name(path), path)) as journal, closing(store):
         try:
-            is_begun = _find_begun(path, store, journal, resume, overwrite)
+            is_begun = find_begun(path, store, journal, resume, overwrite)
             if path.exists():
                 store.remove_replaced(path)
             work = workforce()
@@ -189,16 +189,16 @@ def write_gram(
                 "engine": str(engine),
                 "version": __version__,
             }
-            goes_on = is_begun and resume and _is_same(path, journal, identity, overwrite)
-            if goes_on and _has_its_name(path, store, journal, overwrite):
-                if not _lost_blocks(path, store, journal, tiles):
+            goes_on = is_begun and resume and is_same(path, journal, identity, overwrite)
+            if goes_on and has_its_name(path, store, journal, overwrite):
+                if not lost_blocks(path, store, journal, tiles):
                     if progress is not None:
                         n_entries = sum(tile.n_entries for tile in tiles)
                         progress(n_entries, n_entries)
                     return
                 path.rename(store.path)  # unfinished again
             if goes_on and store.path.exists():
-                lost = _lost_blocks(store.path, store, journal, tiles)
+                lost = lost_blocks(store.path, store, journal, tiles)
                 if lost:
                     journal.lose(lost)
             else:
@@ -228,29 +228,6 @@ def _mapped_files(rows: Any) -> Iterator[str]:
         if name is not None and os.path.exists(name):
             yield str(name)
         rows = getattr(rows, "base", None)
-
-
-def partial_name(path: Path) -> Path:
-    """Return what a store is called until it is finished."""
-    return path.with_name(path.name + ".partial")
-
-
-def journal_name(path: Path) -> Path:
-    """Return what its journal is called."""
-    return path.with_name(path.name + ".journal")
-
-
-def discard_unfinished(path: Path) -> None:
-    """Remove an unfinished store, if it is one of ours, and its journal; raise if another process is writing it."""
-    partial = partial_name(path)
-    with closing(Journal(journal_name(path), path)) as journal:
-        if journal.owns(partial):
-            if partial.is_dir():
-                shutil.rmtree(partial)
-            else:
-                partial.unlink(missing_ok=True)
-        if not journal.stamp:
-            journal.remove()
 
 
 @contextmanager
@@ -283,67 +260,3 @@ def _check_layout(path: Path, chunk_size: int | None, compressor: Any, triangle:
         check_whole_number(chunk_size, "chunk_size", 1)
     if triangle == "upper" and not symmetric:
         raise ValueError("triangle='upper' needs a symmetric matrix: one without Y.")
-
-
-def _find_begun(path: Path, store: Store, journal: Journal, resume: bool, overwrite: bool) -> bool:
-    """Return whether there is a store with a journal; raise if what there is must not be touched, or cannot be told."""
-    store.refuse_to_replace(path)
-    has_partial, has_journal = os.path.lexists(store.path), journal.identity is not None
-    if has_partial and not journal.owns(store.path):
-        raise FileExistsError(
-            f"{store.path} exists and has no journal that says it is ours; remove it, or write to another place."
-        )
-    if has_partial and not (resume or overwrite):
-        raise FileExistsError(
-            f"{path} was begun and not finished; pass resume=True to go on, or overwrite=True to begin anew."
-        )
-    if path.exists() and not overwrite:
-        if not resume or has_partial or (has_journal and not journal.stamp):
-            raise FileExistsError(f"{path} exists already; pass overwrite=True to replace it.")
-        if not has_journal:
-            raise FileExistsError(
-                f"{path} exists, and no journal beside it says what it is; pass overwrite=True to replace it."
-            )
-    return has_journal and (has_partial or (path.exists() and bool(journal.stamp)))
-
-
-def _has_its_name(path: Path, store: Store, journal: Journal, overwrite: bool) -> bool:
-    """Return whether the journal's store is finished, and still what is at its path."""
-    if store.path.exists() or not path.exists():
-        return False
-    if journal.stamp != stamp_of(path):
-        if overwrite:
-            return False
-        raise ValueError(
-            f"{path} has changed since it was finished; pass overwrite=True to write it again, or remove its journal."
-        )
-    return True
-
-
-def _lost_blocks(place: Path, store: Store, journal: Journal, tiles: list[Tile]) -> list[int]:
-    """Return the finished blocks that are not whole any more."""
-    return [
-        block
-        for block, tile in enumerate(tiles)
-        if journal.finished[block] and store.is_lost(place, tile, journal.sizes)
-    ]
-
-
-def _shown(name: str, part: Any) -> str:
-    """A part of an identity in words."""
-    return repr(from_record(part) if name == "network" and isinstance(part, dict) else part)
-
-
-def _is_same(path: Path, journal: Journal, identity: dict[str, Any], overwrite: bool) -> bool:
-    """Return whether a store is of the same matrix, layout, engine and version."""
-    begun = journal.identity
-    assert begun is not None
-    for name, value in identity.items():
-        if begun.get(name) != value:
-            if overwrite:
-                return False
-            before, now = (_shown(name, part) for part in (begun.get(name), value))
-            change = "other rows" if name == "rows" else f"{name} {before}, and now it is {now}"
-            was = "was written" if journal.stamp else "was begun"
-            raise ValueError(f"{path} {was} with {change}; pass overwrite=True to begin anew.")
-    return True

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from ntk_fast.backends.base import Backend, ImageBackend
 from ntk_fast.compensated import square_norms
 from ntk_fast.layers.window import shown
-from ntk_fast.lower.compile import RowParameters
 from ntk_fast.lower.program import Program
 from ntk_fast.lower.row_forms import RowValues
+from ntk_fast.lower.row_parameters import RowParameters
 from ntk_fast.lower.scaled import Scaled
 from ntk_fast.lower.spatial_compile import compile_spatial
 from ntk_fast.lower.spatial_program import SpatialProgram

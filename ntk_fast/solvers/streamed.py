@@ -16,7 +16,7 @@ from ntk_fast.backends import choose_backend
 from ntk_fast.backends.base import Backend, GramTask
 from ntk_fast.gram import choose_tiles, compile_for, image_shape, prepare_for, seconds_of_entry
 from ntk_fast.kernels import Kernel
-from ntk_fast.lower.compile import norm_range
+from ntk_fast.lower.row_parameters import norm_range
 from ntk_fast.rows.prepared import MeasuredRows
 from ntk_fast.rows.preparing import measure
 from ntk_fast.schedule.in_order import InOrder

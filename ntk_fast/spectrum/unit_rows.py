@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ntk_fast.kernels import Kernel
-from ntk_fast.lower.compile import RowParameters
 from ntk_fast.lower.instructions import Instructions
 from ntk_fast.lower.program import WHOLE
+from ntk_fast.lower.row_parameters import RowParameters
 from ntk_fast.lower.scaled import UNIT
 
 

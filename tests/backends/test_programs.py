@@ -16,7 +16,7 @@ from ntk_fast.gram import prepare
 from ntk_fast.kernels import Kernel
 from ntk_fast.layers.activation import ActivationLayer
 from ntk_fast.layers.layer import Layer
-from ntk_fast.lower.compile import fold_tables
+from ntk_fast.lower.chord_functions import fold_tables
 from ntk_fast.lower.program import ABSENT, WHOLE, Instruction, PairMap, Program
 from ntk_fast.lower.tails import tail_of
 from ntk_fast.rows.prepared import Rows

@@ -20,7 +20,7 @@ import ntk_fast as ntk
 from ntk_fast import layers
 from ntk_fast.layers import hermite_tails
 from ntk_fast.layers.activation import ActivationLayer
-from ntk_fast.layers.expanded import MOST_TERMS
+from ntk_fast.layers.hermite_pieces import MOST_TERMS
 from ntk_fast.layers.names import ACTIVATIONS, activation_named, name_of
 
 LIKE = mpf(1) / mpf(2.4020563531719796)

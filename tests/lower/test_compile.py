@@ -9,7 +9,9 @@ from registry import DEEP_KERNELS, ENGINES, KERNELS, tolerance
 import ntk_fast as ntk
 from ntk_fast import layers
 from ntk_fast.backends import choose_backend
-from ntk_fast.lower.compile import RowParameters, compile_program, fold_tables, norm_range, profile_of
+from ntk_fast.lower.chord_functions import fold_tables, profile_of
+from ntk_fast.lower.compile import compile_program
+from ntk_fast.lower.row_parameters import RowParameters, norm_range
 from ntk_fast.lower.scaled import Scaled
 from ntk_fast.lower.tables import look_up
 

@@ -9,8 +9,8 @@ import pytest
 
 import ntk_fast as ntk
 from ntk_fast import layers
-from ntk_fast.lower.compile import RowParameters
 from ntk_fast.lower.row_forms import RowValues
+from ntk_fast.lower.row_parameters import RowParameters
 from ntk_fast.lower.scaled import Scaled
 
 EPSILON = 2.0**-52
