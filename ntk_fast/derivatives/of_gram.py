@@ -33,6 +33,11 @@ def gram_derivatives(
     -------
     ndarray of shape (n_parameters, n, n) or (n_parameters, n, m)
 
+    Raises
+    ------
+    TypeError, ValueError
+        If rows are no rows, or an entry would overflow.
+
     Examples
     --------
     >>> import ntk_fast as ntk
@@ -92,6 +97,15 @@ def contracted_derivatives(
     ------
     ValueError
         If the weights are not one for each entry.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import ntk_fast as ntk
+    >>> weights = VarianceParameters(ntk.NTK(depth=2), per_layer=False)  # K is proportional to weight_variance^3
+    >>> X = np.eye(3)
+    >>> bool(np.allclose(contracted_derivatives(weights, X, np.ones((3, 3))), 3 * ntk.NTK(depth=2)(X).sum()))
+    True
     """
     kernel = parameters.kernel
     x, y = check_both(X, Y, np.float64)

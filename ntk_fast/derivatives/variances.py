@@ -79,14 +79,32 @@ class VarianceParameters:
         return np.array([np.log(np.take(self._variances[name], layers)).mean() for name, layers in self.groups])
 
     def at(self, theta: ArrayLike) -> VarianceParameters:
-        """Return the same parameters of the kernel with these logarithms."""
+        """Return the same parameters of the kernel with these logarithms.
+
+        Parameters
+        ----------
+        theta : array-like of shape (n_parameters,)
+
+        Returns
+        -------
+        VarianceParameters
+        """
         moved = replace(self, kernel=self.kernel_at(theta))
         if self._directions_are_constant:
             vars(moved)["directions"] = self.directions
         return moved
 
     def kernel_at(self, theta: ArrayLike) -> Kernel:
-        """Return the kernel with these logarithms."""
+        """Return the kernel with these logarithms.
+
+        Parameters
+        ----------
+        theta : array-like of shape (n_parameters,)
+
+        Returns
+        -------
+        The kernel
+        """
         if not self.groups:
             return self.kernel
         changes = {name: np.array(values) for name, values in self._variances.items()}

@@ -268,6 +268,11 @@ class NTKGaussianProcessRegressor(MultiOutputMixin, RegressorMixin, SavedEstimat
         value : float
         gradient : ndarray of shape (n_parameters,)
             Only with `eval_gradient`.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError, ValueError
+            Before `fit`; after a fit through centres, which keeps no rows; if `theta` is not as above.
         """
         check_is_fitted(self, "dual_coef_")
         if self.y_fit_ is None:
@@ -356,6 +361,11 @@ class NTKGaussianProcessRegressor(MultiOutputMixin, RegressorMixin, SavedEstimat
         Returns
         -------
         ndarray of shape (m, n_samples) or (m, n_targets, n_samples)
+
+        Raises
+        ------
+        TypeError, ValueError, sklearn.exceptions.NotFittedError
+            If an argument is not as above; before `fit`.
         """
         n_samples = check_whole_number(n_samples, "n_samples", 1)
         generator = check_random_state(random_state)

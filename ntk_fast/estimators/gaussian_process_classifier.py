@@ -206,6 +206,11 @@ class NTKGaussianProcessClassifier(ClassifierMixin, SavedEstimator, KernelParame
         value : float
         gradient : ndarray of shape (n_parameters,)
             Only with `eval_gradient`.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError, ValueError
+            Before `fit`; if `theta` is not as above.
         """
         check_is_fitted(self, "dual_coef_")
         start = self._models()[0]

@@ -101,6 +101,11 @@ class ChannelScaler(_PixelTransformer):
         Returns
         -------
         ndarray of shape (n, n_positions * n_channels)
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError, ValueError
+            Before `fit`; if `X` is not as it was there.
         """
         rows, pixels = self._pixels(X)
         return np.asarray(((pixels - self.mean_) / self.scale_).reshape(rows.shape), dtype=rows.dtype)
@@ -115,6 +120,11 @@ class ChannelScaler(_PixelTransformer):
         Returns
         -------
         ndarray of shape (n, n_positions * n_channels)
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError, ValueError
+            Before `fit`; if `X` is not as it was there.
         """
         rows, pixels = self._pixels(X)
         return np.asarray((pixels * self.scale_ + self.mean_).reshape(rows.shape), dtype=rows.dtype)
@@ -175,6 +185,11 @@ class ZCAWhitener(_PixelTransformer):
         Returns
         -------
         self
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `regularization` is no number >= 0, or `X` is not as above.
         """
         rows = validate_data(self, X, dtype=FLOATS)
         regularization = check_not_negative(self.regularization, "regularization")
@@ -203,6 +218,11 @@ class ZCAWhitener(_PixelTransformer):
         Returns
         -------
         ndarray of shape (n, n_features)
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError, ValueError
+            Before `fit`; if `X` is not as it was there.
         """
         rows = self._checked(X)
         return np.asarray((rows - self.mean_) @ self.whitening_, dtype=rows.dtype)
@@ -217,6 +237,11 @@ class ZCAWhitener(_PixelTransformer):
         Returns
         -------
         ndarray of shape (n, n_features)
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError, ValueError
+            Before `fit`; if `X` is not as it was there.
         """
         rows = self._checked(X)
         return np.asarray(rows @ self.unwhitening_ + self.mean_, dtype=rows.dtype)

@@ -52,14 +52,38 @@ class GaussianProcessKernel(SklearnKernel):
         self.bounds_of_variances = bounds_of_variances
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the parameters by name, with `deep` those of the kernel too, as ``kernel__depth`` etc."""
+        """Return the parameters by name, with `deep` those of the kernel too, as ``kernel__depth`` etc.
+
+        Parameters
+        ----------
+        deep : bool, default True
+
+        Returns
+        -------
+        dict
+        """
         parameters: dict[str, Any] = super().get_params(deep)
         if deep and isinstance(self.kernel, Kernel):
             parameters |= {f"kernel__{name}": value for name, value in self.kernel.get_params().items()}
         return parameters
 
     def set_params(self, **params: Any) -> Self:
-        """Set parameters by name; ``kernel__depth=2`` puts another kernel in the place of the one that is there."""
+        """Set parameters by name; ``kernel__depth=2`` puts another kernel in the place of the one that is there.
+
+        Parameters
+        ----------
+        **params
+            Values by name.
+
+        Returns
+        -------
+        The kernel itself.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If there is no parameter of that name, or it does not take the value.
+        """
         kernel = params.get("kernel", self.kernel)
         super().set_params(**(with_kernel_changed(params, kernel) if isinstance(kernel, Kernel) else params))
         return self
@@ -133,7 +157,16 @@ class GaussianProcessKernel(SklearnKernel):
         return (K, gram_derivatives(self._parameters, X).transpose(1, 2, 0)) if eval_gradient else K
 
     def diag(self, X: ArrayLike) -> NDArray[np.floating]:
-        """Return the diagonal of the Gram matrix of `X`."""
+        """Return the diagonal of the Gram matrix of `X`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_features)
+
+        Returns
+        -------
+        ndarray of float64 of shape (n,)
+        """
         return self.kernel.diag(X, dtype=np.float64)
 
     def is_stationary(self) -> bool:

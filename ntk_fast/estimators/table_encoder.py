@@ -129,13 +129,28 @@ class TableEncoder(SavedEstimator, TransformerMixin, BaseEstimator):
         Returns
         -------
         ndarray of str
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before `fit`.
         """
         check_is_fitted(self, "encodings_")
         pairs = zip(self._names(), self.encodings_, strict=True)
         return np.array([name for given, encoding in pairs for name in encoding.names(given)], dtype=object)
 
     def describe(self) -> list[tuple[str, str]]:
-        """Return what becomes of each column: its name, and words."""
+        """Return what becomes of each column: its name, and words.
+
+        Returns
+        -------
+        list of (str, str)
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before `fit`.
+        """
         check_is_fitted(self, "encodings_")
         return [(name, str(encoding)) for name, encoding in zip(self._names(), self.encodings_, strict=True)]
 

@@ -102,11 +102,25 @@ class KernelFlow:
         Returns
         -------
         ndarray of shape (n,)
+
+        Raises
+        ------
+        ValueError
+            If an argument is not as above, a time is no whole number of steps, or descent with them has no end.
         """
         return self.initial + self._vectors @ (self._eigenvalues * self._progress(time, step_size) * self._residual)
 
     def test_outputs(self, time: float, step_size: float | None = None) -> Reals:
         """Return f of the test rows, shape (m,); arguments as for :meth:`outputs`.
+
+        Parameters
+        ----------
+        time, step_size
+            As for :meth:`outputs`.
+
+        Returns
+        -------
+        ndarray of shape (m,)
 
         Raises
         ------

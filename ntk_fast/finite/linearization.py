@@ -58,9 +58,20 @@ class Linearization:
         weights, ``sum_i beta_i(0) sigma'(w_i(0).x) x.(w_i - w_i(0)) / sqrt(width)``. Deeper, likewise: all changes of
         hidden layers are in the correction.
 
+        Parameters
+        ----------
+        X : array-like of shape (n, n_features)
+        parameters : array-like of shape (n_parameters,)
+        n_threads : int >= 1, optional
+
         Returns
         -------
         fixed_hidden_layer, correction : ndarray of shape (n,)
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the rows or the parameters do not fit the network.
         """
         outputs, by_readout, by_hidden = self._parts(X, parameters, n_threads)
         return outputs + by_readout, by_hidden
@@ -71,9 +82,27 @@ class Linearization:
         For ReLU it is ``-depth * f(x; theta0)``. It does not vanish as the width grows, but converges to a Gaussian
         process (for ReLU at depth 1, with the kernel of Eq. 1); under an antisymmetric initialisation it is zero.
 
+        Parameters
+        ----------
+        X : array-like of shape (n, n_features)
+        n_threads : int >= 1, optional
+
         Returns
         -------
         ndarray of shape (n,)
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the rows do not fit the network.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from ntk_fast import finite
+        >>> network = finite.Network.initialize(n_features=2, width=8, rng=0)
+        >>> bool(np.allclose(network.linearize().term_zero(np.eye(2)), -network(np.eye(2))))
+        True
         """
         return self(X, np.zeros(self.network.n_parameters), n_threads=n_threads)
 

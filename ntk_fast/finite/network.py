@@ -164,6 +164,14 @@ class Network(NetworkFunction):
     def with_parameters(self, parameters: ArrayLike) -> Network:
         """Return the same network with other parameters.
 
+        Parameters
+        ----------
+        parameters : array-like of shape (n_parameters,)
+
+        Returns
+        -------
+        Network
+
         Raises
         ------
         ValueError
@@ -180,7 +188,21 @@ class Network(NetworkFunction):
         return Network(np.asarray(parameters), self.n_features, self.width, fixed=self.fixed, **kind)
 
     def linearize(self) -> Linearization:
-        """Return the first-order Taylor expansion in the parameters about the present ones (Eq. 3)."""
+        """Return the first-order Taylor expansion in the parameters about the present ones (Eq. 3).
+
+        Returns
+        -------
+        Linearization
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from ntk_fast import finite
+        >>> network = finite.Network.initialize(n_features=2, width=8, rng=0)
+        >>> lin = network.linearize()
+        >>> bool(np.allclose(lin(np.eye(2), network.parameters), network(np.eye(2))))
+        True
+        """
         return Linearization(self)
 
     def __repr__(self) -> str:

@@ -58,7 +58,24 @@ class NetworkFunction:
         return self.graph.split(parameters, self.fixed)
 
     def check_rows(self, X: ArrayLike, name: str = "X") -> Reals:
-        """Return rows as float64, of this network's number of features and finite."""
+        """Return rows as float64, of this network's number of features and finite.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_features)
+            Or images or sequences, if the network begins with `Input`.
+        name : str, default "X"
+            What sentences call them.
+
+        Returns
+        -------
+        ndarray of float64 of shape (n, n_features)
+
+        Raises
+        ------
+        TypeError, ValueError
+            If they are no such rows.
+        """
         shape = plan_of(self.network).shape
         rows = np.asarray(check_rows(X, name, np.dtype(np.float64), shape), dtype=np.float64)
         if rows.shape[1] != self.n_features:
@@ -87,6 +104,11 @@ class NetworkFunction:
         Returns
         -------
         ndarray of shape (n,)
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the rows do not fit the network, or the result would overflow.
         """
         values, threads = self.check_rows(X), choose_n_threads(n_threads)
         outputs = np.empty(len(values))
@@ -100,6 +122,30 @@ class NetworkFunction:
         """Return sigma(h_L) / sqrt(width), shape (n, width): f is their product with beta.
 
         Of any description, what the weights of the last Dense multiply; its bias is what f has besides.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_features)
+        n_threads : int >= 1, optional
+            As in :func:`ntk_fast.gram`.
+
+        Returns
+        -------
+        ndarray of shape (n, width)
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the rows do not fit the network, or the result would overflow.
+        MemoryError
+            If they do not fit in the free memory.
+
+        Examples
+        --------
+        >>> from ntk_fast import finite
+        >>> network = finite.Network([1.0, -1.0, 2.0, 3.0], n_features=1, width=2)  # W_1, then beta
+        >>> network.hidden_features([[2.0]]).round(4)  # max(0, (2, -2)) / sqrt(2)
+        array([[1.4142, 0.    ]])
         """
         values, threads = self.check_rows(X), choose_n_threads(n_threads)
         shape = len(values), self.graph.readout.source.n_units
@@ -124,6 +170,11 @@ class NetworkFunction:
         Returns
         -------
         ndarray of shape (n_parameters,)
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the rows do not fit the network, or the result would overflow.
 
         Examples
         --------
@@ -155,6 +206,18 @@ class NetworkFunction:
         Returns
         -------
         tuple of three ndarrays of shape (n,)
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the rows do not fit the network, or the result would overflow.
+
+        Examples
+        --------
+        >>> from ntk_fast import finite
+        >>> network = finite.Network([1.0, 3.0], n_features=1, width=1)  # f = 3 max(0, x) at w = 1, beta = 3
+        >>> network.directional_derivatives([[2.0]], [1.0, 1.0])  # f, x by beta, beta x by w
+        (array([6.]), array([2.]), array([6.]))
         """
         values, threads = self.check_rows(X), choose_n_threads(n_threads)
         along = self.graph.split(check_vector(direction, "direction", self.n_parameters))
@@ -217,6 +280,13 @@ class NetworkFunction:
         -------
         ndarray of shape (n, n) or (n, m)
 
+        Raises
+        ------
+        TypeError, ValueError
+            If the rows do not fit the network, or the result would overflow.
+        MemoryError
+            If the result does not fit in the free memory.
+
         Examples
         --------
         >>> import numpy as np
@@ -234,6 +304,23 @@ class NetworkFunction:
         It is the kernel of the first linear approximation; of any description, with the bias variance of the last
         Dense, ``a . a' + b``: the covariance of f over its parameters. Parameters and result as for
         :meth:`empirical_ntk`.
+
+        Returns
+        -------
+        ndarray of shape (n, n) or (n, m)
+
+        Raises
+        ------
+        TypeError, ValueError, MemoryError
+            As for :meth:`empirical_ntk`.
+
+        Examples
+        --------
+        >>> from ntk_fast import finite
+        >>> network = finite.Network([1.0, 3.0], n_features=1, width=1)
+        >>> network.empirical_nngp([[2.0], [-1.0]])  # max(0, x) max(0, x')
+        array([[4., 0.],
+               [0., 0.]])
         """
         return self._gram(hidden_gram, X, Y, n_threads)
 

@@ -113,6 +113,11 @@ class Kernel(Limit):
         -------
         ndarray of shape (n,)
 
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not as above, or a value would overflow its dtype.
+
         Examples
         --------
         >>> import ntk_fast as ntk

@@ -50,6 +50,11 @@ class ArcCosine(_OfANetwork):
     depth : int from 1 to 5000, default 1
         Number of hidden layers.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter is not as above.
+
     Examples
     --------
     >>> import ntk_fast as ntk
@@ -127,7 +132,28 @@ class _NetworkKernel(_OfANetwork):
         return tuple(map(float, weights)), tuple(map(float, biases))
 
     def with_variances(self, weights: Sequence[float], biases: Sequence[float]) -> Self:
-        """Return the same kernel with other variances, one of each for each Dense."""
+        """Return the same kernel with other variances, one of each for each Dense.
+
+        Parameters
+        ----------
+        weights, biases : sequences of float >= 0
+            In the order of the Dense layers, the input's first.
+
+        Returns
+        -------
+        The kernel
+
+        Raises
+        ------
+        TypeError, ValueError
+            If they are not one for each Dense.
+
+        Examples
+        --------
+        >>> import ntk_fast as ntk
+        >>> ntk.NTK(depth=1).with_variances([1.0, 2.0], [0.1, 0.0])
+        NTK(depth=1, weight_variance=(1.0, 2.0), bias_variance=(0.1, 0.0))
+        """
         if self.depth is None:
             return type(self)(network=with_variances(self.network, weights, biases))
         variances = {"weight_variance": tuple(map(float, weights)), "bias_variance": tuple(map(float, biases))}
@@ -193,6 +219,11 @@ class NTK(_NetworkKernel):
     ----------
     depth, activation, weight_variance, bias_variance
         As for :class:`NNGP`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter is not as above.
 
     Examples
     --------

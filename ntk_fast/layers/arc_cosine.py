@@ -171,6 +171,11 @@ class RectifiedMonomial(RectifiedPower):
     degree : int
         0 to 60; 0 is the step, 1 is ReLU.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter is not as above.
+
     Examples
     --------
     >>> RectifiedMonomial(2).gain

@@ -50,6 +50,11 @@ class Attention(Layer):
     trained : bool, default True
         False: the layer stays as it was drawn, and T becomes v G T G'^T alone.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter is not as above.
+
     Examples
     --------
     >>> import numpy as np

@@ -86,6 +86,11 @@ class Sum(_Branches):
     ----------
     branches : tuple of Layer
 
+    Raises
+    ------
+    TypeError, ValueError
+        If one is no layer, or there is none.
+
     Examples
     --------
     >>> from ntk_fast import layers
@@ -119,6 +124,11 @@ class Residual(Layer):
     Attributes
     ----------
     layers : tuple of Layer
+
+    Raises
+    ------
+    TypeError, ValueError
+        If one is no layer.
 
     Examples
     --------
@@ -170,6 +180,11 @@ class Product(_Branches):
     ----------
     branches : tuple of Layer
 
+    Raises
+    ------
+    TypeError, ValueError
+        If one is no layer, or there is none.
+
     Examples
     --------
     >>> from ntk_fast import layers
@@ -199,6 +214,11 @@ class Concatenate(_Branches):
     ----------
     branches : tuple of Layer
     shares : tuple of float, or None
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter is not as above.
 
     Examples
     --------

@@ -40,6 +40,11 @@ class Conv(Layer):
     trained : bool, default True
         False: the layer stays as it was drawn, and the new S is not added to T.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter is not as above.
+
     Examples
     --------
     >>> import numpy as np

@@ -70,6 +70,11 @@ class Dense(Layer):
     trained : bool, default True
         False: the layer stays as it was drawn, and T becomes v T alone.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter is not as above.
+
     Examples
     --------
     >>> from ntk_fast import layers

@@ -20,6 +20,11 @@ class Elu(ExpandedActivation):
     alpha : float, default 1
         Not 0: that would be :class:`Relu`.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter is not as above.
+
     Examples
     --------
     >>> round(Elu().gain, 9)

@@ -59,6 +59,11 @@ class Exp(Exponential):
     rate : float, default 1
         Not 0.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter is not as above.
+
     Examples
     --------
     >>> Exp(rate=0.5).second_moment(1.0)  # exp(2 rate^2)
@@ -98,6 +103,11 @@ class Rbf(Exponential):
     Parameters
     ----------
     gamma : float > 0, default 1
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter is not as above.
 
     Examples
     --------

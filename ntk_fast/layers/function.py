@@ -40,6 +40,11 @@ class Activation(ExpandedActivation):
     derivative : callable, optional
         Its derivative, likewise. By default differences of the function take its place.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter is not as above.
+
     Notes
     -----
     Such an activation can be pickled, and written as JSON, if its functions can be imported: not lambdas. Reading JSON

@@ -34,6 +34,11 @@ class Gaussian(ActivationLayer):
     exponent : float, default -1
         Not 0. Where it is positive, variances must stay below 1 / (4 exponent): the second moment is infinite beyond.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter is not as above.
+
     Examples
     --------
     >>> Gaussian().second_moment(2.0)  # 1 / sqrt(1 + 4q)

@@ -32,6 +32,11 @@ class Input(Layer):
     ----------
     shape : tuple of int
 
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter is not as above.
+
     Examples
     --------
     >>> from ntk_fast import layers

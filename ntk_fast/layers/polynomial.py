@@ -42,6 +42,11 @@ class Monomial(ActivationLayer):
     degree : int
         1 to 60.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter is not as above.
+
     Examples
     --------
     >>> Monomial(2).gain
@@ -168,6 +173,11 @@ class Polynomial(FiniteExpansion):
     coefficients : sequence of float
         Lowest power first, of degree 1 to 60.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter is not as above.
+
     Examples
     --------
     >>> Polynomial([0.0, 1.0, 0.5]).gain  # 1 + 3/4
@@ -223,6 +233,11 @@ class Hermite(FiniteExpansion):
     ----------
     degree : int
         1 to 60.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter is not as above.
 
     Examples
     --------

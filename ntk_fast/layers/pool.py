@@ -57,6 +57,11 @@ class AveragePool(_Pool):
     padding : {"SAME", "VALID", "CIRCULAR"}, default "VALID"
         As for :class:`ntk_fast.layers.Conv`; the zeros that "SAME" puts around count in the average.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter is not as above.
+
     Examples
     --------
     >>> from ntk_fast import layers
@@ -74,6 +79,11 @@ class SumPool(_Pool):
     ----------
     window, strides, padding
         As for :class:`ntk_fast.layers.AveragePool`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter is not as above.
 
     Examples
     --------

@@ -185,6 +185,11 @@ class LeakyRelu(PiecewiseLinear):
     slope : float, default 0.01
         Any finite number.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter is not as above.
+
     Examples
     --------
     >>> LeakyRelu(slope=0.2)

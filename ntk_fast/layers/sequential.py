@@ -41,6 +41,11 @@ class Sequential(Layer):
     ----------
     layers : tuple of Layer
 
+    Raises
+    ------
+    TypeError, ValueError
+        If one is no layer.
+
     Examples
     --------
     >>> from ntk_fast import layers

@@ -147,6 +147,11 @@ class Sin(Sinusoid):
         Not 0.
     phase : float, default 0
 
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter is not as above.
+
     Examples
     --------
     >>> round(Sin().gain, 12)  # (1 - exp(-2)) / 2
@@ -167,6 +172,11 @@ class Cos(Sinusoid):
     amplitude, frequency : float, default 1
         Not 0.
     phase : float, default 0
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter is not as above.
 
     Examples
     --------

@@ -63,6 +63,11 @@ class Softplus(ExpandedActivation):
     ----------
     sharpness : float > 0, default 1
 
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter is not as above.
+
     Examples
     --------
     >>> Softplus(sharpness=2.0)

@@ -164,7 +164,29 @@ class KernelOperator(LinearOperator):
         return _operator, self._arguments
 
     def dot(self, x: Any) -> Any:
-        """Return the product with a vector, several, or another operator, as ``@`` does."""
+        """Return the product with a vector, several, or another operator, as ``@`` does.
+
+        Parameters
+        ----------
+        x : array-like of shape (n,) or (n, k), or LinearOperator
+
+        Returns
+        -------
+        ndarray of shape (n,) or (n, k), or LinearOperator
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the vectors are complex, masked or of another length, or a product overflows the dtype.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import ntk_fast as ntk
+        >>> A = ntk.KernelOperator(ntk.NTK(depth=1), np.eye(2))
+        >>> A.dot([1.0, 1.0]).round(4)  # 1 + 1 / (2 pi)
+        array([1.1592, 1.1592])
+        """
         refuse_masked(x, "vectors")  # SciPy takes what the mask hides
         return super().dot(x)
 

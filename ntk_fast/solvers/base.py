@@ -145,8 +145,27 @@ class Solver(Protocol):
     ) -> Solution:
         """Fit `targets` of shape (n, n_targets) on rows of shape (n, n_features), all columns at once.
 
-        `weights`, (n,) and positive, are those of the rows: see `weighted`, also for what `leave_one_out` adds.
-        Products are those of the workers of a dask.distributed `client`; direct methods refuse one.
+        Parameters
+        ----------
+        kernel : ArcCosine, NNGP or NTK
+        rows : ndarray of shape (n, n_features)
+        targets : ndarray of shape (n, n_targets), of float64
+            All columns are solved for at once.
+        ridge : float >= 0
+        weights : ndarray of shape (n,), optional
+            Of the rows, positive; None: ones. See `weighted`.
+        leave_one_out : bool, default False
+            Whether the errors of models fitted without each row are wanted, too; see `weighted`.
+        n_threads : int >= 1, optional
+            As in :func:`ntk_fast.gram`.
+        report : callable, optional
+            Called with what is being done and the share of it that is done, 0 to 1, or None where that cannot be known.
+        client : dask.distributed.Client, optional
+            Its workers compute the products; direct methods refuse one.
+
+        Returns
+        -------
+        Solution
 
         Raises
         ------

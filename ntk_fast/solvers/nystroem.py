@@ -98,7 +98,22 @@ class Nystroem:
         report: Report = silent,
         client: Any = None,
     ) -> CentreSystem:
-        """Draw the centres and return the system of equations for their coefficients."""
+        """Draw the centres and return the system of equations for their coefficients.
+
+        Parameters
+        ----------
+        kernel, rows, weights, n_threads, report, client
+            As for `solve`.
+
+        Returns
+        -------
+        CentreSystem
+
+        Raises
+        ------
+        ValueError
+            If there are fewer rows than centres.
+        """
         n = len(rows)
         n_centres = min(n, round(5 * n**0.5)) if self.n_centres is None else self.n_centres
         if n_centres > n:

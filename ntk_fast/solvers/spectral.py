@@ -181,7 +181,22 @@ class Spectral:
         n_threads: int | None = None,
         report: Report = silent,
     ) -> SpectralDecomposition:
-        """Return the decomposition of the Gram matrix of the rows, with weights that of D K D: see `weighted`."""
+        """Return the decomposition of the Gram matrix of the rows, with weights that of D K D: see `weighted`.
+
+        Parameters
+        ----------
+        kernel, rows, weights, n_threads, report
+            As for `solve`.
+
+        Returns
+        -------
+        SpectralDecomposition
+
+        Raises
+        ------
+        MemoryError
+            If three matrices do not fit in the free memory.
+        """
         matrix = gram_matrix(kernel, rows, n_threads, report, copies=3, weights=weights)
         with limited_blas(n_threads):
             return SpectralDecomposition.in_place(matrix, report)

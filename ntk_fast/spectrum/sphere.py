@@ -62,10 +62,26 @@ class SphereSpectrum:
     def listed(self, count: int) -> Reals:
         """Return the `count` largest eigenvalues of the degrees computed, each as often as its multiplicity.
 
+        Parameters
+        ----------
+        count : int >= 0
+
+        Returns
+        -------
+        ndarray of float64 of shape (count,)
+            Largest first.
+
         Raises
         ------
         TypeError, ValueError
             If there are not that many.
+
+        Examples
+        --------
+        >>> import ntk_fast as ntk
+        >>> spectrum = ntk.spectrum.sphere_eigenvalues(ntk.NTK(depth=1), n_features=3, max_degree=5)
+        >>> spectrum.listed(5).round(4)  # one of degree 0, three of degree 1
+        array([0.25  , 0.1667, 0.1667, 0.1667, 0.0391])
         """
         count = check_whole_number(count, "count", 0)
         if sum(self.multiplicities) < count:
@@ -82,10 +98,27 @@ class SphereSpectrum:
         The exponent is -p for an NTK (Geifman et al., 2020); for eigenvalues in order, i-th largest, that is
         -p / (p - 1), as about k^(p - 1) of them have a degree of at most k.
 
+        Parameters
+        ----------
+        first : int >= 1
+        last : int, optional
+            By default the largest degree.
+
+        Returns
+        -------
+        PowerLaw
+
         Raises
         ------
         TypeError, ValueError
             If the range does not lie within the degrees, from 1 on, or holds fewer than two eigenvalues above zero.
+
+        Examples
+        --------
+        >>> import ntk_fast as ntk
+        >>> spectrum = ntk.spectrum.sphere_eigenvalues(ntk.NTK(depth=1), n_features=3, max_degree=400)
+        >>> round(spectrum.decay(100).exponent, 1)  # -p
+        -3.0
         """
         first, largest = check_whole_number(first, "first", 1), len(self.eigenvalues) - 1
         last = largest if last is None else check_whole_number(last, "last", first)
@@ -107,6 +140,11 @@ def sphere_multiplicities(n_features: int, max_degree: int) -> tuple[int, ...]:
     Returns
     -------
     tuple of int
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as above.
 
     Examples
     --------
