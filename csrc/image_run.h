@@ -53,6 +53,7 @@ typedef struct {
     vreal *line;       /* (4, line_room) */
     vreal *columns;    /* (2, column_room) */
     vreal *zeros;      /* (width,): a row outside */
+    vreal *lost;       /* about what subtractions in watched pools have taken from chords, the mean over a pool's pairs */
     ptrdiff_t line_room, column_room;
     real *group;       /* parameters of GROUP pairs: left, then right */
     NAME(node) *nodes; /* (n_nodes,) */

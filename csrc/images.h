@@ -32,6 +32,7 @@ static NAME(image_run) NAME(lay_out_images)(const ntk_image_program *program, vo
     run.line = NAME(carve)(base, &used, 4 * (size_t)run.line_room * sizeof(vreal));
     run.columns = NAME(carve)(base, &used, 2 * (size_t)run.column_room * sizeof(vreal));
     run.zeros = NAME(carve)(base, &used, (size_t)width * sizeof(vreal));
+    run.lost = NAME(carve)(base, &used, sizeof(vreal));
     run.group = NAME(carve)(base, &used, 2 * (size_t)n_parameters * GROUP_REALS * sizeof(real));
     run.nodes = NAME(carve)(base, &used, (size_t)program->n_nodes * sizeof(NAME(node)));
     run.sources = NAME(carve)(base, &used, (size_t)n_sources * sizeof(NAME(source)));
@@ -85,6 +86,7 @@ void NAME(ntk_begin_segment)(const ntk_image_program *program, const ntk_images 
     const NAME(image_run) run = NAME(image_run_of)(program, x, y, scratch);
     if (segment == 0) {
         memset(run.memory, 0, (size_t)program->kept_vectors * sizeof(vreal));
+        memset(run.lost, 0, sizeof(vreal));
         for (int node = 1; node < program->n_nodes; node++)
             for (int k = 0; program->steps[node].is_kept && k < program->planes[node].n_planes; k++) {
                 const int offset = program->planes[node].offsets[2 * k + 1];
@@ -138,7 +140,7 @@ void NAME(ntk_image_components)(const ntk_image_program *program, const ntk_imag
     }
 }
 
-/* The state at the output, once all segments have run: m, p, t, LANES reals each. */
+/* The state at the output, once all segments have run, and what has been lost: m, p, t, lost, LANES reals each. */
 void NAME(ntk_image_output)(const ntk_image_program *program, void *scratch, void *result)
 {
     size_t bytes;
@@ -150,6 +152,7 @@ void NAME(ntk_image_output)(const ntk_image_program *program, void *scratch, voi
     vreal_store(out, state.m);
     vreal_store(out + LANES, state.p);
     vreal_store(out + 2 * LANES, state.t);
+    vreal_store(out + 3 * LANES, *run.lost);
 }
 
 /* Outputs of several images of x, one after the other: all segments of each. */
@@ -164,6 +167,6 @@ void NAME(ntk_image_entries)(const ntk_image_program *program, const ntk_images 
             NAME(ntk_image_components)(program, &one, y, program->segment_starts[segment],
                                        program->segment_starts[segment + 1], scratch);
         }
-        NAME(ntk_image_output)(program, scratch, (real *)result + 3 * LANES * k);
+        NAME(ntk_image_output)(program, scratch, (real *)result + 4 * LANES * k);
     }
 }

@@ -34,7 +34,7 @@ typedef struct {
     int sizes[2], strides[2], dilation[2], before[2];
     const int *seen;          /* (n_outputs, n_taps): positions, -1 outside */
     const int *output_starts; /* (n_positions + 1,): those outputs ... */
-    const int *output_rows, *output_columns; /* ... that see a position */
+    const int *outputs, *output_rows, *output_columns; /* ... that see a position */
 } ntk_window;
 
 typedef struct {
@@ -48,6 +48,8 @@ typedef struct {
     ptrdiff_t weighed_by;          /* row of the root variances that its parts are weighed by; -1: none */
     ptrdiff_t first;               /* row of the step's own planes of parameters */
     ptrdiff_t root, inverse, tau;  /* rows; a gathering step's tau is mu */
+    ptrdiff_t distance;            /* of a gathering step: squares of the distances that hold m, in vectors behind m; -1: none */
+    int is_watched;                /* whether what its subtractions take counts */
     int channels;                  /* of pixels */
     ntk_window window;
     ntk_instruction instruction;   /* sources are nodes; planes that it has not are -1 */

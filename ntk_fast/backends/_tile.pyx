@@ -143,6 +143,7 @@ cdef extern from "ntk_images.h" nogil:
         int before[2]
         const int *seen
         const int *output_starts
+        const int *outputs
         const int *output_rows
         const int *output_columns
 
@@ -160,6 +161,8 @@ cdef extern from "ntk_images.h" nogil:
         ptrdiff_t root
         ptrdiff_t inverse
         ptrdiff_t tau
+        ptrdiff_t distance
+        int is_watched
         int channels
         ntk_window window
         ntk_instruction instruction
@@ -415,6 +418,8 @@ cdef class CompiledImages:
             self.steps[node].has_opposite = schedule.forms[node].has_opposite
             self.steps[node].is_passed_on = schedule.forms[node].is_passed_on
             self.steps[node].weighed_by = schedule.forms[node].weighed_by
+            self.steps[node].distance = schedule.distances[node]
+            self.steps[node].is_watched = node in program.watched
             self.steps[node].first_plane = first_plane
             first_plane += self.planes[node].n_planes
             if schedule.windows[node] is not None:
@@ -494,7 +499,7 @@ cdef class CompiledImages:
             functions.functions.image_components(&self.program, other, &right, first, stop, memory)
 
     def entries(self, Functions functions, x, y, scratch, result):
-        """Outputs of the images of x, (n_images, n_parameters) and (n_images, n_features), as (n_images, 3, lanes)."""
+        """Outputs of the images of x, (n_images, n_parameters) and (n_images, n_features), as (n_images, 4, lanes)."""
         cdef ntk_images left = images_of(x), right = images_of(y)
         cdef ptrdiff_t n_images = len(result)
         cdef void *memory = <void *>address(scratch)
@@ -532,6 +537,7 @@ cdef fill_window(ntk_window *result, window):
     result.before[0], result.before[1] = window.before
     result.seen = <const int *>address(window.seen_by)
     result.output_starts = <const int *>address(window.output_starts)
+    result.outputs = <const int *>address(window.outputs)
     result.output_rows = <const int *>address(window.output_rows)
     result.output_columns = <const int *>address(window.output_columns)
 

@@ -13,6 +13,7 @@ from ntk_fast.backends.base import GramTask
 from ntk_fast.backends.image_forms import condensed_forms
 from ntk_fast.backends.image_schedule import ImageSchedule, schedule_of
 from ntk_fast.backends.numpy_backend import store
+from ntk_fast.backends.numpy_images import without_losses
 from ntk_fast.compensated import Reals
 from ntk_fast.layers.near_pairs import near_pair_thresholds
 from ntk_fast.lower.positions import Pairs, n_positions
@@ -98,15 +99,15 @@ class ImageRun:
             self._compiled.run(self._functions, x, y, first, stop, self._scratch)
 
     def output(self) -> NDArray[np.floating]:
-        """Return m, p and t at the output once all segments have run, (3, lanes)."""
-        result = np.empty((3, self.lanes), dtype=self._dtype)
+        """Return m, p, t and what is lost at the output once all segments have run, (4, lanes)."""
+        result = np.empty((4, self.lanes), dtype=self._dtype)
         self._compiled.output(self._functions, self._scratch, result)
         return result
 
     def entries(self, x: Packed, y: Packed) -> NDArray[np.floating]:
-        """Run all segments for each of some images; return m, p and t at the output, (n_images, 3, lanes)."""
+        """Run all segments for each of some images; return outputs, (n_images, 4, lanes)."""
         parameters, values = x
-        result = np.empty((len(parameters), 3, self.lanes), dtype=self._dtype)
+        result = np.empty((len(parameters), 4, self.lanes), dtype=self._dtype)
         if all(len(calls) == 1 for calls in self._calls):
             for first in range(0, len(result), self._images_of_a_call):
                 stop_if_asked()
@@ -162,7 +163,12 @@ def fill_images(functions: Functions, task: GramTask) -> FillTile:
             if last <= tile.row_start:
                 continue
             outputs = run.entries(run.some(x, tile.row_start, last), right)[..., : stop - column]
-            entries = outputs[:, 2] if program.has_tangent else 0.5 * (outputs[:, 1] - outputs[:, 0])
+            m, p, tangent, lost = outputs.astype(np.float64, copy=False).swapaxes(0, 1)
+            entries = tangent if program.has_tangent else 0.5 * (p - m)
+            for row in range(tile.row_start, last) if program.watched else ():
+                first = column if task.y is not None else max(column, row + 1)
+                some, at = slice(first, stop), (row - tile.row_start, slice(first - column, None))
+                without_losses(program, x, y, row, some, entries[at], lost[at])
             values[: last - tile.row_start, column - tile.column_start : stop - tile.column_start] = entries
         values *= x.scale[rows, None] * y.scale[columns]
         store(task, tile, values)
@@ -202,7 +208,7 @@ class ImageRows:
 
     def output(self) -> Reals:
         """Return m, p and t at the output, (3, n)."""
-        parts = [run.output()[:, : part.stop - part.start] for part, run, _ in self._runs]
+        parts = [run.output()[:3, : part.stop - part.start] for part, run, _ in self._runs]
         return np.concatenate([np.empty((3, 0)), *parts], axis=1)
 
     def _packed(self, run: ImageRun, planes: Reals, values: NDArray[np.floating]) -> Packed:

@@ -10,8 +10,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ntk_fast.lower.spatial_evaluate import sources_of
-from ntk_fast.lower.spatial_program import ArrangeStep, ConvolveStep, GatherStep, PointStep, SpatialProgram, SpatialStep
+from ntk_fast.lower.spatial_program import (
+    ArrangeStep,
+    ConvolveStep,
+    GatherStep,
+    PointStep,
+    SpatialProgram,
+    SpatialStep,
+    sources_of,
+)
 
 
 @dataclass(frozen=True)

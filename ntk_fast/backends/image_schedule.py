@@ -22,8 +22,8 @@ from scipy.sparse.csgraph import connected_components
 from ntk_fast.backends.image_forms import NodeForm, plain_forms
 from ntk_fast.layers.window import OUTSIDE, Grid, Window, seen_positions
 from ntk_fast.lower.positions import Pairs, PlaneSet, n_positions
-from ntk_fast.lower.spatial_evaluate import last_uses, sources_of
-from ntk_fast.lower.spatial_program import ConvolveStep, GatherStep, PointStep, SpatialProgram, SpatialStep
+from ntk_fast.lower.spatial_evaluate import last_uses
+from ntk_fast.lower.spatial_program import ConvolveStep, GatherStep, PointStep, SpatialProgram, SpatialStep, sources_of
 
 Numbers = NDArray[np.int32]
 Places = NDArray[np.int64]
@@ -126,6 +126,9 @@ class ImageSchedule:
     is_kept: tuple[bool, ...]
     places: tuple[int, ...]  # of the first part of each node; the others follow, `rooms` apart
     rooms: tuple[int, ...]
+    distances: tuple[
+        int, ...
+    ]  # where pools keep squares of the distances that hold m, behind their first parts; -1: nowhere
     n_vectors: int
     kept_vectors: int  # the first ones
     largest_plane: int
@@ -161,6 +164,10 @@ def schedule_of(
     sizes = np.array([np.diff(planes[node].starts)[plane] for node, plane in entries.tolist()], dtype=np.int64)
     layout = _layout(nodes, numbers, sizes, component, planes, kept, side_by_side)
     rooms = _rooms(nodes, layout.stops, planes, kept)
+    distances = tuple(
+        _n_sums(node, program, windows, forms) * rooms[node] if node in program.bounded else -1
+        for node in range(len(planes))
+    )
     places, kept_vectors, n_vectors = _places(program, planes, windows, forms, kept, rooms)
     per_pair = [0, *(program.n_terms_of_pair(step) for step in program.steps)]
     terms = np.array(per_pair)[nodes] * sizes
@@ -171,6 +178,7 @@ def schedule_of(
         kept,
         places,
         rooms,
+        distances,
         n_vectors,
         kept_vectors,
         max(int(np.diff(part.starts).max(initial=0)) for part in planes),
@@ -328,6 +336,19 @@ def _rooms(nodes: Places, stops: Places, planes: tuple[PlaneArrays, ...], kept: 
     )
 
 
+def _n_sums(
+    node: int,
+    program: SpatialProgram,
+    windows: tuple[WindowArrays | None, ...],
+    forms: tuple[NodeForm, ...],
+) -> int:
+    """How many vectors a pair takes of a node that is kept: sums over many taps keep what rounding takes."""
+    window = windows[node]
+    is_pool = node > 0 and isinstance(program.steps[node - 1], GatherStep)
+    is_long = is_pool and window is not None and (len(window.seen) > LONG_WINDOW or window.seen.shape[1] == 1)
+    return forms[node].n_parts * (2 if is_long else 1)
+
+
 def _places(
     program: SpatialProgram,
     planes: tuple[PlaneArrays, ...],
@@ -341,11 +362,8 @@ def _places(
     total = 0
     for node in range(1, len(planes)):
         if kept[node]:
-            window = windows[node]
-            is_pool = isinstance(program.steps[node - 1], GatherStep)
-            is_long = is_pool and window is not None and (len(window.seen) > LONG_WINDOW or window.seen.shape[1] == 1)
             places[node] = total
-            total += forms[node].n_parts * rooms[node] * (2 if is_long else 1)
+            total += (_n_sums(node, program, windows, forms) + (node in program.bounded)) * rooms[node]
     most = total
     last_use = last_uses(program)
     for source, node in list(last_use.items()):

@@ -21,10 +21,18 @@ from ntk_fast.backends.numba_pools import begin_segment, run_components
 from ntk_fast.backends.numba_rectangles import FIELDS, Layout, Run
 from ntk_fast.backends.numba_state import N_KEPT, N_STATES, RUN, VECTORS
 from ntk_fast.backends.numpy_backend import store
+from ntk_fast.backends.numpy_images import without_losses
 from ntk_fast.compensated import Reals
 from ntk_fast.lower.positions import Pairs, n_positions
-from ntk_fast.lower.spatial_evaluate import sources_of
-from ntk_fast.lower.spatial_program import ArrangeStep, ConvolveStep, GatherStep, PointStep, SpatialProgram, SpatialStep
+from ntk_fast.lower.spatial_program import (
+    ArrangeStep,
+    ConvolveStep,
+    GatherStep,
+    PointStep,
+    SpatialProgram,
+    SpatialStep,
+    sources_of,
+)
 from ntk_fast.lower.steps import Attend, Plan, Promote
 from ntk_fast.rows.prepared import Rows
 from ntk_fast.schedule.memory import refuse_too_large
@@ -95,6 +103,8 @@ class EncodedImages:
             first_plane=self._add("offsets", planes.offsets),
             n_planes=len(planes.offsets),
             plane_of=self._add("plane_of", planes.plane_of.reshape(-1)),
+            distance=schedule.distances[node],
+            is_watched=node in program.watched,
             height=planes.grid[0],
             width=planes.grid[1],
         )
@@ -106,6 +116,8 @@ class EncodedImages:
                 size_x=window.sizes[1],
                 before_y=window.before[0],
                 before_x=window.before[1],
+                stride_y=window.strides[0],
+                stride_x=window.strides[1],
                 n_taps=window.seen.shape[0],
                 n_outputs=window.seen.shape[1],
                 seen=self._add("seen", window.seen.reshape(-1)),
@@ -188,7 +200,8 @@ class ImageRun:
             state=np.zeros(N_STATES * RUN, dtype),
             registers=np.zeros((2, N_KEPT * RUN), dtype),
             opposite=np.zeros(RUN, dtype=np.bool_),
-            rounding=dtype.type(4 * np.finfo(dtype).eps),
+            rounding=dtype.type(np.finfo(dtype).eps),
+            lost=np.zeros(lanes, dtype),
         )
         n = encoded.n_parameters
         self._parameters = (np.zeros(n), np.zeros((n, RUN))) if n else None
@@ -236,11 +249,12 @@ class ImageRun:
             )
 
     def output(self) -> Reals:
-        """Return m, p and t at the output once all segments have run, (3, lanes)."""
+        """Return m, p, t and what is lost at the output once all segments have run, (4, lanes)."""
         node = self._encoded.nodes[-1]
         at = (node[fields.PLACE] + self._run.layout.starts[node[fields.FIRST_PLANE]]) * self.lanes
         room = node[fields.ROOM] * self.lanes
-        return np.stack([self._run.memory[at + part * room : at + part * room + self.lanes] for part in range(3)])
+        parts = [self._run.memory[at + part * room : at + part * room + self.lanes] for part in range(3)]
+        return np.stack([*parts, self._run.lost])
 
     def entry(self) -> Reals:
         """Run all segments."""
@@ -283,10 +297,12 @@ def fill_images(program: SpatialProgram, task: GramTask) -> FillTile:
                 if task.y is None and stop <= row + 1:
                     continue
                 run.put_left(*some(x, row, row + 1))
-                m, p, t = run.entry()
+                m, p, t, lost = run.entry().astype(np.float64, copy=False)[:, : stop - column]
                 entries = t if program.has_tangent else 0.5 * (p - m)
-                at = column - tile.column_start
-                values[row - tile.row_start, at : at + stop - column] = entries[: stop - column]
+                first = column if task.y is not None else max(column, row + 1)
+                at = first - column
+                without_losses(program, x, y, row, slice(first, stop), entries[at:], lost[at:])
+                values[row - tile.row_start, column - tile.column_start : stop - tile.column_start] = entries
         values *= x.scale[rows, None] * y.scale[columns]
         store(task, tile, values)
 
@@ -326,7 +342,7 @@ class ImageRows:
 
     def output(self) -> Reals:
         """Return m, p and t at the output, (3, n)."""
-        parts = [run.output()[:, : part.stop - part.start] for part, run in self._runs]
+        parts = [run.output()[:3, : part.stop - part.start] for part, run in self._runs]
         return np.concatenate([np.empty((3, 0)), *parts], axis=1)
 
     def _put(self, run: ImageRun, part: slice, planes: Reals) -> None:

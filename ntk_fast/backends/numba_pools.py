@@ -19,6 +19,7 @@ from ntk_fast.backends.numba_rectangles import (
     ARRANGE,
     BIAS,
     CONVOLVED,
+    DISTANCE,
     FIRST_PLANE,
     GATHERED,
     HEIGHT,
@@ -26,22 +27,29 @@ from ntk_fast.backends.numba_rectangles import (
     IS_BOX,
     IS_KEPT,
     IS_LONG,
+    IS_WATCHED,
     IS_WHOLE,
     KIND,
     MAPPED,
     MIXED,
     MULTIPLIED,
+    N_OUTPUTS,
     N_PLANES,
+    N_TAPS,
     OUTPUT_STARTS,
     OUTPUTS,
     ROOM,
     ROOT,
+    SEEN,
     SEGMENT,
     SOURCE,
     START,
     STOP,
+    STRIDE_X,
+    STRIDE_Y,
     TAU,
     WIDTH,
+    X_INVERSE,
     X_ROOT,
     load,
     pair_number,
@@ -50,8 +58,11 @@ from ntk_fast.backends.numba_rectangles import (
     spread,
     whole_vectors,
 )
-from ntk_fast.backends.numba_state import HALF, ONE, RUN, ZERO
+from ntk_fast.backends.numba_state import HALF, ONE, RUN, TWO, ZERO
 from ntk_fast.backends.numba_tables import compiled
+
+#: As in `lower.spatial_evaluate`.
+FAR_TAPS = np.float32(0.01)
 
 
 @compiled
@@ -75,6 +86,47 @@ def add_pair(memory: Any, at: Any, room: Any, is_long: Any, line: Any, first: An
         else:
             for lane in range(lanes):
                 total[lane] += given[lane]
+
+
+@compiled
+def add_square(run: Any, pool: Any, pair: Any, seen: Any, outputs: Any, line: Any, first: Any) -> None:
+    """Add to the square of a distance of two windows what a tap adds that sees something of both.
+
+    `seen`: the positions that it sees; `outputs`: those of the windows; line: R R' m from `first` on.
+    """
+    layout = run.layout
+    step, lanes = layout.nodes[pool], layout.lanes
+    at = place(layout, pool, pair + step[DISTANCE])
+    for lane in range(lanes):
+        own = lane if run.x.shape[1] > 1 else 0
+        inverse, other_inverse = (
+            run.x[step[INVERSE] + outputs[0], own],
+            run.y[(step[INVERSE] + outputs[1]) * lanes + lane],
+        )
+        alpha = run.x[step[ROOT] + seen[0], own] * inverse
+        other = run.y[(step[ROOT] + seen[1]) * lanes + lane] * other_inverse
+        both = inverse * other_inverse
+        run.memory[at + lane] += (alpha - other) * (alpha - other) + TWO * (line[first + lane] * both)
+
+
+@compiled
+def whole_square(run: Any, pool: Any, pair: Any, i: Any, j: Any) -> None:
+    """Add to that square the taps that see something of one window only."""
+    layout = run.layout
+    step, lanes = layout.nodes[pool], layout.lanes
+    at = place(layout, pool, pair + step[DISTANCE])
+    for tap in range(step[N_TAPS]):
+        a = run.seen[step[SEEN] + tap * step[N_OUTPUTS] + i]
+        b = run.seen[step[SEEN] + tap * step[N_OUTPUTS] + j]
+        for lane in range(lanes):
+            own = lane if run.x.shape[1] > 1 else 0
+            if (a < 0) == (b < 0):
+                continue
+            if a >= 0:
+                alpha = run.x[step[ROOT] + a, own] * run.x[step[INVERSE] + i, own]
+            else:
+                alpha = run.y[(step[ROOT] + b) * lanes + lane] * run.y[(step[INVERSE] + j) * lanes + lane]
+            run.memory[at + lane] += alpha * alpha
 
 
 @compiled
@@ -103,6 +155,9 @@ def pool_plane(run: Any, pool: Any, plane: Any) -> None:
                     total = totals[part, first:]
                     for k in range(whole):
                         total[k] += state[part * RUN + k]
+                for c in range(n // lanes if step[DISTANCE] >= 0 and down == 0 and right == 0 else 0):
+                    only = layout.starts[step[FIRST_PLANE]]
+                    add_square(run, pool, only, (i + c, j + c), (0, 0), state, c * lanes)
                 continue
             for c in range(n // lanes):
                 for a in range(output_starts[i + c], output_starts[i + c + 1]):
@@ -112,6 +167,11 @@ def pool_plane(run: Any, pool: Any, plane: Any) -> None:
                             add_pair(
                                 run.memory, place(layout, pool, pair), room, step[IS_LONG], state, c * lanes, lanes
                             )
+                            own, other = outputs[a], outputs[b]
+                            is_same_tap = (own // step[WIDTH] - other // step[WIDTH]) * step[STRIDE_Y] == down
+                            is_same_tap &= (own % step[WIDTH] - other % step[WIDTH]) * step[STRIDE_X] == right
+                            if is_same_tap and step[DISTANCE] >= 0:
+                                add_square(run, pool, pair, (i + c, j + c), (own, other), state, c * lanes)
     if step[IS_WHOLE]:
         for part in range(3):
             for lane in range(lanes):
@@ -164,15 +224,20 @@ def finish_pool(run: Any, pool: Any, is_itself: Any) -> None:
     layout = run.layout
     step, lanes, memory = layout.nodes[pool], layout.lanes, run.memory
     room = step[ROOM] * lanes
+    n_pairs = 0
     scale_sums(run, pool)
     if is_itself:
         keep_mu(run, pool)
+    run.rows[X_INVERSE, :lanes] = 0.0
     for plane in range(step[N_PLANES]):
         top, left, height, width, down, right, start = rectangle(layout, pool, plane)
+        n_pairs += height * width
         for pair in range(height * width):
             i = (top + pair // width) * step[WIDTH] + left + pair % width
             j = i - down * step[WIDTH] - right
             spread(run.x, step[TAU] + i, 1, lanes, run.rows[X_ROOT])
+            if step[DISTANCE] >= 0:
+                whole_square(run, pool, start + pair, i, j)
             at = place(layout, pool, start + pair)
             for lane in range(lanes):
                 mu, other = run.rows[X_ROOT, lane], run.y[(step[TAU] + j) * lanes + lane]
@@ -182,12 +247,32 @@ def finish_pool(run: Any, pool: Any, is_itself: Any) -> None:
                     memory[at + 2 * room + lane] = 0.0
                     continue
                 inverse, difference = ONE / (a * b), (mu - other) / (a + b)
-                lost = HALF * (difference * difference)
-                m = HALF * ((memory[at + lane] - mu) + (memory[at + lane] - other)) - lost
-                p = HALF * ((memory[at + room + lane] - mu) + (memory[at + room + lane] - other)) - lost
-                memory[at + lane] = m * inverse if m > run.rounding * (mu + other) else ZERO
-                memory[at + room + lane] = max(p, ZERO) * inverse
+                shortfall = HALF * (difference * difference)
+                rounding = run.rounding * (mu + other) * inverse
+                m = HALF * ((memory[at + lane] - mu) + (memory[at + lane] - other)) - shortfall
+                p = HALF * ((memory[at + room + lane] - mu) + (memory[at + room + lane] - other)) - shortfall
+                m, p = max(m, ZERO) * inverse, max(p, ZERO) * inverse
+                lost = ZERO
+                if step[DISTANCE] >= 0:
+                    bound = step[N_TAPS] * HALF * inverse * memory[at + step[DISTANCE] * lanes + lane]
+                    if bound > FAR_TAPS and m < TWO * TWO * rounding:
+                        m = ZERO
+                    else:
+                        m = min(m, bound)
+                        lost = min(chord_lost(rounding, m), np.sqrt(bound))
+                    lost = max(lost, chord_lost(rounding, p))
+                memory[at + lane], memory[at + room + lane] = m, p
                 memory[at + 2 * room + lane] *= inverse
+                run.rows[X_INVERSE, lane] += lost
+    if step[IS_WATCHED]:
+        for lane in range(lanes):
+            run.lost[lane] = max(run.lost[lane], run.rows[X_INVERSE, lane] / n_pairs)
+
+
+@compiled
+def chord_lost(rounding: Any, m: Any) -> Any:
+    """What rounding of m takes of its chord."""
+    return rounding / np.sqrt(max(m, rounding)) if rounding > ZERO else ZERO
 
 
 @compiled
@@ -199,6 +284,7 @@ def begin_segment(run: Any, segment: Any, kept: Any, starts: Any, is_itself: Any
     layout = run.layout
     if segment == 0:
         run.memory[:kept] = 0.0
+        run.lost[:] = 0.0
     for node in range(1, len(layout.nodes)):
         step = layout.nodes[node]
         if segment == 0 and step[IS_KEPT]:

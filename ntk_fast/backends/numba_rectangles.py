@@ -17,8 +17,8 @@ from ntk_fast.backends.numba_tables import compiled
 FIELDS = (
     *("kind", "segment", "is_kept", "place", "room", "first_plane", "n_planes", "plane_of", "height", "width"),
     *("source", "root", "inverse", "tau", "channels", "is_box", "is_whole", "is_long", "size_y", "size_x", "before_y"),
-    *("before_x", "n_taps", "n_outputs", "seen", "output_starts", "outputs"),
-    *("adds_own", "first", "n_parameters", "map", "bias", "start", "stop"),
+    *("before_x", "n_taps", "n_outputs", "seen", "output_starts", "outputs", "stride_y", "stride_x", "distance"),
+    *("is_watched", "adds_own", "first", "n_parameters", "map", "bias", "start", "stop"),
 )
 (
     KIND,
@@ -48,6 +48,10 @@ FIELDS = (
     SEEN,
     OUTPUT_STARTS,
     OUTPUTS,
+    STRIDE_Y,
+    STRIDE_X,
+    DISTANCE,
+    IS_WATCHED,
     ADDS_OWN,
     FIRST,
     N_PARAMETERS,
@@ -97,7 +101,8 @@ class Run(NamedTuple):
     state: Any  # a line of `numba_state`
     registers: Any  # (2, line)
     opposite: Any
-    rounding: Any  # of mu: an m of a pool below so much of it is 0
+    rounding: Any  # of mu
+    lost: Any  # (lanes,): about what subtractions in watched pools have taken from chords, the mean over a pool's pairs
 
 
 @compiled

@@ -23,10 +23,14 @@ from ntk_fast.lower.spatial_program import (
     PointStep,
     SpatialProgram,
     SpatialStep,
+    sources_of,
 )
 
 #: Numbers of one of a state's parts that a sum over taps takes at a time.
 NUMBERS_AT_A_TIME = 1 << 15
+#: m of two windows tap by tap, above which an m below its rounding is taken as 0: the windows are equal, but shifted.
+FAR_TAPS = 0.01
+TINY = np.finfo(np.float64).tiny
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +65,8 @@ class Evaluation:
         self._x, self._y = x, y
         self._states: dict[int, State] = {}
         self._last_use = last_uses(program)
+        #: Of each pair of images, about what subtractions in watched pools have taken from chords, on average.
+        self.lost: Reals = np.zeros(y.planes.shape[1])
 
     def planes(self, node: int) -> PlaneSet:
         """Return the pairs of positions of a node."""
@@ -145,7 +151,7 @@ class Evaluation:
         (tau,), (other_tau,) = self._sides(node, step.tau, 1)
         (inverse,), (other_inverse,) = self._sides(node, step.inverse, 1)
         n_seen = n_positions(self.planes(step.source).grid)
-        root, other_root = (_and_zero(side.planes[step.root : step.root + n_seen]) for side in (self._x, self._y))
+        root, other_root = (and_zero(side.planes[step.root : step.root + n_seen]) for side in (self._x, self._y))
         slope = source.tangent + source.rest
         gap = 0.5 * (tau - other_tau) ** 2
         m, p, tangent = np.zeros_like(gap), 2 * tau * other_tau, np.zeros_like(gap)
@@ -176,8 +182,8 @@ class Evaluation:
         planes, source = self.planes(node), self._states[step.source]
         before = self.planes(step.source)
         n_seen, n_own = n_positions(before.grid), n_positions(planes.grid)
-        x, seen = _weights(self._x, step, n_seen, n_own)
-        y, _ = _weights(self._y, step, n_seen, n_own)
+        x, seen = weights_of(self._x, step, n_seen, n_own)
+        y, _ = weights_of(self._y, step, n_seen, n_own)
         slope = source.tangent + source.rest
         shape = planes.n_pairs, self._y.planes.shape[1]
         m, p, tangent, distance, opposite_distance = (np.zeros(shape) for _ in range(5))
@@ -206,12 +212,20 @@ class Evaluation:
         a, b = np.sqrt(np.maximum(1 - mu, 0)), np.sqrt(np.maximum(1 - other, 0))
         is_zero = a * b == 0
         inverse = np.where(is_zero, 0.0, 1 / np.where(is_zero, 1.0, a * b))
-        lost = 0.5 * ((mu - other) / np.where(is_zero, 1.0, a + b)) ** 2
-        m, p = (
-            is_zero + np.clip(0.5 * ((part - mu) + (part - other)) - lost, 0, 0.5 * distance**2) * inverse
-            for part, distance in ((sums.m, sums.distance), (sums.p, sums.opposite_distance))
-        )
-        return State(m, p, sums.tangent * inverse, np.zeros_like(m))
+        shortfall = 0.5 * ((mu - other) / np.where(is_zero, 1.0, a + b)) ** 2
+        rounding = np.finfo(np.float64).eps * (mu + other) * inverse
+        nearer, lost = [], []
+        for part, distance in ((sums.m, sums.distance), (sums.p, sums.opposite_distance)):
+            bound = 0.5 * distance**2 * inverse
+            left = np.clip((0.5 * ((part - mu) + (part - other)) - shortfall) * inverse, 0, bound)
+            is_equal = (left < 4 * rounding) & (bound > FAR_TAPS)
+            taken = rounding / np.sqrt(np.maximum(np.maximum(left, rounding), TINY))
+            nearer.append(np.where(is_equal, 0.0, left))
+            lost.append(np.where(is_equal, 0.0, np.minimum(taken, np.sqrt(bound))))
+        if node in self._program.watched:
+            self.lost = np.maximum(self.lost, np.maximum(*lost).mean(axis=0))
+        m, p = nearer
+        return State(m + is_zero, p + is_zero, sums.tangent * inverse, np.zeros_like(m))
 
 
 def _signed(source: State, pairs: Positions, weight: Reals, other: Reals) -> tuple[Reals, Reals]:
@@ -223,7 +237,7 @@ def _signed(source: State, pairs: Positions, weight: Reals, other: Reals) -> tup
     return np.where(opposite, p, m), np.where(opposite, m, p)
 
 
-def _weights(side: Side, step: GatherStep, n_seen: int, n_own: int) -> tuple[Reals, Positions]:
+def weights_of(side: Side, step: GatherStep, n_seen: int, n_own: int) -> tuple[Reals, Positions]:
     """Return the alpha of each tap and output position, (n_taps, n_outputs, n), and the positions that they see."""
     n = side.planes.shape[1]
     if step.window is None:
@@ -232,10 +246,10 @@ def _weights(side: Side, step: GatherStep, n_seen: int, n_own: int) -> tuple[Rea
     seen = seen_positions(step.window)
     root = side.planes[step.root : step.root + n_seen]
     inverse = side.planes[step.inverse : step.inverse + n_own]
-    return _and_zero(root)[seen] * inverse, seen
+    return and_zero(root)[seen] * inverse, seen
 
 
-def _and_zero(root: Reals) -> Reals:
+def and_zero(root: Reals) -> Reals:
     """Return roots and, where `OUTSIDE` finds it, a zero."""
     return np.concatenate([root, np.zeros((1, root.shape[1]))])
 
@@ -247,17 +261,6 @@ def added(total: Reals, terms: Reals) -> Reals:
     if total.size == 1:  # NumPy adds a single column in pairs
         return np.add.accumulate(terms)[-1]
     return np.add.reduce(terms)
-
-
-def sources_of(step: SpatialStep) -> tuple[int, ...]:
-    """Return the nodes that a step takes."""
-    match step:
-        case ArrangeStep():
-            return ()
-        case PointStep(instruction):
-            return instruction.sources
-        case _:
-            return (step.source,)
 
 
 def last_uses(program: SpatialProgram) -> dict[int, int]:

@@ -15,6 +15,7 @@ position i of the grid that it is said to have lies in row ``first + k * n_posit
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -82,13 +83,16 @@ class GatherStep:
         h = (mu + mu') / 2 + (mu - mu')^2 / (sqrt(1 - mu) + sqrt(1 - mu'))^2 / 2 = 1 - g
         m' = max(mu_xy - h, 0) / g        p' = max(nu_xy - h, 0) / g        t' = sum_a sum_b alpha_a alpha_b' t_ab / g
 
-    and m' = p' = 1, t' = 0 where g = 0. The subtraction leaves an error of about 1e-16 mu, so m' is held to what the
-    distance of the two sums is at most, with the taps of both windows one by one:
+    and m' = p' = 1, t' = 0 where g = 0. The subtraction leaves an error of about 1e-16 mu / g, so m' is held to what
+    the distance of the two sums is at most, with the taps of both windows one by one:
 
-        m' <= (sum_a sqrt((|alpha_a| - |alpha_a'|)^2 + 2 |alpha_a alpha_a'| m_aa))^2 / (2 g)
+        m' <= (sum_a d_a)^2 / (2 g) <= n_taps sum_a d_a^2 / (2 g)
+        d_a^2 = (|alpha_a| - |alpha_a'|)^2 + 2 |alpha_a alpha_a'| m_aa
 
     and p' likewise with p_aa: 0 to the last digit for windows that are scaled copies of each other. Equal images have
-    m' = 0 exactly if mu was summed as mu_xy is.
+    m' = 0 exactly if mu was summed as mu_xy is. Windows that are near, and not equal, lose digits of their distance all
+    the same, 1e-16 mu / sqrt(m') of it: see `near_images`. Those whose taps are far apart and whose m' is below its
+    rounding are equal, as parts of blank images are that have moved within the window.
 
     A pool: alpha_a = root(a) * inverse(i), for the positions a that the window of i sees. Attention: planes of alpha.
     """
@@ -128,6 +132,38 @@ class SpatialProgram:
             if planes is not None
         )
 
+    @cached_property
+    def bounded(self) -> frozenset[int]:
+        """Pools and attention with activations behind them, whose m is held to the distance of windows tap by tap."""
+        behind: set[int] = set()
+        for node in range(len(self.steps), 0, -1):
+            step = self.steps[node - 1]
+            if node in behind or (isinstance(step, PointStep) and step.map is not None):
+                behind |= set(sources_of(step))
+        return frozenset(node for node in behind if node and isinstance(self.steps[node - 1], GatherStep))
+
+    @cached_property
+    def watched(self) -> frozenset[int]:
+        """Those of them before which there is no activation but alpha z + beta |z|: near windows can be computed again.
+
+        An angle has a square root of the rounding of what they subtract; see `near_images`.
+        """
+        return frozenset(
+            node for node in self.bounded if all(_is_exact(self.steps[k - 1]) for k in self._before({node}))
+        )
+
+    @cached_property
+    def before_watched(self) -> frozenset[int]:
+        """Watched nodes, and all that they are made of."""
+        return self._before(self.watched)
+
+    def _before(self, nodes: Iterable[int]) -> frozenset[int]:
+        found = set(nodes)
+        for node in range(len(self.steps), 0, -1):
+            if node in found:
+                found |= set(sources_of(self.steps[node - 1])) - {0}
+        return frozenset(found)
+
     def n_terms_of_pair(self, step: SpatialStep) -> int:
         """How many of them are a step's at one pair of positions."""
         match step:
@@ -137,3 +173,20 @@ class SpatialProgram:
                 return (n_positions(self.grids[source]) if window is None else window.n_taps) ** 2
             case _:
                 return 1
+
+
+def sources_of(step: SpatialStep) -> tuple[int, ...]:
+    """Return the nodes that a step takes."""
+    match step:
+        case ArrangeStep():
+            return ()
+        case PointStep(instruction):
+            return instruction.sources
+        case _:
+            return (step.source,)
+
+
+def _is_exact(step: SpatialStep) -> bool:
+    return not isinstance(step, PointStep) or (
+        not step.instruction.promotes and (step.map is None or step.map.kind == "fold")
+    )

@@ -1,0 +1,177 @@
+"""Pairs of images with nearly equal windows under a pool, in twice the digits.
+
+A pool subtracts what windows are to themselves from what they are to each other, so that of a distance d between two
+windows about 1e-16 / d is lost, and the angles of the activations after it are as wrong. Where that matters (see
+`Evaluation.lost`), the few pairs concerned come here: all cosines that a pool sums, of the images with themselves and
+with each other, are computed with 32 digits, of which 16 are left of any distance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ntk_fast.layers.window import seen_positions
+from ntk_fast.lower.evaluate import State
+from ntk_fast.lower.positions import Pairs, n_positions
+from ntk_fast.lower.spatial_evaluate import Evaluation, Side, and_zero, weights_of
+from ntk_fast.lower.spatial_program import (
+    ArrangeStep,
+    ConvolveStep,
+    GatherStep,
+    PointStep,
+    SpatialProgram,
+    SpatialStep,
+    sources_of,
+)
+from ntk_fast.lower.wide import Wide, folded
+
+#: Of each watched pool the inverse norms of what its windows sum to, (n_outputs, n).
+Norms = dict[int, Wide]
+
+
+def near_state(program: SpatialProgram, x: Side, y: Side, poll: Callable[[], None] | None = None) -> State:
+    """Return the state at the output of pairs of images, one of x with each of y."""
+    norms = []
+    for side in (x, y):
+        itself = _WideEvaluation(program, program.row_pairs, side, side, None, poll)
+        for node in sorted(program.before_watched):
+            itself.widen(node, program.steps[node - 1])
+        norms.append(itself.norms)
+    return _WideEvaluation(program, program.pairs, x, y, (norms[0], norms[1]), poll).run()
+
+
+class _WideEvaluation(Evaluation):
+    """An evaluation whose cosines before watched pools are wide; without norms, of images with themselves."""
+
+    def __init__(
+        self,
+        program: SpatialProgram,
+        pairs: Pairs,
+        x: Side,
+        y: Side,
+        norms: tuple[Norms, Norms] | None,
+        poll: Callable[[], None] | None,
+    ) -> None:
+        super().__init__(program, pairs, x, y, poll)
+        self._cosines: dict[int, Wide] = {}
+        self._given = norms
+        self.norms: Norms = {}
+
+    def step(self, node: int, step: SpatialStep) -> None:
+        super().step(node, step)
+        if node not in self._program.before_watched or self._pairs.of_nodes[node] is None:
+            return
+        self.widen(node, step)
+        cosine, state = self._cosines[node], self._states[node]
+        one = Wide.of(np.ones_like(cosine.high))
+        m, p = np.maximum((one - cosine).high, 0), np.maximum((one + cosine).high, 0)
+        self._states[node] = State(m, p, state.tangent, state.rest)
+
+    def widen(self, node: int, step: SpatialStep) -> None:
+        """Compute the cosines of a node, and forget those that were needed for it alone."""
+        if self._pairs.of_nodes[node] is None:
+            return
+        match step:
+            case ArrangeStep():
+                cosine = self._wide_pixels(node, step)
+            case ConvolveStep():
+                cosine = self._wide_sums(node, step)
+            case PointStep():
+                cosine = self._wide_points(node, step)
+            case GatherStep():
+                cosine = self._wide_pool(node, step)
+        self._cosines[node] = cosine
+        for source in sources_of(step):
+            if self._last_use[source] == node:
+                self._cosines.pop(source, None)
+
+    def _at(self, node: int, left: Wide, right: Wide) -> tuple[Wide, Wide]:
+        """Return numbers of positions, (n_positions, n), at a node's pairs."""
+        planes = self.planes(node)
+        return left[planes.left], right[planes.right]
+
+    def _wide_pixels(self, node: int, step: ArrangeStep) -> Wide:
+        planes, channels = self.planes(node), step.shape[-1]
+        pixels = [side.values.reshape(len(side.values), -1, channels).T for side in (self._x, self._y)]
+        x, y = pixels  # (channels, n_positions, n)
+        sums = Wide.of_product(x[:, planes.left], y[:, planes.right]).total()
+        norms = [Wide.of_product(part, part).total().inverse_root() for part in pixels]
+        inverse, other_inverse = self._at(node, *norms)
+        return sums * inverse * other_inverse
+
+    def _wide_sums(self, node: int, step: ConvolveStep) -> Wide:
+        planes, before, cosine = self.planes(node), self.planes(step.source), self._cosines[step.source]
+        n_seen, seen = n_positions(before.grid), seen_positions(step.window)
+        roots, shares, biases = [], [], []
+        for side in (self._x, self._y):
+            root = side.planes[step.root : step.root + n_seen]
+            inverse, tau = (side.planes[first : first + n_positions(planes.grid)] for first in (step.inverse, step.tau))
+            of_taps = and_zero(root)[seen]
+            scale, bias = Wide.of(inverse), Wide.of(tau)
+            norm = (Wide.of_product(of_taps, of_taps).total() * (scale * scale) + bias * bias).inverse_root()
+            roots.append(root)
+            shares.append(scale * norm)
+            biases.append(bias * norm)
+        weighed = Wide.of_product(roots[0][before.left], roots[1][before.right]) * cosine
+        weighed = Wide(and_zero(weighed.high), and_zero(weighed.low))
+        total = Wide.of(np.zeros((planes.n_pairs, weighed.high.shape[1])))
+        for some in self._some_taps(seen, planes.n_pairs):
+            total = total + weighed[before.pairs(some[:, planes.left], some[:, planes.right])].total()
+        share, other_share = self._at(node, shares[0], shares[1])
+        own_bias, other_bias = self._at(node, biases[0], biases[1])
+        return total * share * other_share + own_bias * other_bias
+
+    def _wide_points(self, node: int, step: PointStep) -> Wide:
+        instruction, planes = step.instruction, self.planes(node)
+        sources = [self._wide_source(source, node) for source in instruction.sources]
+        if instruction.is_product:
+            cosine = sources[0]
+            for other in sources[1:]:
+                cosine = cosine * other
+            return cosine
+        if step.map is not None:
+            return folded(sources[0], step.map.constants[1])
+        if not step.n_planes:
+            return sources[0]
+        n = n_positions(planes.grid)
+        shares = []
+        for side in (self._x, self._y):
+            own = Wide.of(side.planes[step.first : step.first + step.n_planes * n].reshape(step.n_planes, n, -1))
+            shares.append(own * (own * own).total().inverse_root())
+        both = shares[0][:, planes.left] * shares[1][:, planes.right]
+        total = Wide.of(np.zeros_like(both.high[0]))
+        for share, source in zip(instruction.shares, sources, strict=True):
+            total = total + both[share] * source
+        return total if instruction.bias < 0 else total + both[instruction.bias]
+
+    def _wide_source(self, source: int, node: int) -> Wide:
+        own, planes, cosine = self.planes(source), self.planes(node), self._cosines[source]
+        if own.grid != planes.grid or len(own.offsets) == len(planes.offsets):
+            return cosine
+        return cosine[own.pairs(planes.left, planes.right)]
+
+    def _wide_pool(self, node: int, step: GatherStep) -> Wide:
+        planes, before, cosine = self.planes(node), self.planes(step.source), self._cosines[step.source]
+        n_seen, n_own = n_positions(before.grid), n_positions(planes.grid)
+        x, seen = weights_of(self._x, step, n_seen, n_own)
+        y, _ = weights_of(self._y, step, n_seen, n_own)
+        total = Wide.of(np.zeros((planes.n_pairs, cosine.high.shape[1])))
+        for tap, positions in enumerate(seen):
+            weight, left, start = x[tap][planes.left], positions[planes.left], 0
+            for others in self._some_taps(seen, planes.n_pairs):
+                right = others[:, planes.right]
+                pairs = before.pairs(np.broadcast_to(left, right.shape), right)
+                other = y[start : start + len(others)][:, planes.right]
+                start += len(others)
+                # where a tap is outside, its weight is 0
+                total = total + (Wide.of_product(np.broadcast_to(weight, other.shape), other) * cosine[pairs]).total()
+        if self._given is None:
+            zero = planes.plane_of((0,) * len(planes.grid))
+            self.norms[node] = total[slice(*planes.starts[zero : zero + 2].tolist())].inverse_root()
+            norms = self.norms[node], self.norms[node]
+        else:
+            norms = self._given[0][node], self._given[1][node]
+        inverse, other_inverse = self._at(node, *norms)
+        return total * inverse * other_inverse

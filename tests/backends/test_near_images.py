@@ -1,0 +1,67 @@
+"""Nearly equal images, and what pools between activations make of them: as exact as any others, in every engine."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from image_oracle import exact_entry
+
+import ntk_fast as ntk
+from ntk_fast import layers as L
+from ntk_fast.backends.engines import available_engines
+
+ENGINES = available_engines()
+TOLERANCE = {np.float64: 1e-14, np.float32: 1e-6}
+
+
+def random_network(rng: np.random.Generator, shape: tuple[int, ...]) -> L.Sequential:
+    """One or two pools with activations behind them."""
+    bias, activation = rng.choice([0.0, 0.1, 1.0]), rng.choice([L.Relu(), L.LeakyRelu(0.2), L.Abs()])
+
+    def pool() -> L.Layer:
+        kind, strides = rng.choice([L.AveragePool, L.SumPool]), None if rng.random() < 0.5 else 1
+        return kind(2 if rng.random() < 0.7 else (1, 2), strides=strides, padding=str(rng.choice(["SAME", "VALID"])))
+
+    parts = [L.Conv(3, bias_variance=bias), activation, pool(), L.Conv(int(rng.integers(1, 3)), bias_variance=bias)]
+    parts += [activation] if rng.random() < 0.6 else [activation, pool(), L.Conv(1, bias_variance=bias), activation]
+    return L.Sequential(L.Input(*shape), *parts, rng.choice([L.Flatten(), L.GlobalAveragePool()]), L.Dense())
+
+
+def near_images(rng: np.random.Generator, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Two images at a relative distance from 1e-12 to 1, perhaps scaled, moved, or half black."""
+    x = rng.standard_normal(shape) * 10 ** rng.uniform(-2, 2)
+    y = x + 10 ** rng.uniform(-12, 0) * np.abs(x).max() * rng.standard_normal(shape)
+    if rng.random() < 0.2:
+        y = np.roll(y, 1, axis=0)
+    if rng.random() < 0.2:
+        x[:2], y[:2] = 0, 0
+    return x, rng.choice([1.0, 1.0, 3.0]) * y
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("seed", range(6))
+def test_pools_lose_nothing_of_nearly_equal_images(seed, dtype):
+    rng = np.random.default_rng([20, seed])
+    for engine in [ENGINES[k % len(ENGINES)] for k in range(seed, seed + 3)]:
+        shape = (*rng.integers(3, 5, 2).tolist(), int(rng.integers(1, 3)))
+        network, (x, y) = random_network(rng, shape), (part.astype(dtype) for part in near_images(rng, shape))
+        kernel = rng.choice([ntk.NTK, ntk.NNGP])(network=network)
+        value, scale = exact_entry(network, x, y, kernel.has_tangent)
+        with engine.selected() as backend:
+            got = kernel(x[None], y[None], backend=backend)[0, 0]
+        assert abs(got - value) <= TOLERANCE[dtype] * scale, (engine, network, x.tolist(), y.tolist())
+
+
+def test_near_images_are_the_same_in_any_company():
+    """Only they are computed with more digits, whatever stands beside them in a matrix."""
+    rng = np.random.default_rng(21)
+    network = L.Sequential(
+        L.Input(4, 4, 2), L.Conv(3), L.Relu(), L.AveragePool(2), L.Conv(2), L.Relu(), L.Flatten(), L.Dense()
+    )
+    kernel, X = ntk.NTK(network=network), rng.standard_normal((12, 4, 4, 2))
+    X[7] = X[2] * (1 + 1e-7 * rng.standard_normal(X[2].shape))
+    K = kernel(X, n_threads=2)
+    assert (K == K.T).all()
+    for i, j in ((2, 7), (3, 7)):
+        assert kernel(X[i : i + 1], X[j : j + 1])[0, 0] == K[i, j]
+    assert abs(K[2, 7] - exact_entry(network, X[2], X[7], True)[0]) <= 1e-14 * K[2, 2]
