@@ -26,8 +26,8 @@ class PosteriorSpread:
     rows: NDArray[np.floating]  # (n, n_features): fitted ones, or centres
     factor: CholeskyFactor  # L
     damped: CholeskyFactor | None
-    mean_weights: Reals  # (n,)
-    mean_precision: float  # 0: the mean is not fitted
+    mean_weights: Reals | None  # (n,); None: the mean is not fitted
+    mean_precision: float  # 0 likewise
     n_threads: int | None
 
     def variance(self, rows: NDArray[np.floating]) -> Reals:
@@ -54,6 +54,7 @@ class PosteriorSpread:
             if self.damped is not None:
                 inner = unknown = self.damped.whiten(known)
             if self.mean_precision:
+                assert self.mean_weights is not None
                 mean = (1 - self.mean_weights @ inner) / self.mean_precision**0.5
                 unknown = np.concatenate([unknown, mean[None, :]])
             yield known, unknown
