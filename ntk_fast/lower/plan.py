@@ -73,9 +73,9 @@ class Builder:
         if len(self._places) == MOST_NESTED:
             raise ValueError(f"network must not nest layers deeper than {MOST_NESTED}.")
         self._places.append(f"{place}, {layer.name}")
-        entry = len(self.lowered)
+        position = len(self.lowered)
         node = layer.lower(self, node)
-        self.lowered.insert(entry, LoweredLayer(layer, len(self._places), node.index))
+        self.lowered.insert(position, LoweredLayer(layer, len(self._places), node.index))
         self._places.pop()
         return node
 

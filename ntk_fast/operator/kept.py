@@ -64,12 +64,12 @@ class KeptFactor:
     """A `Factor` that computes its matrix at the first product, on threads of this process, and keeps it."""
 
     def __init__(self, prepared: PreparedFactor, n_threads: int) -> None:
-        self._matrix, self._is_turned = _Matrix(prepared, n_threads), False
+        self._matrix, self._is_transposed = _Matrix(prepared, n_threads), False
 
     @property
     def shape(self) -> tuple[int, int]:
         shape = self._matrix.prepared.shape
-        return shape[::-1] if self._is_turned else shape
+        return shape[::-1] if self._is_transposed else shape
 
     @property
     def dtype(self) -> np.dtype:
@@ -83,14 +83,14 @@ class KeptFactor:
     def largest(self) -> float:
         return self._matrix.prepared.largest
 
-    def turned(self) -> KeptFactor:
+    def transposed(self) -> KeptFactor:
         result = object.__new__(KeptFactor)
-        result._matrix, result._is_turned = self._matrix, not self._is_turned
+        result._matrix, result._is_transposed = self._matrix, not self._is_transposed
         return result
 
     def multiply(self, vectors: NDArray[np.floating]) -> Reals:
         values = self._matrix.values()
-        values = values.T if self._is_turned else values
+        values = values.T if self._is_transposed else values
         n_rows, n_columns = values.shape
         total = np.zeros((len(vectors), n_rows))
 
