@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ntk_fast import lapack
 from ntk_fast.kernels import Kernel
+from ntk_fast.schedule.tiling import ranges
 from ntk_fast.solvers.cholesky import CholeskyFactor
 
 Reals = NDArray[np.floating]
@@ -45,10 +46,8 @@ class PosteriorSpread:
 
     def _whitened(self, rows: NDArray[np.floating]) -> Iterator[tuple[Reals, Reals]]:
         """Yield, some rows at a time, factors of what the prior's covariance is less, and of what it is more again."""
-        step = rows_at_a_time(len(self.rows))
-        for start in range(0, len(rows), step):
-            part = rows[start : start + step]
-            known = self.factor.whiten(self.kernel(part, self.rows, dtype=np.float64, n_threads=self.n_threads).T)
+        for part in ranges(len(rows), rows_at_a_time(len(self.rows))):
+            known = self.factor.whiten(self.kernel(rows[part], self.rows, dtype=np.float64, n_threads=self.n_threads).T)
             unknown = known[:0]
             inner = known
             if self.damped is not None:

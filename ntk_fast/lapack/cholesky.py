@@ -9,9 +9,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ntk_fast.lapack.products import Tick, add_gram, add_product, no_tick, product, ranges
+from ntk_fast.lapack.products import Tick, add_gram, add_product, no_tick, product
 from ntk_fast.lapack.routines import Reals, call, call_checked, check_square
 from ntk_fast.lapack.triangular import BLOCK, divide_by_lower_transpose_in_place, solve_lower_in_place
+from ntk_fast.schedule.tiling import ranges
 
 #: Pivots of a block: what is not a matrix product grows with it.
 PIVOTS = 64

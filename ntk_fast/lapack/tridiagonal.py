@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ntk_fast.lapack.products import Tick, add_product, product, ranges
+from ntk_fast.lapack.products import Tick, add_product, product
 from ntk_fast.lapack.routines import Reals, call, leading_dimension
+from ntk_fast.schedule.tiling import ranges
 
 #: Reflections in a block.
 BLOCK = 64

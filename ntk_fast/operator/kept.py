@@ -17,7 +17,7 @@ from ntk_fast.gram import fill_gram
 from ntk_fast.operator.factor import PreparedFactor
 from ntk_fast.schedule.memory import available_bytes, refuse_too_large
 from ntk_fast.schedule.threads import single_threaded_blas
-from ntk_fast.schedule.tiling import FillTile, Tile, run_tiles
+from ntk_fast.schedule.tiling import FillTile, Tile, ranges, run_tiles
 
 #: Rows, and columns, whose products are one call of BLAS; sums of those are float64.
 ROWS_AT_A_TIME, COLUMNS_AT_A_TIME = 256, 1024
@@ -95,17 +95,14 @@ class KeptFactor:
         total = np.zeros((len(vectors), n_rows))
 
         def add(rows: Tile) -> None:
-            for start in range(0, n_columns, COLUMNS_AT_A_TIME):
-                stop = min(start + COLUMNS_AT_A_TIME, n_columns)
-                part = values[rows.row_start : rows.row_stop, start:stop]
-                total[:, rows.row_start : rows.row_stop] += vectors[:, start:stop] @ part.T
+            for columns in ranges(n_columns, COLUMNS_AT_A_TIME):
+                part = values[rows.row_start : rows.row_stop, columns]
+                total[:, rows.row_start : rows.row_stop] += vectors[:, columns] @ part.T
 
         def make_fill() -> FillTile:
             return add
 
-        tiles = [
-            Tile(start, min(start + ROWS_AT_A_TIME, n_rows), 0, n_columns) for start in range(0, n_rows, ROWS_AT_A_TIME)
-        ]
+        tiles = [Tile(rows.start, rows.stop, 0, n_columns) for rows in ranges(n_rows, ROWS_AT_A_TIME)]
         with single_threaded_blas():  # several threads of BLAS round as their number is
             run_tiles(tiles, make_fill, self._matrix.n_threads)
         return total
