@@ -48,7 +48,7 @@ typedef struct {
     int first_parameter;  /* plane of the rows' parameters, of which the kind uses n_parameters */
     int n_parameters;
     double constants[NTK_CONSTANTS];
-    double near_shortfall, near_bending; /* see lower/near_pairs.py */
+    double near_shortfall, near_bending; /* see layers/near_pairs.py */
     int power;               /* table: 1 - cosine' = chord^power value(chord); the power only where cosine >= 0 if parity 0 */
     ntk_table value, derivative;
     ntk_tail tail;           /* polynomial */

@@ -188,7 +188,7 @@ def any_parts(kind: Any, m: Any, x: Any, y: Any, j: Any, parity: Any, tables: An
 def near_shortfall(
     kind: Any, m: Any, x: Any, y: Any, j: Any, parity: Any, tables: Any, code: Any, constants: Any
 ) -> Any:
-    """1 - cosine of the output of a near pair, without cancellation: see `lower.near_pairs`; negative: not near."""
+    """1 - cosine of the output of a near pair, without cancellation: see `layers.near_pairs`; negative: not near."""
     length, mean_bend = x[0] - y[0, j], 0.5 * (x[1] + y[1, j])
     square = length * length
     if abs(length * square * mean_bend) >= BENDING:
