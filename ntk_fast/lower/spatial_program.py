@@ -17,11 +17,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
 from ntk_fast.layers.window import Grid, Window
+from ntk_fast.lazy import lazy
 from ntk_fast.lower.positions import Pairs, n_positions
 from ntk_fast.lower.program import Instruction, PairMap, Table
 
@@ -123,7 +123,7 @@ class SpatialProgram:
     fold_angle: Table | None
     dtype: np.dtype  # what tiles compute in
 
-    @cached_property
+    @lazy
     def cost(self) -> int:
         """How many terms an entry has: one for each tap of a filter, or map, at each pair of positions."""
         return sum(

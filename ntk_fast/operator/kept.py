@@ -6,7 +6,9 @@ An entry of a network on images takes micro- to milliseconds, and a solver multi
 from __future__ import annotations
 
 import math
+import os
 import threading
+from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,11 +40,12 @@ class _Matrix:
 
     def __init__(self, prepared: PreparedFactor, n_threads: int) -> None:
         self.prepared, self.n_threads = prepared, n_threads
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
         self._values: NDArray[np.floating] | None = None
+        _matrices.add(self)
 
     def values(self) -> NDArray[np.floating]:
-        with self._lock:
+        with self.lock:
             if self._values is None:
                 prepared = self.prepared
                 refuse_too_large(
@@ -58,6 +61,19 @@ class _Matrix:
                     np.fill_diagonal(values, 0)
                 self._values = values
             return self._values
+
+
+_matrices: WeakSet[_Matrix] = WeakSet()
+
+
+def _unlock_in_child() -> None:
+    """In a forked child: who was computing a matrix is a thread of its parent, and gives no lock back."""
+    for matrix in _matrices:
+        matrix.lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_unlock_in_child)
 
 
 class KeptFactor:
