@@ -82,7 +82,7 @@ class NumbaBackend:
         program, x, y = task.program, task.x, task.x if task.y is None else task.y
         if isinstance(program, SpatialProgram):
             return fill_images(program, task)
-        if program.n_left_to_numpy:
+        if program.n_corners:
             return fill_in_numpy(task)
         encoded = _encoded(program)
         x_planes, y_planes = np.ascontiguousarray(_planes(x.parameters).T), _planes(y.parameters)
