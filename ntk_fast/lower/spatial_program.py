@@ -132,7 +132,7 @@ class SpatialProgram:
             if planes is not None
         )
 
-    @cached_property
+    @lazy
     def bounded(self) -> frozenset[int]:
         """Pools and attention with activations behind them, whose m is held to the distance of windows tap by tap."""
         behind: set[int] = set()
@@ -142,7 +142,7 @@ class SpatialProgram:
                 behind |= set(sources_of(step))
         return frozenset(node for node in behind if node and isinstance(self.steps[node - 1], GatherStep))
 
-    @cached_property
+    @lazy
     def watched(self) -> frozenset[int]:
         """Those of them before which there is no activation but alpha z + beta |z|: near windows can be computed again.
 
@@ -152,7 +152,7 @@ class SpatialProgram:
             node for node in self.bounded if all(_is_exact(self.steps[k - 1]) for k in self._before({node}))
         )
 
-    @cached_property
+    @lazy
     def before_watched(self) -> frozenset[int]:
         """Watched nodes, and all that they are made of."""
         return self._before(self.watched)
