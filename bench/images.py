@@ -34,7 +34,7 @@ class Entries:
     def __init__(
         self, kernel: Kernel, x: np.ndarray, y: np.ndarray, *, backend: str | None = None, n_threads: int = 1
     ) -> None:
-        self._backend, self._n_threads = choose_backend(backend, plan=kernel.plan), n_threads
+        self._backend, self._n_threads = choose_backend(backend), n_threads
         left, right, program = prepare(kernel, x, y, self._backend)
         self.out = np.empty((len(x), len(y)), dtype=x.dtype)
         self._task = GramTask(program, left, right, self.out)
@@ -61,7 +61,7 @@ class Entries:
 
 def n_lanes(kernel: Kernel, dtype: type, backend: str | None = None) -> int:
     """How many images of y a vector takes."""
-    chosen = choose_backend(backend, plan=kernel.plan)
+    chosen = choose_backend(backend)
     assert isinstance(chosen, ImageBackend)
     _, _, program = prepare(kernel, np.ones((1, int(np.prod(kernel.plan.shape or ()))), dtype), None, chosen)
     assert isinstance(program, SpatialProgram)

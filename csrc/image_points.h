@@ -254,6 +254,23 @@ static void NAME(multiply_plane)(const NAME(image_run) *run, const ntk_instructi
     }
 }
 
+/* The tangent in the place of the covariance: a factor of a product of kernels. */
+static void NAME(promote_plane)(const NAME(image_run) *run, const ntk_image_step *step, const NAME(node) *to,
+                                const rectangle *r)
+{
+    const ptrdiff_t n_positions = (ptrdiff_t)to->planes->height * to->planes->width;
+    const ptrdiff_t share = step->first + step->instruction.shares[0] * n_positions;
+    const NAME(source) *source = run->sources;
+    const vreal zero = vreal_set(0), one = vreal_set(1);
+    FOR_PAIRS (*r, to->planes->width, k, i, j) {
+        const ptrdiff_t column = k - r->start - row_ * r->pitch;
+        const vreal tangent = source->node->t[source->start + row_ * source->pitch + source->step * column];
+        const vreal cosine = vreal_mul(NAME(weight_at)(run, share, i, j), tangent);
+        const pair to_k = {vreal_max(vreal_sub(one, cosine), zero), vreal_max(vreal_add(one, cosine), zero), zero, zero};
+        NAME(put_image_pair)(run, to, k, i, j, to_k);
+    }
+}
+
 static void NAME(point)(const NAME(image_run) *run, int number, int plane)
 {
     const ntk_image_step *step = run->program->steps + number;
@@ -264,6 +281,10 @@ static void NAME(point)(const NAME(image_run) *run, int number, int plane)
         run->sources[s] = NAME(source_at)(run, instruction->sources[s], to, &r);
     if (instruction->is_product) {
         NAME(multiply_plane)(run, instruction, to, &r);
+        return;
+    }
+    if (instruction->promotes) {
+        NAME(promote_plane)(run, step, to, &r);
         return;
     }
     if (instruction->map >= 0) {

@@ -30,8 +30,12 @@ ALWAYS_INLINE void NAME(add_to_pool)(const NAME(node) *to, ptrdiff_t lost, ptrdi
         to->p[k] = vreal_add(to->p[k], one.p);
 }
 
+static int NAME(is_attention)(const ntk_image_step *step) { return step->kind == NTK_GATHER && step->inverse < 0; }
+
 static ptrdiff_t NAME(lost_behind)(const ntk_image_step *step)
 {
+    if (NAME(is_attention)(step))
+        return 0;
     const int is_long = step->window.n_taps > LONG_WINDOW || step->window.n_outputs == 1;
     return is_long ? (2 + step->has_opposite) * step->room : 0;
 }
@@ -147,13 +151,20 @@ ALWAYS_INLINE vreal NAME(normalise_sums)(const NAME(image_run) *run, const ntk_i
     vreal m = NAME(less_mu)(to->m[k], mu, other, shortfall, inverse), lost = zero;
     vreal p = to->p ? NAME(less_mu)(to->p[k], mu, other, shortfall, inverse) : vreal_sub(vreal_set(2), m);
     if (step->distance >= 0 && vmask_any(vreal_less(vreal_min(m, p), vreal_set((real)NEAR_WINDOWS)))) {
+        const ntk_planes *seen = run->program->planes + step->instruction.sources[0];
+        const int n_taps = step->inverse < 0 ? seen->height * seen->width : step->window.n_taps;
         const vreal square = NAME(whole_square)(run, step, to->m[step->distance + k], i, j);
-        const vreal bound = vreal_mul(vreal_mul(vreal_set((real)(0.5 * step->window.n_taps)), inverse), square);
+        const vreal bound = vreal_mul(vreal_mul(vreal_set((real)(0.5 * n_taps)), inverse), square);
         const vreal unsure = vreal_mul(vreal_set(4), rounding);
         const vmask is_equal = vreal_less(m, vreal_select(vreal_less(vreal_set((real)FAR_TAPS), bound), unsure, zero));
-        m = vreal_select(is_equal, zero, vreal_min(m, bound));
-        lost = vreal_min(NAME(chord_lost)(rounding, m), vreal_sqrt(bound));
-        lost = vreal_max(vreal_select(is_equal, zero, lost), NAME(chord_lost)(rounding, p));
+        const vreal limit = vreal_set((real)NEAR_WINDOWS);
+        const vmask is_near = vreal_less(m, limit);
+        m = vreal_select(is_near, vreal_select(is_equal, zero, vreal_min(m, bound)), m);
+        /* sums of nothing have m = p = 0, and lose nothing */
+        const vreal of_m = vreal_select(is_equal, zero, vreal_min(NAME(chord_lost)(rounding, m), vreal_sqrt(bound)));
+        const vreal of_p = vreal_select(vreal_less(one, m), NAME(chord_lost)(rounding, p), zero);
+        lost = vreal_select(is_near, vreal_select(vreal_less(one, p), of_m, zero), lost);
+        lost = vreal_select(vreal_less(p, limit), vreal_max(lost, of_p), lost);
     }
     to->m[k] = vreal_add(m, rest);
     if (to->p)
@@ -170,7 +181,7 @@ static void NAME(finish_pool)(const NAME(image_run) *run, int number)
     const int n_positions = to->planes->height * to->planes->width;
     const ptrdiff_t lost = NAME(lost_behind)(step);
     const vreal zero = vreal_set(0), one = vreal_set(1);
-    for (int plane = 0; plane < to->planes->n_planes; plane++) {
+    for (int plane = 0; plane < to->planes->n_planes && step->inverse >= 0; plane++) {
         const rectangle r = NAME(rectangle_of)(to, plane);
         FOR_PAIRS (r, to->planes->width, k, i, j) {
             const vreal scale =

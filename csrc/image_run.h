@@ -54,6 +54,7 @@ typedef struct {
     vreal *columns;    /* (2, column_room) */
     vreal *zeros;      /* (width,): a row outside */
     vreal *lost;       /* about what subtractions in watched pools have taken from chords, the mean over a pool's pairs */
+    vreal *attended;   /* (3, most_attended) */
     ptrdiff_t line_room, column_room;
     real *group;       /* parameters of GROUP pairs: left, then right */
     NAME(node) *nodes; /* (n_nodes,) */

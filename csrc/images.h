@@ -4,13 +4,14 @@
 #include "image_points.h"
 #include "image_convolve.h"
 #include "image_pool.h"
+#include "image_attention.h"
 
 static NAME(image_run) NAME(lay_out_images)(const ntk_image_program *program, void *scratch, size_t *bytes)
 {
     char *base = scratch ? (char *)PADDED((size_t)scratch, 64) : NULL;
     size_t used = 0;
     NAME(image_run) run;
-    int n_parameters = 1, width = 1, columns = 1, n_sources = 1;
+    int n_parameters = 1, width = 1, columns = 1, n_sources = 1, attended = 0;
     for (int k = 0; k < program->program.n_maps; k++) {
         const ntk_map *map = program->program.maps + k;
         const int n = map->first_parameter + map->n_parameters;
@@ -20,6 +21,11 @@ static NAME(image_run) NAME(lay_out_images)(const ntk_image_program *program, vo
         const ntk_window *window = &program->steps[k].window;
         const int own = program->planes[k].width, n = program->steps[k].instruction.n_sources;
         const int last = own * window->strides[1] + window->sizes[1] * window->dilation[1]; /* 0 but in convolutions */
+        if (NAME(is_attention)(program->steps + k)) {
+            const ntk_planes *seen = program->planes + program->steps[k].instruction.sources[0];
+            const int n_seen = seen->height * seen->width;
+            attended = n_seen > attended ? n_seen : attended;
+        }
         width = own > width ? own : width;
         columns = last > columns ? last : columns;
         n_sources = n > n_sources ? n : n_sources;
@@ -32,6 +38,7 @@ static NAME(image_run) NAME(lay_out_images)(const ntk_image_program *program, vo
     run.line = NAME(carve)(base, &used, 4 * (size_t)run.line_room * sizeof(vreal));
     run.columns = NAME(carve)(base, &used, 2 * (size_t)run.column_room * sizeof(vreal));
     run.zeros = NAME(carve)(base, &used, (size_t)width * sizeof(vreal));
+    run.attended = NAME(carve)(base, &used, 3 * (size_t)attended * sizeof(vreal));
     run.lost = NAME(carve)(base, &used, sizeof(vreal));
     run.group = NAME(carve)(base, &used, 2 * (size_t)n_parameters * GROUP_REALS * sizeof(real));
     run.nodes = NAME(carve)(base, &used, (size_t)program->n_nodes * sizeof(NAME(node)));
@@ -97,8 +104,11 @@ void NAME(ntk_begin_segment)(const ntk_image_program *program, const ntk_images 
     }
     for (int node = 1; node < program->n_nodes; node++)
         if (program->steps[node].kind == NTK_GATHER && program->steps[node].segment == segment &&
-            program->planes[node].n_planes)
+            program->planes[node].n_planes) {
+            if (NAME(is_attention)(program->steps + node))
+                NAME(attend)(&run, node);
             NAME(finish_pool)(&run, node);
+        }
 }
 
 /* Components [first, last) of a segment that has begun. */
@@ -134,7 +144,7 @@ void NAME(ntk_image_components)(const ntk_image_program *program, const ntk_imag
             }
             for (int later = node + 1; later < program->n_nodes; later++)
                 if (program->steps[later].kind == NTK_GATHER && program->planes[later].n_planes &&
-                    program->steps[later].instruction.sources[0] == node)
+                    program->steps[later].instruction.sources[0] == node && !NAME(is_attention)(program->steps + later))
                     NAME(pool_plane)(&run, later, plane);
         }
     }

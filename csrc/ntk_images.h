@@ -47,7 +47,7 @@ typedef struct {
     int is_passed_on;              /* a convolution that the activation behind it computes: it has no memory */
     ptrdiff_t weighed_by;          /* row of the root variances that its parts are weighed by; -1: none */
     ptrdiff_t first;               /* row of the step's own planes of parameters */
-    ptrdiff_t root, inverse, tau;  /* rows; a gathering step's tau is mu */
+    ptrdiff_t root, inverse, tau;  /* rows; a gathering step's tau is mu; attention has no inverse, -1: root is alpha's */
     ptrdiff_t distance;            /* of a gathering step: squares of the distances that hold m, in vectors behind m; -1: none */
     int is_watched;                /* whether what its subtractions take counts */
     int channels;                  /* of pixels */

@@ -18,9 +18,8 @@ import importlib.util
 import os
 from functools import cache, lru_cache
 
-from ntk_fast.backends.base import Backend, ImageBackend
+from ntk_fast.backends.base import Backend
 from ntk_fast.caller import warn_caller
-from ntk_fast.lower.steps import Plan
 
 BACKEND_VARIABLE = "NTK_FAST_BACKEND"
 
@@ -56,11 +55,6 @@ def why_missing(name: str) -> str | None:
 def available_backends() -> tuple[str, ...]:
     """Return the names of the backends that run here, fastest first.
 
-    Returns
-    -------
-    tuple of str
-        Out of "cython", "numba" and "numpy"; the last is always there.
-
     Examples
     --------
     >>> "numpy" in available_backends()
@@ -88,19 +82,8 @@ def _warn_of_fallback(name: str) -> None:
     warn_caller(f"ntk_fast runs on {name.capitalize()}: {why_missing('cython')}.", RuntimeWarning)
 
 
-def _why_not(backend: Backend, plan: Plan | None) -> str | None:
-    """Return what a backend does not compute of a network on images."""
-    if plan is None or plan.shape is None:
-        return None
-    return (
-        backend.why_not(plan) if isinstance(backend, ImageBackend) else "networks on images and sequences (with Input)"
-    )
-
-
-def choose_backend(name: str | None = None, *, plan: Plan | None = None) -> Backend:
+def choose_backend(name: str | None = None) -> Backend:
     """Return the backend of this name, of the environment's name, or the fastest; one asked for by name must exist.
-
-    `plan`: of a network, where it may be one on images and sequences; then the fastest that computes it.
 
     It keeps to the instruction set that the environment names now: tables, tiles and scratch memory are made for it.
     """
@@ -111,17 +94,9 @@ def choose_backend(name: str | None = None, *, plan: Plan | None = None) -> Back
         fastest = next(backend for backend in BACKENDS if why_missing(backend) is None)
         if fastest != "cython":
             _warn_of_fallback(fastest)
-        backend = _load(fastest)
-        return backend if _why_not(backend, plan) is None else _load("numpy")
+        return _load(fastest)
     if name in BACKENDS and why_missing(name) is None:
-        backend = _load(name)
-        missing = _why_not(backend, plan)
-        if missing is not None:
-            raise ValueError(
-                f"{source} {name!r} does not compute {missing} yet, but NumPy does; leave it out, or pass "
-                "backend='numpy'."
-            )
-        return backend
+        return _load(name)
     present = ", ".join(repr(backend) for backend in available_backends())
     if name not in BACKENDS:
         raise ValueError(f"{source} must be one of {present}; got {name!r}.")

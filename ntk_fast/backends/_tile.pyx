@@ -22,12 +22,10 @@ cdef extern from "ntk_tile.h" nogil:
         NTK_SINE
         NTK_GAUSSIAN
         NTK_POLYNOMIAL
-        NTK_CORNERS
 
     enum:
         NTK_TAIL_NODES
         NTK_TAIL_FUNCTIONS
-        NTK_CORNERS_MOST
 
     ctypedef struct ntk_tail:
         int n_functions
@@ -37,14 +35,6 @@ cdef extern from "ntk_tile.h" nogil:
         double reach
         double shift
         double largest_square
-
-    ctypedef struct ntk_corners:
-        int n
-        double *positions
-        double *slopes
-        double *rises
-        double *bends
-        ntk_table moment
 
     ctypedef struct ntk_map:
         int kind
@@ -58,7 +48,6 @@ cdef extern from "ntk_tile.h" nogil:
         ntk_table value
         ntk_table derivative
         ntk_tail tail
-        ntk_corners corners
 
     ctypedef struct ntk_instruction:
         int destination
@@ -276,7 +265,6 @@ KINDS = {
     "sine": NTK_SINE,
     "gaussian": NTK_GAUSSIAN,
     "polynomial": NTK_POLYNOMIAL,
-    "corners": NTK_CORNERS,
 }
 
 
@@ -369,22 +357,6 @@ cdef fill_map(ntk_map *result, pair_map):
         fill_table(&result.derivative, pair_map.table.derivative)
     if pair_map.tail is not None:
         fill_tail(&result.tail, pair_map.tail)
-    if pair_map.corners is not None:
-        fill_corners(&result.corners, pair_map.corners)
-
-
-cdef fill_corners(ntk_corners *result, corners):
-    cdef int k
-    result.n = len(corners.positions)
-    if result.n > NTK_CORNERS_MOST:
-        raise ValueError(f"activations have at most {NTK_CORNERS_MOST} corners here, and {result.n} there")
-    for k in range(result.n):
-        result.positions[k] = corners.positions[k]
-        result.bends[k] = corners.bends[k]
-    for k in range(result.n + 1):
-        result.slopes[k] = corners.slopes[k]
-        result.rises[k] = corners.rises[k]
-    fill_table(&result.moment, corners.moment)
 
 
 cdef fill_tail(ntk_tail *result, tail):
@@ -439,13 +411,14 @@ cdef class CompiledImages:
         for node in range(1, n_nodes):
             step = program.steps[node - 1]
             fill_planes(&self.planes[node], schedule.planes[node])
-            self.steps[node].segment = program.segments[node]
+            self.steps[node].segment = schedule.segments[node]
             self.steps[node].is_kept = schedule.is_kept[node]
             self.steps[node].place = schedule.places[node]
             self.steps[node].room = schedule.rooms[node]
             self.steps[node].has_opposite = schedule.forms[node].has_opposite
             self.steps[node].is_passed_on = schedule.forms[node].is_passed_on
             self.steps[node].weighed_by = schedule.forms[node].weighed_by
+            self.steps[node].inverse = -1
             self.steps[node].distance = schedule.distances[node]
             self.steps[node].is_watched = node in program.watched
             self.steps[node].first_plane = first_plane
@@ -479,7 +452,8 @@ cdef class CompiledImages:
                 free_numbers += 1
         self.program.program.n_maps = n_maps
         self.program.program.maps = self.maps
-        self.program.program.has_tangent = self.program.program.carries_tangent = program.has_tangent
+        self.program.program.has_tangent = program.has_tangent
+        self.program.program.carries_tangent = program.carries_tangent
         fill_table(&self.program.program.fold_value, program.fold_value)
         fill_table(&self.program.program.fold_angle, program.fold_angle)
         self.program.n_nodes = n_nodes

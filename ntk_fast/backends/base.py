@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from ntk_fast.lower.program import Program
 from ntk_fast.lower.spatial_program import SpatialProgram
 from ntk_fast.lower.spatial_rows import RowExecutor
-from ntk_fast.lower.steps import Plan
 from ntk_fast.rows.prepared import Rows
 from ntk_fast.schedule.tiling import FillTile, Tile
 
@@ -123,9 +122,6 @@ class ImageBackend(Protocol):
 
     #: About what a term of an entry costs, as `SpatialProgram.cost` counts them, on one thread.
     seconds_per_term: float
-
-    def why_not(self, plan: Plan) -> str | None:
-        """Return what this backend does not compute of a network on images; None if it computes all."""
 
     def image_block(self, program: SpatialProgram) -> tuple[int, int]:
         """Return the images of x and of y of a tile."""

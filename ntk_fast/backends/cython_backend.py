@@ -24,13 +24,12 @@ from ntk_fast.backends.cython_images import (
     fill_images,
     image_block,
     rows_at_a_time,
-    why_not,
 )
+from ntk_fast.backends.left_to_numpy import fill_in_numpy
 from ntk_fast.backends.narrowed import fill_narrowed
 from ntk_fast.layers.near_pairs import near_pair_thresholds
 from ntk_fast.lower.program import Program
 from ntk_fast.lower.spatial_program import SpatialProgram
-from ntk_fast.lower.steps import Plan
 from ntk_fast.schedule.tiling import FillTile
 
 ISA_VARIABLE = "NTK_FAST_ISA"
@@ -109,9 +108,6 @@ class CythonBackend:
     def parameter_dtype(self, dtype: np.dtype) -> np.dtype:
         return dtype
 
-    def why_not(self, plan: Plan) -> str | None:
-        return why_not(plan)
-
     def image_block(self, program: SpatialProgram) -> tuple[int, int]:
         return image_block(self._functions(program.dtype), program)
 
@@ -136,12 +132,14 @@ class CythonBackend:
             return fill_images(self._functions(task.program.dtype), task)
         if task.program.dtype != task.dtype:
             return fill_narrowed(self, task)
+        if task.program.n_left_to_numpy:
+            return fill_in_numpy(task)
         functions, program, scratch = self._prepare(task)
         return TileFiller(functions, program, task, task.out.nbytes > STREAMING_BYTES, scratch)
 
     def multiply_tile(self, task: ProductTask) -> MultiplyTile:
         program = task.program
-        if isinstance(program, SpatialProgram) or program.dtype != task.dtype:
+        if isinstance(program, SpatialProgram) or program.dtype != task.dtype or program.n_left_to_numpy:
             return multiply_with_blas(self, task)
         functions, compiled, scratch = self._prepare(task)
         return TileMultiplier(functions, compiled, task, scratch)

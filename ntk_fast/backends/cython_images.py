@@ -13,12 +13,11 @@ from ntk_fast.backends.base import GramTask
 from ntk_fast.backends.image_forms import condensed_forms
 from ntk_fast.backends.image_schedule import ImageSchedule, schedule_of
 from ntk_fast.backends.numpy_backend import store
-from ntk_fast.backends.numpy_images import without_losses
+from ntk_fast.backends.numpy_images import LARGEST_LOSS, without_losses
 from ntk_fast.compensated import Reals
 from ntk_fast.layers.near_pairs import near_pair_thresholds
 from ntk_fast.lower.positions import Pairs, n_positions
 from ntk_fast.lower.spatial_program import GatherStep, SpatialProgram
-from ntk_fast.lower.steps import Attend, Plan, Promote
 from ntk_fast.rows.prepared import Rows
 from ntk_fast.schedule.memory import refuse_too_large
 from ntk_fast.schedule.tiling import FillTile, Tile, stop_if_asked
@@ -33,15 +32,6 @@ ROWS_BYTES, MOST_RUNS = 64 << 20, 16
 #: Parameters (n_parameters, lanes) and values (n_features, lanes) of as many images as a vector has lanes; of images
 #: of x (n_images, n_parameters) and (n_images, n_features).
 Packed = tuple[NDArray[np.floating], NDArray[np.floating]]
-
-
-def why_not(plan: Plan) -> str | None:
-    """Return what C does not compute of a network on images; None if it computes all."""
-    if any(isinstance(step, Attend) for step in plan.steps):
-        return "Attention with softmax or relu, or without the root of the dimension"
-    if any(isinstance(step, Promote) for step in plan.steps):
-        return "products of tangent kernels"
-    return None
 
 
 @lru_cache(maxsize=64)
@@ -104,6 +94,15 @@ class ImageRun:
         self._compiled.output(self._functions, self._scratch, result)
         return result
 
+    def state(self, node: int) -> NDArray[np.floating]:
+        """Return m, p and t of a node that is kept, (3, n_pairs, lanes), once its segment has run."""
+        schedule, first = self._schedule, -self._scratch.ctypes.data % 64
+        memory = self._scratch[first : first + (len(self._scratch) - first) // 64 * 64].view(self._dtype)
+        room, has_opposite = schedule.rooms[node], schedule.forms[node].has_opposite
+        start, stop = (schedule.places[node] + part * room for part in (0, 2 + has_opposite))
+        parts = memory[start * self.lanes : stop * self.lanes].reshape(-1, room, self.lanes)
+        return np.stack([parts[0], parts[2] if has_opposite else 2 - parts[0], parts[1]])
+
     def entries(self, x: Packed, y: Packed) -> NDArray[np.floating]:
         """Run all segments for each of some images; return outputs, (n_images, 4, lanes)."""
         parameters, values = x
@@ -165,7 +164,8 @@ def fill_images(functions: Functions, task: GramTask) -> FillTile:
             outputs = run.entries(run.some(x, tile.row_start, last), right)[..., : stop - column]
             m, p, tangent, lost = outputs.astype(np.float64, copy=False).swapaxes(0, 1)
             entries = tangent if program.has_tangent else 0.5 * (p - m)
-            for row in range(tile.row_start, last) if program.watched else ():
+            is_lost = (lost > LARGEST_LOSS[program.dtype]).any(axis=1)
+            for row in (tile.row_start + np.flatnonzero(is_lost)).tolist():
                 first = column if task.y is not None else max(column, row + 1)
                 some, at = slice(first, stop), (row - tile.row_start, slice(first - column, None))
                 without_losses(program, x, y, row, some, entries[at], lost[at])
@@ -196,7 +196,7 @@ class ImageRows:
             own = self._packed(run, planes[:, part], values)
             run.begin(segment, None, own)
             for node, step in enumerate(self._program.steps, start=1):
-                if isinstance(step, GatherStep) and self._program.segments[node] == segment:
+                if isinstance(step, GatherStep) and self._program.row_pairs.segments[node] == segment:
                     rows = slice(step.mu, step.mu + n_positions(self._program.grids[node]))
                     planes[rows, part] = own[0][rows, : part.stop - part.start]
 
@@ -205,6 +205,11 @@ class ImageRows:
         for part, run, values in self._runs:
             own = self._packed(run, planes[:, part], values)
             run.run(segment, None, own)
+
+    def state(self, node: int) -> Reals:
+        """Return m, p and t of a node that later segments take, (3, n_pairs, n)."""
+        parts = [run.state(node)[..., : part.stop - part.start] for part, run, _ in self._runs]
+        return np.concatenate(parts, axis=-1).astype(np.float64, copy=False)
 
     def output(self) -> Reals:
         """Return m, p and t at the output, (3, n)."""

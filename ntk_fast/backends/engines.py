@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from ntk_fast.backends import available_backends, choose_backend
 from ntk_fast.backends.base import Backend
-from ntk_fast.lower.steps import Plan
 
 
 @dataclass(frozen=True)
@@ -50,9 +49,9 @@ def available_engines() -> list[Engine]:
     return engines
 
 
-def chosen_engine(backend: str | None = None, *, plan: Plan | None = None) -> Engine:
-    """Return the engine that a call with this `backend` argument runs on; `plan`: of its network."""
-    chosen = choose_backend(backend, plan=plan)
+def chosen_engine(backend: str | None = None) -> Engine:
+    """Return the engine that a call with this `backend` argument runs on."""
+    chosen = choose_backend(backend)
     return Engine(chosen.name, chosen.instruction_set)
 
 

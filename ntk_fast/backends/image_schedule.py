@@ -123,6 +123,7 @@ class ImageSchedule:
     planes: tuple[PlaneArrays, ...]  # of each node
     windows: tuple[WindowArrays | None, ...]
     forms: tuple[NodeForm, ...]
+    segments: tuple[int, ...]
     is_kept: tuple[bool, ...]
     places: tuple[int, ...]  # of the first part of each node; the others follow, `rooms` apart
     rooms: tuple[int, ...]
@@ -155,8 +156,9 @@ def schedule_of(
         WindowArrays.of(step.window) if isinstance(step, ConvolveStep | GatherStep) and step.window else None
         for step in steps
     )
-    kept = _kept(program)
-    parts = [_components(program, planes, number, side_by_side) for number in range(max(program.segments) + 1)]
+    segments = pairs.segments
+    kept = _kept(program, segments)
+    parts = [_components(program, planes, segments, k, side_by_side) for k in range(max(segments) + 1)]
     entries = np.concatenate([entries for entries, _ in parts])
     counts = np.concatenate([counts for _, counts in parts])
     component = np.repeat(np.arange(len(counts)), counts)
@@ -168,13 +170,14 @@ def schedule_of(
         _n_sums(node, program, windows, forms) * rooms[node] if node in program.bounded else -1
         for node in range(len(planes))
     )
-    places, kept_vectors, n_vectors = _places(program, planes, windows, forms, kept, rooms)
+    places, kept_vectors, n_vectors = _places(program, planes, windows, forms, segments, kept, rooms)
     per_pair = [0, *(program.n_terms_of_pair(step) for step in program.steps)]
     terms = np.array(per_pair)[nodes] * sizes
     return ImageSchedule(
         planes,
         windows,
         forms,
+        segments,
         kept,
         places,
         rooms,
@@ -194,24 +197,29 @@ def schedule_of(
     )
 
 
-def _kept(program: SpatialProgram) -> tuple[bool, ...]:
-    """Pools, the output, and what later segments take other than by pools."""
+def _kept(program: SpatialProgram, segments: tuple[int, ...]) -> tuple[bool, ...]:
+    """Pools, the output, and what later segments take other than by pools: attention takes all planes at once."""
     kept = [False] * len(program.grids)
     kept[-1] = True
     for node, step in enumerate(program.steps, start=1):
         if isinstance(step, GatherStep):
             kept[node] = True
+            kept[step.source] |= step.window is None
         else:
             for source in sources_of(step):
-                kept[source] |= program.segments[source] < program.segments[node]
+                kept[source] |= segments[source] < segments[node]
     return tuple(kept)
 
 
 def _components(
-    program: SpatialProgram, planes: tuple[PlaneArrays, ...], segment: int, side_by_side: bool
+    program: SpatialProgram,
+    planes: tuple[PlaneArrays, ...],
+    segments: tuple[int, ...],
+    segment: int,
+    side_by_side: bool,
 ) -> tuple[Places, Places]:
     """Return (node, plane) of all that a segment computes, component by component, and how many each has."""
-    nodes = [k for k in range(1, len(planes)) if program.segments[k] == segment and len(planes[k].offsets)]
+    nodes = [k for k in range(1, len(planes)) if segments[k] == segment and len(planes[k].offsets)]
     first = dict(zip(nodes, np.cumsum([0, *(len(planes[k].offsets) for k in nodes)]).tolist(), strict=False))
     count = sum(len(planes[k].offsets) for k in nodes)
     edges = [np.zeros((0, 2), dtype=np.int64)]
@@ -354,6 +362,7 @@ def _places(
     planes: tuple[PlaneArrays, ...],
     windows: tuple[WindowArrays | None, ...],
     forms: tuple[NodeForm, ...],
+    segments: tuple[int, ...],
     kept: tuple[bool, ...],
     rooms: tuple[int, ...],
 ) -> tuple[tuple[int, ...], int, int]:
@@ -369,10 +378,10 @@ def _places(
     for source, node in list(last_use.items()):
         if forms[node].is_passed_on:  # read when its only reader runs
             last_use[source] = last_use[node]
-    for segment in range(max(program.segments) + 1):
+    for segment in range(max(segments) + 1):
         live: list[tuple[int, int, int]] = []  # place, stop, last use
         for node in range(1, len(planes)):
-            if program.segments[node] != segment or kept[node] or not rooms[node] * forms[node].n_parts:
+            if segments[node] != segment or kept[node] or not rooms[node] * forms[node].n_parts:
                 continue
             live = sorted(part for part in live if part[2] >= node)
             size, place = forms[node].n_parts * rooms[node], total

@@ -23,7 +23,6 @@ from ntk_fast.backends.numba_images import (
     fill_images,
     image_block,
     rows_at_a_time,
-    why_not,
 )
 from ntk_fast.backends.numba_state import N_KEPT, N_STATES, RUN
 from ntk_fast.backends.numba_tables import PIECES
@@ -32,7 +31,6 @@ from ntk_fast.backends.numpy_backend import store
 from ntk_fast.compensated import square_norms
 from ntk_fast.lower.program import Program
 from ntk_fast.lower.spatial_program import SpatialProgram
-from ntk_fast.lower.steps import Plan
 from ntk_fast.rows.prepared import Rows
 from ntk_fast.schedule.tiling import FillTile, Tile
 
@@ -66,9 +64,6 @@ class NumbaBackend:
         _compile()  # here, in the calling thread, where an interrupt stops it, and not in the workers
         return 256, 512
 
-    def why_not(self, plan: Plan) -> str | None:
-        return why_not(plan)
-
     def image_block(self, program: SpatialProgram) -> tuple[int, int]:
         return image_block(program)
 
@@ -82,7 +77,7 @@ class NumbaBackend:
         program, x, y = task.program, task.x, task.x if task.y is None else task.y
         if isinstance(program, SpatialProgram):
             return fill_images(program, task)
-        if program.n_corners:
+        if program.n_left_to_numpy:
             return fill_in_numpy(task)
         encoded = _encoded(program)
         x_planes, y_planes = np.ascontiguousarray(_planes(x.parameters).T), _planes(y.parameters)
@@ -93,13 +88,10 @@ class NumbaBackend:
             # copies: loops are compiled for one kind of array, and rows are of any
             left, right = _aligned(x.values[rows]), _aligned(y.values[columns].T)
             dots = _aligned_empty((len(left), right.shape[1]))
-            # a symmetric matrix needs no more than what is right of its diagonal
-            offset = tile.column_start - tile.row_start if task.y is None else len(left)
-            dot_products(left, right, dots, offset)
+            dot_products(left, right, dots)
             near_rows = np.array(y.values[columns], np.float64, order="C")
-            values = np.zeros_like(dots)
-            planes = x_planes, y_planes
-            _fill(program, encoded, dots, left, near_rows, x, y, rows, columns, planes, scratch, values, offset)
+            values = np.empty_like(dots)
+            _fill(program, encoded, dots, left, near_rows, x, y, rows, columns, x_planes, y_planes, scratch, values)
             store(task, tile, values, _transposed)
 
         return fill_one
@@ -151,12 +143,11 @@ def _fill(
     y: Any,
     rows: slice,
     columns: slice,
-    planes: Any,
+    x_planes: Any,
+    y_planes: Any,
     scratch: Any,
     values: Any,
-    offset: int,
 ) -> None:
-    x_planes, y_planes = planes
     registers, state, column_planes = scratch
     fill(
         dots,
@@ -183,7 +174,6 @@ def _fill(
         state,
         column_planes,
         values,
-        offset,
     )
 
 
@@ -195,7 +185,7 @@ def _compile() -> None:
     )
     one = np.ones(1)
     dots = np.ones((1, 1))
-    dot_products(dots, dots, dots.copy(), 1)
+    dot_products(dots, dots, dots.copy())
     transpose(dots, dots.copy())
     rows = Rows(dots, one, one, one, one, np.zeros((0, 1)))
     whole = slice(0, 1)
@@ -210,8 +200,8 @@ def _compile() -> None:
         rows,
         whole,
         whole,
-        (planes.T.copy(), planes),
+        planes.T.copy(),
+        planes,
         _scratch(program, 2),
         dots.copy(),
-        1,
     )

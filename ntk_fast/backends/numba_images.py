@@ -33,7 +33,6 @@ from ntk_fast.lower.spatial_program import (
     SpatialStep,
     sources_of,
 )
-from ntk_fast.lower.steps import Attend, Plan, Promote
 from ntk_fast.rows.prepared import Rows
 from ntk_fast.schedule.memory import refuse_too_large
 from ntk_fast.schedule.tiling import FillTile, Tile, stop_if_asked
@@ -46,15 +45,6 @@ SECONDS_PER_TERM, LONGEST_TILE = 8e-10, 0.05
 LANES, FEW_LANES, CACHED_BYTES = VECTORS, 8, 256 << 10
 #: Memory of a thread that images are prepared with.
 ROWS_BYTES, MOST_RUNS = 64 << 20, 16
-
-
-def why_not(plan: Plan) -> str | None:
-    """Return what these loops do not compute of a network on images; None if they compute all."""
-    if any(isinstance(step, Attend) for step in plan.steps):
-        return "Attention with softmax or relu, or without the root of the dimension"
-    if any(isinstance(step, Promote) for step in plan.steps):
-        return "products of tangent kernels"
-    return None
 
 
 class EncodedImages:
@@ -81,6 +71,8 @@ class EncodedImages:
         self.sources = np.array(self._sources, dtype=np.int64)
         self.shares = np.array(self._shares, dtype=np.int64)
         self.n_parameters = max((int(row) for row in self.nodes[:, fields.N_PARAMETERS]), default=0)
+        seen = [step.source for step in program.steps if isinstance(step, GatherStep) and step.window is None]
+        self.n_attended = max((n_positions(program.grids[source]) for source in seen), default=0)
         self.lanes = self._lanes(program)
         widths = [part.grid[1] for part in schedule.planes]
         self.row_length = (max(widths) + int(self.nodes[:, fields.SIZE_X].max()) + 1) * self.lanes + RUN + VECTORS
@@ -96,7 +88,7 @@ class EncodedImages:
         planes, window = schedule.planes[node], schedule.windows[node]
         row = dict.fromkeys(FIELDS, 0)
         row.update(
-            segment=program.segments[node],
+            segment=schedule.segments[node],
             is_kept=schedule.is_kept[node],
             place=schedule.places[node],
             room=schedule.rooms[node],
@@ -135,7 +127,9 @@ class EncodedImages:
             case GatherStep(source, _, root, inverse, mu):
                 row.update(kind=fields.GATHERED, source=source, root=root, inverse=inverse, tau=mu)
             case PointStep(instruction, part, first, _):
-                kind = fields.MULTIPLIED if instruction.is_product else fields.MIXED if part is None else fields.MAPPED
+                kind = fields.MIXED if part is None else fields.MAPPED
+                if instruction.is_product or instruction.promotes:
+                    kind = fields.MULTIPLIED if instruction.is_product else fields.PROMOTED
                 start = len(self._sources)
                 self._sources += sources_of(step)
                 self._shares += instruction.shares or (-1,) * len(instruction.sources)
@@ -201,6 +195,7 @@ class ImageRun:
             registers=np.zeros((2, N_KEPT * RUN), dtype),
             opposite=np.zeros(RUN, dtype=np.bool_),
             rounding=dtype.type(np.finfo(dtype).eps),
+            attended=np.zeros((3, encoded.n_attended * lanes), dtype),
             lost=np.zeros(lanes, dtype),
         )
         n = encoded.n_parameters
@@ -255,6 +250,11 @@ class ImageRun:
         room = node[fields.ROOM] * self.lanes
         parts = [self._run.memory[at + part * room : at + part * room + self.lanes] for part in range(3)]
         return np.stack([*parts, self._run.lost])
+
+    def state(self, node: int) -> Reals:
+        """Return m, p and t of a node that is kept, (3, n_pairs, lanes), once its segment has run."""
+        place, room = (self._encoded.schedule.places[node], self._encoded.schedule.rooms[node])
+        return self._run.memory[place * self.lanes : (place + 3 * room) * self.lanes].reshape(3, room, self.lanes)
 
     def entry(self) -> Reals:
         """Run all segments."""
@@ -330,7 +330,7 @@ class ImageRows:
             self._put(run, part, planes)
             run.begin(segment, is_itself=True)
             for node, step in enumerate(self._program.steps, start=1):
-                if isinstance(step, GatherStep) and self._program.segments[node] == segment:
+                if isinstance(step, GatherStep) and self._program.row_pairs.segments[node] == segment:
                     rows = slice(step.mu, step.mu + n_positions(self._program.grids[node]))
                     planes[rows, part] = run.right_planes()[rows, : part.stop - part.start]
 
@@ -339,6 +339,11 @@ class ImageRows:
         for part, run in self._runs:
             self._put(run, part, planes)
             run.run(segment)
+
+    def state(self, node: int) -> Reals:
+        """Return m, p and t of a node that later segments take, (3, n_pairs, n)."""
+        parts = [run.state(node)[..., : part.stop - part.start] for part, run in self._runs]
+        return np.concatenate(parts, axis=-1).astype(np.float64, copy=False)
 
     def output(self) -> Reals:
         """Return m, p and t at the output, (3, n)."""

@@ -460,6 +460,29 @@ def mix_plane(run: Any, node: Any, plane: Any, sources: Any) -> None:
 
 
 @compiled
+def promote_plane(run: Any, node: Any, plane: Any) -> None:
+    """The tangent in the place of the covariance."""
+    layout = run.layout
+    step, lanes, state, line = layout.nodes[node], layout.lanes, run.state, run.registers[0]
+    top, left, height, width, down, right, start = rectangle(layout, node, plane)
+    share = step[FIRST] + run.shares[step[START]] * step[HEIGHT] * step[WIDTH]
+    for y in range(height):
+        for first in range(0, width * lanes, RUN):
+            n = min(RUN, width * lanes - first)
+            i = (top + y) * step[WIDTH] + left + first // lanes
+            j = i - down * step[WIDTH] - right
+            spread(run.x, share + i, n // lanes, lanes, run.rows[X_ROOT])
+            rights = run.y[(share + j) * lanes :]
+            load_source(layout, run.memory, run.sources[step[START]], node, plane, y * width * lanes + first, line, n)
+            for k in range(n):
+                cosine = run.rows[X_ROOT, k] * rights[k] * line[TANGENT * RUN + k]
+                state[M * RUN + k] = max(ONE - cosine, ZERO)
+                state[P * RUN + k] = max(ONE + cosine, ZERO)
+                state[TANGENT * RUN + k] = 0.0
+            put(state, run.memory, place(layout, node, start + y * width) + first, step[ROOM] * lanes, n)
+
+
+@compiled
 def multiply_plane(run: Any, node: Any, plane: Any, both: Any) -> None:
     """Products of independent branches; `both`: the numbers 0 and 1."""
     layout = run.layout

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ntk_fast.backends.numba_attention import attend
 from ntk_fast.backends.numba_planes import (
     arrange,
     convolve_any,
@@ -13,6 +14,7 @@ from ntk_fast.backends.numba_planes import (
     map_plane,
     mix_plane,
     multiply_plane,
+    promote_plane,
     weigh,
 )
 from ntk_fast.backends.numba_rectangles import (
@@ -38,6 +40,7 @@ from ntk_fast.backends.numba_rectangles import (
     N_TAPS,
     OUTPUT_STARTS,
     OUTPUTS,
+    PROMOTED,
     ROOM,
     ROOT,
     SEEN,
@@ -62,7 +65,7 @@ from ntk_fast.backends.numba_state import HALF, ONE, RUN, TWO, ZERO
 from ntk_fast.backends.numba_tables import compiled
 
 #: As in `lower.spatial_evaluate`.
-FAR_TAPS = np.float32(0.01)
+FAR_TAPS, NEAR_WINDOWS = np.float32(0.01), np.float32(0.0625)
 
 
 @compiled
@@ -225,7 +228,13 @@ def finish_pool(run: Any, pool: Any, is_itself: Any) -> None:
     step, lanes, memory = layout.nodes[pool], layout.lanes, run.memory
     room = step[ROOM] * lanes
     n_pairs = 0
-    scale_sums(run, pool)
+    n_taps = step[N_TAPS]
+    if step[INVERSE] < 0:
+        attend(run, pool, run.attended)
+        source = layout.nodes[step[SOURCE]]
+        n_taps = source[HEIGHT] * source[WIDTH]
+    else:
+        scale_sums(run, pool)
     if is_itself:
         keep_mu(run, pool)
     run.rows[X_INVERSE, :lanes] = 0.0
@@ -254,13 +263,16 @@ def finish_pool(run: Any, pool: Any, is_itself: Any) -> None:
                 m, p = max(m, ZERO) * inverse, max(p, ZERO) * inverse
                 lost = ZERO
                 if step[DISTANCE] >= 0:
-                    bound = step[N_TAPS] * HALF * inverse * memory[at + step[DISTANCE] * lanes + lane]
+                    bound = n_taps * HALF * inverse * memory[at + step[DISTANCE] * lanes + lane]
                     if bound > FAR_TAPS and m < TWO * TWO * rounding:
                         m = ZERO
                     else:
                         m = min(m, bound)
-                        lost = min(chord_lost(rounding, m), np.sqrt(bound))
-                    lost = max(lost, chord_lost(rounding, p))
+                        lost = min(chord_lost(rounding, m), np.sqrt(bound)) if m < NEAR_WINDOWS else ZERO
+                    if p < NEAR_WINDOWS:
+                        lost = max(lost, chord_lost(rounding, p))
+                    if m + p <= ONE:  # sums of nothing lose nothing
+                        lost = ZERO
                 memory[at + lane], memory[at + room + lane] = m, p
                 memory[at + 2 * room + lane] *= inverse
                 run.rows[X_INVERSE, lane] += lost
@@ -315,6 +327,8 @@ def run_components(
                 convolve_box(run, node, plane)
             elif kind == CONVOLVED:
                 convolve_any(run, node, plane)
+            elif kind == PROMOTED:
+                promote_plane(run, node, plane)
             elif kind == MULTIPLIED:
                 own[0], own[1] = 0, 1
                 multiply_plane(run, node, plane, own)
@@ -326,5 +340,5 @@ def run_components(
                 mix_plane(run, node, plane, sources)
             for pool in range(node + 1, len(layout.nodes)):
                 later = layout.nodes[pool]
-                if later[KIND] == GATHERED and later[SOURCE] == node and later[N_PLANES] > 0:
+                if later[KIND] == GATHERED and later[SOURCE] == node and later[N_PLANES] > 0 and later[INVERSE] >= 0:
                     pool_plane(run, pool, plane)

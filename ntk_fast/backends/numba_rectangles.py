@@ -62,7 +62,7 @@ FIELDS = (
 ) = range(len(FIELDS))
 
 #: Kinds of nodes.
-ARRANGE, MAPPED, MIXED, MULTIPLIED, CONVOLVED, GATHERED = range(6)
+ARRANGE, MAPPED, MIXED, MULTIPLIED, PROMOTED, CONVOLVED, GATHERED = range(7)
 
 #: Rows of `Run.rows`.
 X_ROOT, Y_ROOT, X_INVERSE, X_TAU, ONES, N_ROWS = range(6)
@@ -102,6 +102,7 @@ class Run(NamedTuple):
     registers: Any  # (2, line)
     opposite: Any
     rounding: Any  # of mu
+    attended: Any  # (3, positions * lanes): sums of attention
     lost: Any  # (lanes,): about what subtractions in watched pools have taken from chords, the mean over a pool's pairs
 
 

@@ -15,7 +15,6 @@ from ntk_fast.compensated import Reals, square_norms
 from ntk_fast.layers.pair_state import pair_of_chord
 from ntk_fast.lower.evaluate import evaluate
 from ntk_fast.lower.spatial_program import SpatialProgram
-from ntk_fast.lower.steps import Plan
 from ntk_fast.schedule.tiling import FillTile, Tile
 
 #: Rows at a time of which the part that crosses the diagonal is told from the part above it.
@@ -44,9 +43,6 @@ class NumpyBackend:
 
     def block_shape(self, n_features: int, dtype: np.dtype, n_parameters: int) -> tuple[int, int]:
         return 256, 512
-
-    def why_not(self, plan: Plan) -> str | None:
-        return None
 
     def image_block(self, program: SpatialProgram) -> tuple[int, int]:
         return image_block(program)

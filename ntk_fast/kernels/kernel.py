@@ -65,7 +65,7 @@ class Kernel(Limit):
     def is_zero(self) -> bool:
         """Whether the kernel is 0 for all rows: a layer without weights, and no bias in it or after it."""
         n_features = 1 if self.plan.shape is None else math.prod(self.plan.shape)
-        backend = NumpyBackend() if self.plan.shape is None else choose_backend(None, plan=self.plan)
+        backend = NumpyBackend() if self.plan.shape is None else choose_backend()
         ones = measure(np.ones((1, n_features)), "X", backend, self.plan.shape)
         return bool(diagonal_of(self.plan, ones, self.has_tangent, backend).is_zero.all())
 
@@ -125,7 +125,7 @@ class Kernel(Limit):
         array([25.])
         """
         shape = self.plan.shape
-        chosen = choose_backend(backend, plan=self.plan)
+        chosen = choose_backend(backend)
         values = check_rows(X, "X", None if dtype is None else check_dtype(dtype), shape)
         rows = measure(values, "X", chosen, shape)
         diagonal = diagonal_of(self.plan, rows, self.has_tangent, chosen).plain()
@@ -175,41 +175,41 @@ class Kernel(Limit):
     def __add__(self, other: Any) -> Kernel:
         """Return the sum with a kernel or with a number >= 0: see the class."""
         if isinstance(other, Kernel):
-            return self._combined(operator.add, self, other, sum_of([self._network_kernel, other._network_kernel]))
+            return self._combined(operator.add, self, other, sum_of([self._as_pair, other._as_pair]))
         value = check_operand(other, "a summand")
-        return self._combined(operator.add, self, value, sum_of([self._network_kernel, constant(value)]))
+        return self._combined(operator.add, self, value, sum_of([self._as_pair, constant(value)]))
 
     def __radd__(self, other: Any) -> Kernel:
         if isinstance(other, int) and other == 0:  # where `sum` starts
             return self
         value = check_operand(other, "a summand")
-        return self._combined(operator.add, value, self, sum_of([constant(value), self._network_kernel]))
+        return self._combined(operator.add, value, self, sum_of([constant(value), self._as_pair]))
 
     def __mul__(self, other: Any) -> Kernel:
         """Return the product with a kernel or with a number >= 0: see the class."""
         if isinstance(other, Kernel):
-            return self._combined(operator.mul, self, other, product_of([self._network_kernel, other._network_kernel]))
+            return self._combined(operator.mul, self, other, product_of([self._as_pair, other._as_pair]))
         value = check_operand(other, "a factor")
-        return self._combined(operator.mul, self, value, multiple(value, self._network_kernel))
+        return self._combined(operator.mul, self, value, multiple(value, self._as_pair))
 
     def __rmul__(self, other: Any) -> Kernel:
         value = check_operand(other, "a factor")
-        return self._combined(operator.mul, value, self, multiple(value, self._network_kernel))
+        return self._combined(operator.mul, value, self, multiple(value, self._as_pair))
 
     #: NumPy's numbers leave sums and products to the kernel.
     __array_ufunc__ = None
 
     @property
-    def _network_kernel(self) -> NetworkKernel:
+    def _as_pair(self) -> NetworkKernel:
         return NetworkKernel(self.network, self.has_tangent)
 
     @staticmethod
-    def _from_network(found: NetworkKernel) -> Kernel:
+    def _of_pair(pair: NetworkKernel) -> Kernel:
         """Return a network's T as an NTK, its S as an NNGP."""
         raise NotImplementedError
 
-    def _combined(self, operation: Callable[[Any, Any], Any], k1: Any, k2: Any, found: NetworkKernel) -> Kernel:
-        kernel = self._from_network(found)
+    def _combined(self, operation: Callable[[Any, Any], Any], k1: Any, k2: Any, pair: NetworkKernel) -> Kernel:
+        kernel = self._of_pair(pair)
         object.__setattr__(kernel, "_combination", Combination(operation, k1, k2))
         return kernel
 
@@ -224,7 +224,7 @@ class Kernel(Limit):
         layer ... S ... T ... S(x, x)
         ...
         """
-        backend = choose_backend(None, plan=self.plan)
+        backend = choose_backend()
         print(describe_network(self.network, self.has_tangent, backend))
 
     @property

@@ -154,16 +154,16 @@ def _windowed(mask: Mask, window: Window, independent: bool) -> Mask:
         for tap in itertools.product(*(range(1 - size, size) for size in window.sizes))
     ]
     nothing = [(0,) * len(window.grid)]
-    shifts = list(itertools.product(*((-n, 0) for n in window.grid))) if window.is_circular else nothing
+    turns = list(itertools.product(*((-n, 0) for n in window.grid))) if window.is_circular else nothing
     grid = np.array(window.grid)
     for difference in around if independent else nothing:
         needed = offsets * np.array(window.strides) + np.array(difference)
         if window.is_circular:
             needed = needed % grid
-        for shift in shifts:
-            shifted = needed + np.array(shift)
-            inside = (np.abs(shifted) < grid).all(axis=1)
-            result[tuple((shifted[inside] + grid - 1).T)] = True
+        for turn in turns:
+            turned = needed + np.array(turn)
+            inside = (np.abs(turned) < grid).all(axis=1)
+            result[tuple((turned[inside] + grid - 1).T)] = True
     return result
 
 
@@ -172,17 +172,18 @@ class Pairs:
     """The pairs of positions of a plan's nodes; None where a node is needed at none."""
 
     of_nodes: tuple[PlaneSet | None, ...]
+    segments: tuple[int, ...]  # of each node: see `segments`
 
     @staticmethod
     def behind_output(plan: Plan, output: int | None = None) -> Pairs:
         """Return what the output of a pair of rows needs, by default the last node."""
-        return _needed(plan, {len(plan.steps) if output is None else output})
+        return _needed(plan, {len(plan.steps) if output is None else output}, segments(plan))
 
     @staticmethod
     def of_rows(plan: Plan) -> Pairs:
         """Return what a row with itself is needed at: for the output, and for what sums over several positions."""
         sums = {node for node, step in enumerate(plan.steps, start=1) if isinstance(step, Pool | Attend | Promote)}
-        return _needed(plan, sums | {len(plan.steps)})
+        return _needed(plan, sums | {len(plan.steps)}, segments(plan, of_rows=True))
 
     @property
     def count(self) -> int:
@@ -195,7 +196,7 @@ class Pairs:
         return max(planes.n_pairs for planes in self.of_nodes if planes is not None)
 
 
-def _needed(plan: Plan, roots: set[int]) -> Pairs:
+def _needed(plan: Plan, roots: set[int], segments: tuple[int, ...]) -> Pairs:
     """Return what is needed so that some nodes are known at offset 0."""
     grids = plan.grids
     masks: list[Mask | None] = [_none_but_zero(grid) if node in roots else None for node, grid in enumerate(grids)]
@@ -207,16 +208,23 @@ def _needed(plan: Plan, roots: set[int]) -> Pairs:
             needed, known = _behind(step, mask, grids[source]), masks[source]
             masks[source] = needed if known is None else known | needed
     return Pairs(
-        tuple(None if mask is None else PlaneSet(grid, _offsets(mask)) for mask, grid in zip(masks, grids, strict=True))
+        tuple(
+            None if mask is None else PlaneSet(grid, _offsets(mask)) for mask, grid in zip(masks, grids, strict=True)
+        ),
+        segments,
     )
 
 
-def segments(plan: Plan) -> tuple[int, ...]:
-    """Return in which segment each node is: offsets mix between two segments, and not within one."""
+def segments(plan: Plan, *, of_rows: bool = False) -> tuple[int, ...]:
+    """Return in which segment each node is: offsets mix between two segments, and not within one.
+
+    `of_rows`: of rows with themselves, whose tangents are variances behind a Promote, which are known between segments.
+    """
     numbers = [0]
+    begins = Pool | Attend | Promote if of_rows else Pool | Attend
     for step in plan.steps:
         number = max(numbers[source] for source in plan.sources(step))
-        numbers.append(number + isinstance(step, Pool | Attend))
+        numbers.append(number + isinstance(step, begins))
     return tuple(numbers)
 
 

@@ -12,7 +12,7 @@ from ntk_fast.layers.curved import LARGEST_VARIANCE
 from ntk_fast.layers.window import Window
 from ntk_fast.lower.accuracy import row_tolerance
 from ntk_fast.lower.chord_functions import compiled_map, fold_tables
-from ntk_fast.lower.positions import Pairs, n_positions, segments
+from ntk_fast.lower.positions import Pairs, n_positions
 from ntk_fast.lower.program import ABSENT, WHOLE, Instruction, PairMap
 from ntk_fast.lower.scaled import Scaled
 from ntk_fast.lower.spatial_program import (
@@ -96,7 +96,6 @@ def _compiled(plan: Plan, has_tangent: bool, dtype: np.dtype, pieces: int, expon
         plan.grids,
         Pairs.behind_output(plan),
         Pairs.of_rows(plan),
-        segments(plan),
         planes.count,
         has_tangent,
         fold_value,

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ntk_fast.compensated import Reals
 from ntk_fast.layers.pair_state import cosine_of
@@ -30,6 +31,8 @@ from ntk_fast.lower.spatial_program import (
 NUMBERS_AT_A_TIME = 1 << 15
 #: m of two windows tap by tap, above which an m below its rounding is taken as 0: the windows are equal, but shifted.
 FAR_TAPS = 0.01
+#: m from which on what rounding takes does not count.
+NEAR_WINDOWS = 0.0625
 TINY = np.finfo(np.float64).tiny
 
 
@@ -179,6 +182,8 @@ class Evaluation:
 
     def gathered(self, node: int, step: GatherStep) -> Gathered:
         """Return the sums over positions on both sides: within those over positions of x, those over positions of y."""
+        if step.window is None:
+            return self._attended(node, step)
         planes, source = self.planes(node), self._states[step.source]
         before = self.planes(step.source)
         n_seen, n_own = n_positions(before.grid), n_positions(planes.grid)
@@ -206,6 +211,34 @@ class Evaluation:
             opposite_distance = opposite_distance + np.sqrt(square + mass * further)
         return Gathered(m, p, tangent, distance, opposite_distance)
 
+    def _attended(self, node: int, step: GatherStep) -> Gathered:
+        """Return the same where windows are all there is: first what each position of x is to all sums of y's."""
+        planes, before, source = self.planes(node), self.planes(step.source), self._states[step.source]
+        n_seen, n_own = n_positions(before.grid), n_positions(planes.grid)
+        x, _ = weights_of(self._x, step, n_seen, n_own)
+        y, _ = weights_of(self._y, step, n_seen, n_own)
+        slope, positions = source.tangent + source.rest, np.arange(n_seen)
+        inner = [np.zeros((n_seen, n_own, y.shape[-1])) for _ in range(3)]
+        for position, other in zip(positions, y, strict=True):
+            if self._poll is not None:
+                self._poll()
+            pairs = before.pairs(positions, np.full_like(positions, position))[:, None]
+            nearer, further = _turned(source.m[pairs], source.p[pairs], other < 0)
+            sums = (np.abs(other) * nearer, np.abs(other) * further, other * slope[pairs])
+            inner = [total + part for total, part in zip(inner, sums, strict=True)]
+        m, p, tangent, distance, opposite_distance = (np.zeros((planes.n_pairs, y.shape[-1])) for _ in range(5))
+        for position, own, others, *parts in zip(positions, x, y, *inner, strict=True):
+            weight, other = own[planes.left], others[planes.right]
+            nearer, further = _turned(parts[0][planes.right], parts[1][planes.right], weight < 0)
+            m, p = m + np.abs(weight) * nearer, p + np.abs(weight) * further
+            tangent = tangent + weight * parts[2][planes.right]
+            same = before.pairs(np.full(1, position), np.full(1, position))
+            nearer, further = _turned(source.m[same], source.p[same], (weight < 0) != (other < 0))
+            square, mass = (np.abs(weight) - np.abs(other)) ** 2, 2 * np.abs(weight * other)
+            distance = distance + np.sqrt(square + mass * nearer)
+            opposite_distance = opposite_distance + np.sqrt(square + mass * further)
+        return Gathered(m, p, tangent, distance, opposite_distance)
+
     def normalised(self, node: int, step: GatherStep, sums: Gathered) -> State:
         """Return the state that the sums make; see `GatherStep`."""
         (mu,), (other,) = self._sides(node, step.mu, 1)
@@ -221,11 +254,17 @@ class Evaluation:
             is_equal = (left < 4 * rounding) & (bound > FAR_TAPS)
             taken = rounding / np.sqrt(np.maximum(np.maximum(left, rounding), TINY))
             nearer.append(np.where(is_equal, 0.0, left))
-            lost.append(np.where(is_equal, 0.0, np.minimum(taken, np.sqrt(bound))))
-        if node in self._program.watched:
-            self.lost = np.maximum(self.lost, np.maximum(*lost).mean(axis=0))
+            lost.append(np.where(is_equal | (left >= NEAR_WINDOWS), 0.0, np.minimum(taken, np.sqrt(bound))))
         m, p = nearer
+        if node in self._program.watched:  # sums of nothing have m = p = 0, and lose nothing
+            taken = np.where(m + p > 1, np.maximum(*lost), 0.0)
+            self.lost = np.maximum(self.lost, taken.mean(axis=0))
         return State(m + is_zero, p + is_zero, sums.tangent * inverse, np.zeros_like(m))
+
+
+def _turned(m: Reals, p: Reals, opposite: NDArray[np.bool_]) -> tuple[Reals, Reals]:
+    """Return m and p, exchanged where `opposite`."""
+    return np.where(opposite, p, m), np.where(opposite, m, p)
 
 
 def _signed(source: State, pairs: Positions, weight: Reals, other: Reals) -> tuple[Reals, Reals]:
@@ -233,8 +272,7 @@ def _signed(source: State, pairs: Positions, weight: Reals, other: Reals) -> tup
     m, p = source.m[pairs], source.p[pairs]
     if not ((weight < 0).any() or (other < 0).any()):
         return m, p
-    opposite = (weight < 0) != (other < 0)
-    return np.where(opposite, p, m), np.where(opposite, m, p)
+    return _turned(m, p, (weight < 0) != (other < 0))
 
 
 def weights_of(side: Side, step: GatherStep, n_seen: int, n_own: int) -> tuple[Reals, Positions]:

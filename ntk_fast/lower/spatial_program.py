@@ -17,11 +17,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from ntk_fast.layers.window import Grid, Window
-from ntk_fast.lazy import lazy
 from ntk_fast.lower.positions import Pairs, n_positions
 from ntk_fast.lower.program import Instruction, PairMap, Table
 
@@ -116,14 +116,18 @@ class SpatialProgram:
     grids: tuple[Grid, ...]  # of each node
     pairs: Pairs  # of each node: which pairs of positions the output needs
     row_pairs: Pairs  # the same for an image with itself: see `Pairs.of_rows`
-    segments: tuple[int, ...]  # of each node: see `positions.segments`
     n_parameters: int  # planes of an image
     has_tangent: bool  # an entry is scale scale' t, else scale scale' cosine
     fold_value: Table | None  # as in `Program`
     fold_angle: Table | None
     dtype: np.dtype  # what tiles compute in
 
-    @lazy
+    @property
+    def carries_tangent(self) -> bool:
+        """Whether tangents are computed: they may be a factor of a covariance."""
+        return self.has_tangent or any(isinstance(step, PointStep) and step.instruction.promotes for step in self.steps)
+
+    @cached_property
     def cost(self) -> int:
         """How many terms an entry has: one for each tap of a filter, or map, at each pair of positions."""
         return sum(
@@ -132,7 +136,7 @@ class SpatialProgram:
             if planes is not None
         )
 
-    @lazy
+    @cached_property
     def bounded(self) -> frozenset[int]:
         """Pools and attention with activations behind them, whose m is held to the distance of windows tap by tap."""
         behind: set[int] = set()
@@ -142,7 +146,7 @@ class SpatialProgram:
                 behind |= set(sources_of(step))
         return frozenset(node for node in behind if node and isinstance(self.steps[node - 1], GatherStep))
 
-    @lazy
+    @cached_property
     def watched(self) -> frozenset[int]:
         """Those of them before which there is no activation but alpha z + beta |z|: near windows can be computed again.
 
@@ -152,7 +156,7 @@ class SpatialProgram:
             node for node in self.bounded if all(_is_exact(self.steps[k - 1]) for k in self._before({node}))
         )
 
-    @lazy
+    @cached_property
     def before_watched(self) -> frozenset[int]:
         """Watched nodes, and all that they are made of."""
         return self._before(self.watched)
@@ -170,7 +174,7 @@ class SpatialProgram:
             case ConvolveStep(window=window):
                 return window.n_taps
             case GatherStep(source, window):
-                return (n_positions(self.grids[source]) if window is None else window.n_taps) ** 2
+                return 2 * n_positions(self.grids[source]) if window is None else window.n_taps**2
             case _:
                 return 1
 

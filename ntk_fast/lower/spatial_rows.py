@@ -60,10 +60,13 @@ class RowExecutor(Protocol):
     """Runs a program on images with themselves, segment by segment; planes are (n_planes, n)."""
 
     def begin(self, segment: int, planes: Reals) -> None:
-        """Finish the pools that a segment begins with, and store their mu in the planes."""
+        """Finish the pools and attention that a segment begins with, and store their mu in the planes."""
 
     def run(self, segment: int, planes: Reals) -> None:
         """Run the other steps of a segment."""
+
+    def state(self, node: int) -> Reals:
+        """Return m, p and t of a node that later segments take, (3, n_pairs, n), once its segment has run."""
 
     def output(self) -> Reals:
         """Return m, p and t at the output, (3, n)."""
@@ -108,21 +111,26 @@ class SpatialRows:
     def _execute(self, steps: list[tuple[int, tuple[Step, SpatialStep]]], executor: RowExecutor) -> None:
         """Segment by segment: its pools' mu, its other planes, and the weights of the pools that are summed in it."""
         scales: dict[int, Scaled] = {}
-        for segment in range(max(self._program.segments) + 1):
+        segments = self._program.row_pairs.segments
+        for segment in range(max(segments) + 1):
             executor.begin(segment, self._planes)
             for node, (_, own) in steps:
-                if node in scales and self._program.segments[node] == segment:
+                if node in scales and segments[node] == segment:
                     assert isinstance(own, GatherStep)
                     mu = self._planes[own.mu : own.mu + n_positions(self._program.grids[node])]
                     self._variances[node] = scales[node] * Scaled.of(1 - mu)
             for node, (step, own) in steps:
-                if self._program.segments[node] == segment and node not in scales:
+                if segments[node] == segment and node not in scales:
                     self._variances[node] = self._stored(step, own)
             for node, (step, own) in steps:
                 if isinstance(step, Pool) and node not in scales and step.source in self._variances:
                     assert isinstance(own, GatherStep)
                     scales[node] = self._weigh_pool(step, own)
             executor.run(segment, self._planes)
+            for node, (step, own) in steps:
+                if isinstance(step, Attend) and node not in scales and step.source in self._variances:
+                    assert isinstance(own, GatherStep)
+                    scales[node] = self._weigh_attention(step, own)
 
     def _prepared(self, node: int, step: Step, own: SpatialStep) -> Scaled:
         """Store the planes of a step, run it, and return the node's variances, (n_positions, n)."""
@@ -145,6 +153,13 @@ class SpatialRows:
             case _:
                 assert isinstance(own, PointStep)
                 return self._at_points(step, own)
+
+    def _state(self, node: int) -> Reals:
+        """Return m, p and t of a node, (3, n_pairs, n)."""
+        if self._executor is not None:
+            return self._executor.state(node)
+        state = self._run.state(node)
+        return np.stack([state.m, state.p, state.tangent + state.rest])
 
     def _store(self, first: int, planes: Reals) -> None:
         flat = planes.reshape(-1, planes.shape[-1])
@@ -200,11 +215,12 @@ class SpatialRows:
     def _attention(self, step: Attend) -> Reals:
         """Return G[i', i] of each image, transposed: (position seen, own position, n)."""
         root = self._variances[step.source].root().plain()
-        planes, state = self._run.planes(step.source), self._run.state(step.source)
+        planes = self._run.planes(step.source)
+        m, p, _ = self._state(step.source)
         n_seen = n_positions(planes.grid)
         covariance = np.empty((n_seen, n_seen, root.shape[1]))
         with np.errstate(over="ignore", invalid="ignore"):
-            covariance[planes.right, planes.left] = cosine_of(state.m, state.p) * root[planes.left] * root[planes.right]
+            covariance[planes.right, planes.left] = cosine_of(m, p) * root[planes.left] * root[planes.right]
             weights = float(step.scale) * covariance
         if not np.isfinite(weights).all():
             raise ValueError(
@@ -242,9 +258,8 @@ class SpatialRows:
                 for other in variances[1:]:
                     variance = variance * other
             case Promote(source):
-                state = self._run.state(source)
-                at = self._equal_positions(source)
-                variance = Scaled.of(state.tangent[at], state.rest[at]) * variances[0]
+                tangent = self._state(source)[2][self._equal_positions(source)]
+                variance = Scaled.of(tangent) * variances[0]
                 self._store(own.first, (variances[0] / variance).root().plain())
             case _:  # a LayerNorm
                 variance = variances[0] / variances[0]

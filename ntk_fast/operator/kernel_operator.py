@@ -112,7 +112,7 @@ class KernelOperator(LinearOperator):
         wanted = None if keep is None else check_flag(keep, "keep")
         if client is None:
             X, Y = opened(X, "X"), None if Y is None else opened(Y, "Y")
-            chosen = choose_backend(backend, plan=kernel.plan)
+            chosen = choose_backend(backend)
             x_values, y_values = check_both(X, Y, dtype, shape)
             prepared = PreparedFactor.of(kernel, x_values, y_values, chosen)
             self.keep = fits(prepared) if wanted is None else wanted
@@ -125,7 +125,7 @@ class KernelOperator(LinearOperator):
             if wanted:
                 raise ValueError("keep must be False, or left out, where client is given: workers keep no entries.")
             self.keep = False
-            engine = chosen_engine(backend, plan=kernel.plan)
+            engine = chosen_engine(backend)
             self._factor = FactorOnWorkers.of(client, engine, kernel, X, Y, dtype)
             self._arguments = ()
         super().__init__(self._factor.dtype, self._factor.shape)
@@ -198,13 +198,13 @@ class KernelOperator(LinearOperator):
         """Return the transpose, which keeps no rows of its own."""
         if self._factor.diagonal is not None:
             return self
-        transposed = object.__new__(type(self))
-        transposed.__dict__.update(self.__dict__)
-        transposed._factor, transposed.shape = self._factor.transposed(), self.shape[::-1]
+        turned = object.__new__(type(self))
+        turned.__dict__.update(self.__dict__)
+        turned._factor, turned.shape = self._factor.turned(), self.shape[::-1]
         if self._arguments:
             kernel, x_values, y_values, *others = self._arguments
-            transposed._arguments = (kernel, y_values, x_values, *others)
-        return transposed
+            turned._arguments = (kernel, y_values, x_values, *others)
+        return turned
 
     _transpose = _adjoint
 

@@ -138,7 +138,7 @@ def write_gram(
     resume, overwrite = check_flag(resume, "resume"), check_flag(overwrite, "overwrite")
     check_progress(progress)
     shape_of_rows = image_shape(kernel)
-    chosen, engine = choose_backend(backend, plan=kernel.plan), chosen_engine(backend, plan=kernel.plan)
+    chosen, engine = choose_backend(backend), chosen_engine(backend)
     threads = choose_n_threads(n_threads)
     x_rows = sliceable(opened(X, "X"), "X", shape_of_rows)
     y_rows = None if Y is None else sliceable(opened(Y, "Y"), "Y", shape_of_rows)

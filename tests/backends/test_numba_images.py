@@ -34,6 +34,7 @@ def blocks(draw: st.DrawFn, activations: list[L.Layer], is_sequence: bool) -> li
         [L.Conv(size, padding=padding, bias_variance=bias), activation],
         [L.Conv(2, dilation=2, bias_variance=bias), activation, L.AveragePool(2, 1, "SAME")],
         [L.Conv(3, bias_variance=bias), L.Residual(activation, L.Conv(size)), activation],
+        [L.Conv(size), L.Attention(zeta=draw(st.sampled_from(["softmax", "relu"])), bias_variance=bias), activation],
         [L.Conv(3), L.LayerNorm(), L.Product(activation, L.Conv(1)), L.Dense(), activation],
         [
             L.Conv(3, weight_variance=2.0),
@@ -96,25 +97,8 @@ def test_networks_with_kinks_equal_the_reference(dtype, data):
     kernel = data.draw(st.sampled_from([ntk.NNGP, ntk.NTK]))(network=network)
     scale, n = data.draw(st.sampled_from([1e-6, 1.0, 1e4])), data.draw(st.integers(1, 12))
     X = images(kernel.plan.shape, n, 1, scale)
-    are_copies = np.isin(np.arange(len(X)), [0, n, n + 1, n + 2, n + 3])
-    # faint images are nearly equal, too, beside a bias
-    are_near = np.logical_and.outer(are_copies, are_copies) | (scale == 1e-6)
     for error in (errors(kernel, X, None, dtype), errors(kernel, X, X.copy(), dtype)):
-        # a pool leaves of 1 - cosine what a subtraction does, and an angle after it is the root of that; some patches
-        # of images that are far from each other are near
-        has_pool = "Pool(window=2" in str(network)
-        far = 1e6 * np.finfo(dtype).eps if has_pool and dtype == np.float64 else 3 * TOLERANCE[dtype]
-        assert error[~are_near].max(initial=0.0) <= far
-        assert error[are_near].max() <= (np.sqrt(np.finfo(dtype).eps) if has_pool else 3 * TOLERANCE[dtype])
-
-
-@given(st.data())
-@settings(max_examples=12, deadline=None)
-def test_smooth_networks_equal_the_reference(data):
-    kernel = data.draw(st.sampled_from([ntk.NNGP, ntk.NTK]))(network=data.draw(networks(SMOOTH)))
-    X = images(kernel.plan.shape, data.draw(st.integers(1, 5)), 2, 1.0)
-    assert errors(kernel, X, None, np.float64).max() <= 1e-12
-    assert errors(kernel, X[:3], X, np.float32).max() <= 3e-6
+        assert error.max() <= 3 * TOLERANCE[dtype]
 
 
 @pytest.mark.parametrize("name", DESCRIBED)
@@ -162,9 +146,3 @@ def test_copies_of_an_image_have_one_row():
     K = ntk.NTK(network=network)(X, backend="numba")
     assert (K[3, 4:] == K[0, 4:]).all()
     assert abs(K[0, 3] / K[0, 0] - 1) <= 1e-14
-
-
-def test_what_the_loops_lack_runs_on_numpy_and_is_refused_by_name():
-    kernel = ntk.NTK(network=L.Sequential(L.Input(4, 2), L.Attention(), L.GlobalAveragePool(), L.Dense()))
-    with pytest.raises(ValueError, match="does not compute Attention"):
-        kernel(np.ones((2, 8)), backend="numba")

@@ -6,7 +6,7 @@ import signal
 
 import numpy as np
 import pytest
-from stores import in_process, kill_at, npy_bytes
+from test_out_of_core import in_process, kill_at, npy_bytes
 
 import ntk_fast as ntk
 from ntk_fast import layers as L
@@ -24,7 +24,7 @@ EXPECTED = KERNEL(X)
 def short_blocks(monkeypatch):
     """Blocks of some 200 entries, each of which is recorded."""
     monkeypatch.setattr(blocks_to_disk, "CHECKPOINT_BYTES", 0)
-    entries_a_second = entries_within(1.0, KERNEL, X.dtype, choose_backend(plan=KERNEL.plan))
+    entries_a_second = entries_within(1.0, KERNEL, X.dtype, choose_backend())
     monkeypatch.setattr(write, "SECONDS_A_BLOCK", 200 / entries_a_second)
 
 
