@@ -34,7 +34,7 @@ test: .venv/with-test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest --numprocesses 2
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 bench: .venv/with-bench
 	$(BIN)/python -m bench

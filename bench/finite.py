@@ -15,6 +15,7 @@ from bench.targets import Row, Setting, at_most, faster, normal_rows, target
 from ntk_fast import finite, theory
 from ntk_fast.finite.propagation import Propagation
 from ntk_fast.schedule.memory import available_bytes
+from ntk_fast.schedule.threads import choose_n_threads
 
 N, N_FEATURES, WIDTH, DEPTHS = 1000, 64, 4096, (1, 3)
 #: Of the free memory, what tangent features may take: two thirds, and the rest is for what is computed from them.
@@ -101,7 +102,7 @@ def _against_products(network: finite.Network, rounds: int) -> Iterator[Row]:
 def training_step(setting: Setting) -> Iterator[Row]:
     X, y = normal_rows(*DIGITS_SHAPE), normal_rows(DIGITS_SHAPE[0], 1)[:, 0]
     network = finite.Network.initialize(DIGITS_SHAPE[1], DIGITS_WIDTH, rng=0)
-    passes = Propagation(X, network.graph, ntk.threads.choose_n_threads(None))
+    passes = Propagation(X, network.graph, choose_n_threads(None))
     slopes = network.split(np.empty(network.n_parameters))
     pre, gradient = np.empty((len(X), DIGITS_WIDTH)), np.empty((DIGITS_WIDTH, DIGITS_SHAPE[1]))
 

@@ -4,7 +4,7 @@
  *     cosine >= 0:  m' = shortfall              p' = shortfall + 2 (odd + even)      D = odd' + even'
  *     cosine < 0:   m' = shortfall + 2 odd      p' = shortfall + 2 even              D = odd' - even'
  *
- * Pairs whose outputs are near get their shortfall without cancellation (lower/near_pairs.py). The first two parameters of
+ * Pairs whose outputs are near get their shortfall without cancellation (layers/near_pairs.py). The first two parameters of
  * a row are for that: ell, the arc length of the curve of its output, and bend, the curve's squared curvature.
  */
 

@@ -27,6 +27,7 @@ enum ntk_map_kind {
     NTK_SINE,
     NTK_GAUSSIAN,
     NTK_POLYNOMIAL,
+    NTK_CORNERS, /* in float64 alone */
 };
 
 /* What a kink at 0 leaves of a Hermite expansion after its first terms: see layers/hermite_tails.py. */
@@ -40,6 +41,17 @@ typedef struct {
     double reach, shift, largest_square;
 } ntk_tail;
 
+/* A function that is straight between corners: on each stretch rise + slope z, less its value at 0. */
+#define NTK_CORNERS_MOST 8
+
+typedef struct {
+    int n;
+    double positions[NTK_CORNERS_MOST];
+    double slopes[NTK_CORNERS_MOST + 1], rises[NTK_CORNERS_MOST + 1];
+    double bends[NTK_CORNERS_MOST]; /* by which slopes rise */
+    ntk_table moment;               /* one-sided: lower/corner_parts.py */
+} ntk_corners;
+
 #define NTK_CONSTANTS 4 /* the most numbers that a kind needs besides the rows' */
 
 typedef struct {
@@ -48,10 +60,11 @@ typedef struct {
     int first_parameter;  /* plane of the rows' parameters, of which the kind uses n_parameters */
     int n_parameters;
     double constants[NTK_CONSTANTS];
-    double near_shortfall, near_bending; /* see lower/near_pairs.py */
+    double near_shortfall, near_bending; /* see layers/near_pairs.py */
     int power;               /* table: 1 - cosine' = chord^power value(chord); the power only where cosine >= 0 if parity 0 */
     ntk_table value, derivative;
     ntk_tail tail;           /* polynomial */
+    ntk_corners corners;
 } ntk_map;
 
 /* One step: see program.h. Planes n_parameters and n_parameters + 1 hold ones and zeros. */

@@ -30,6 +30,11 @@ static void NAME(apply_map)(const ntk_map *map, parameters at, const pairs *from
         else
             NAME(apply_polynomial)(map, at, from, to, has_tangent);
         break;
+#if !REAL_IS_FLOAT
+    case NTK_CORNERS:
+        NAME(apply_corners)(map, at, from, to);
+        break;
+#endif
     }
 }
 

@@ -21,6 +21,7 @@
 #include "map_closed.h"
 #include "map_polynomial.h"
 #include "map_curved.h"
+#include "map_corners.h"
 #include "program.h"
 
 #define BAND (512 / (int)sizeof(real))           /* rows: a transposed run is 8 cache lines */

@@ -32,22 +32,22 @@ def two_product(a: Reals, b: Reals) -> tuple[Reals, Reals]:
 def product(a: Reals, b: Reals) -> Reals:
     """Return the matrix product a @ b of float64 matrices as if in twice the digits, on any processor alike."""
     total: Reals = np.zeros((a.shape[0], b.shape[1]))
-    rest = np.zeros_like(total)
+    error = np.zeros_like(total)
     for column, row in zip(a.T, b, strict=True):
         term, term_error = two_product(column[:, None], row)
         total, sum_error = two_sum(total, term)
-        rest += term_error + sum_error
-    return total + rest
+        error += term_error + sum_error
+    return total + error
 
 
 def square_norms(values: NDArray[np.floating]) -> tuple[Reals, Reals]:
     """Return the squared norms of rows, correctly rounded but for rare ties, and their rounding errors."""
     total: Reals = np.zeros(len(values))
-    rest: Reals = np.zeros(len(values))
+    error: Reals = np.zeros(len(values))
     with np.errstate(over="ignore", invalid="ignore"):
         for column in values.T.astype(np.float64, copy=False):
             square, square_error = two_product(column, column)
             total, sum_error = two_sum(total, square)
-            rest += square_error + sum_error
+            error += square_error + sum_error
         # beyond the range of float64 the error terms are NaN, and the plain sum is what says so
-        return two_sum(total, np.where(np.isfinite(rest), rest, 0.0))
+        return two_sum(total, np.where(np.isfinite(error), error, 0.0))

@@ -39,7 +39,7 @@ CACHE_LINE = 64
 #: Seconds of work, roughly, that a tile may take: threads share tiles evenly, and Ctrl-C waits for one.
 LONGEST_TILE = 0.05
 #: Of an entry and a map of corners away from 0, on one thread.
-SECONDS_OF_CORNERS = 3e-6
+SECONDS_OF_CORNERS = 5e-7
 
 
 @warns_once
@@ -215,7 +215,7 @@ def seconds_of_entry(program: Program | SpatialProgram, n_features: int, backend
         assert isinstance(backend, ImageBackend)
         return backend.seconds_per_term * program.cost
     # about 10^-11 s a multiply-add
-    corners = SECONDS_OF_CORNERS * program.n_left_to_numpy
+    corners = SECONDS_OF_CORNERS * program.n_corners
     return 1e-11 * n_features + backend.seconds_per_layer * (1 + program.cost) + corners
 
 

@@ -40,7 +40,7 @@ def computing_dtype(plan: Plan, has_tangent: bool, dtype: np.dtype, backend: Bac
     maps = instructions_of(plan).maps
     if any(slot.step.activation.map_kind == "corners" for slot in maps):
         program = compile_program(plan, has_tangent, SINGLE, backend.pieces(SINGLE), norms)
-        return DOUBLE if program.n_left_to_numpy else dtype
+        return DOUBLE if program.n_corners else dtype
     if len(maps) < 2 or (len(maps) <= FEW_LAYERS and all(slot.step.activation.map_kind == "fold" for slot in maps)):
         return dtype
     exponents = norms.exponent[~norms.is_zero].clip(*EXPONENTS)

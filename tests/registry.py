@@ -45,7 +45,7 @@ KERNELS: dict[str, Kernel] = {
 #: Where "depth is free", and where it is not: the last two go through their layers one by one.
 DEEP_KERNELS: dict[str, Kernel] = {
     f"{name}-{depth}": make(depth)
-    for depth in (30, 100, 300, 1000)
+    for depth in (30, 100, 1000)
     for name, make in {
         "nngp-he": lambda depth: ntk.NNGP(depth, weight_variance=(1.0, *(2.0,) * depth)),
         "ntk-he": lambda depth: ntk.NTK(depth, weight_variance=(1.0, *(2.0,) * depth)),

@@ -22,10 +22,12 @@ cdef extern from "ntk_tile.h" nogil:
         NTK_SINE
         NTK_GAUSSIAN
         NTK_POLYNOMIAL
+        NTK_CORNERS
 
     enum:
         NTK_TAIL_NODES
         NTK_TAIL_FUNCTIONS
+        NTK_CORNERS_MOST
 
     ctypedef struct ntk_tail:
         int n_functions
@@ -35,6 +37,14 @@ cdef extern from "ntk_tile.h" nogil:
         double reach
         double shift
         double largest_square
+
+    ctypedef struct ntk_corners:
+        int n
+        double *positions
+        double *slopes
+        double *rises
+        double *bends
+        ntk_table moment
 
     ctypedef struct ntk_map:
         int kind
@@ -48,6 +58,7 @@ cdef extern from "ntk_tile.h" nogil:
         ntk_table value
         ntk_table derivative
         ntk_tail tail
+        ntk_corners corners
 
     ctypedef struct ntk_instruction:
         int destination
@@ -265,6 +276,7 @@ KINDS = {
     "sine": NTK_SINE,
     "gaussian": NTK_GAUSSIAN,
     "polynomial": NTK_POLYNOMIAL,
+    "corners": NTK_CORNERS,
 }
 
 
@@ -357,6 +369,22 @@ cdef fill_map(ntk_map *result, pair_map):
         fill_table(&result.derivative, pair_map.table.derivative)
     if pair_map.tail is not None:
         fill_tail(&result.tail, pair_map.tail)
+    if pair_map.corners is not None:
+        fill_corners(&result.corners, pair_map.corners)
+
+
+cdef fill_corners(ntk_corners *result, corners):
+    cdef int k
+    result.n = len(corners.positions)
+    if result.n > NTK_CORNERS_MOST:
+        raise ValueError(f"activations have at most {NTK_CORNERS_MOST} corners here, and {result.n} there")
+    for k in range(result.n):
+        result.positions[k] = corners.positions[k]
+        result.bends[k] = corners.bends[k]
+    for k in range(result.n + 1):
+        result.slopes[k] = corners.slopes[k]
+        result.rises[k] = corners.rises[k]
+    fill_table(&result.moment, corners.moment)
 
 
 cdef fill_tail(ntk_tail *result, tail):

@@ -25,7 +25,6 @@ from ntk_fast.backends.cython_images import (
     image_block,
     rows_at_a_time,
 )
-from ntk_fast.backends.left_to_numpy import fill_in_numpy
 from ntk_fast.backends.narrowed import fill_narrowed
 from ntk_fast.layers.near_pairs import near_pair_thresholds
 from ntk_fast.lower.program import Program
@@ -132,14 +131,12 @@ class CythonBackend:
             return fill_images(self._functions(task.program.dtype), task)
         if task.program.dtype != task.dtype:
             return fill_narrowed(self, task)
-        if task.program.n_left_to_numpy:
-            return fill_in_numpy(task)
         functions, program, scratch = self._prepare(task)
         return TileFiller(functions, program, task, task.out.nbytes > STREAMING_BYTES, scratch)
 
     def multiply_tile(self, task: ProductTask) -> MultiplyTile:
         program = task.program
-        if isinstance(program, SpatialProgram) or program.dtype != task.dtype or program.n_left_to_numpy:
+        if isinstance(program, SpatialProgram) or program.dtype != task.dtype:
             return multiply_with_blas(self, task)
         functions, compiled, scratch = self._prepare(task)
         return TileMultiplier(functions, compiled, task, scratch)

@@ -77,7 +77,7 @@ class NumbaBackend:
         program, x, y = task.program, task.x, task.x if task.y is None else task.y
         if isinstance(program, SpatialProgram):
             return fill_images(program, task)
-        if program.n_left_to_numpy:
+        if program.n_corners:
             return fill_in_numpy(task)
         encoded = _encoded(program)
         x_planes, y_planes = np.ascontiguousarray(_planes(x.parameters).T), _planes(y.parameters)
@@ -88,10 +88,13 @@ class NumbaBackend:
             # copies: loops are compiled for one kind of array, and rows are of any
             left, right = _aligned(x.values[rows]), _aligned(y.values[columns].T)
             dots = _aligned_empty((len(left), right.shape[1]))
-            dot_products(left, right, dots)
+            # a symmetric matrix needs no more than what is right of its diagonal
+            offset = tile.column_start - tile.row_start if task.y is None else len(left)
+            dot_products(left, right, dots, offset)
             near_rows = np.array(y.values[columns], np.float64, order="C")
-            values = np.empty_like(dots)
-            _fill(program, encoded, dots, left, near_rows, x, y, rows, columns, x_planes, y_planes, scratch, values)
+            values = np.zeros_like(dots)
+            planes = x_planes, y_planes
+            _fill(program, encoded, dots, left, near_rows, x, y, rows, columns, planes, scratch, values, offset)
             store(task, tile, values, _transposed)
 
         return fill_one
@@ -143,11 +146,12 @@ def _fill(
     y: Any,
     rows: slice,
     columns: slice,
-    x_planes: Any,
-    y_planes: Any,
+    planes: Any,
     scratch: Any,
     values: Any,
+    offset: int,
 ) -> None:
+    x_planes, y_planes = planes
     registers, state, column_planes = scratch
     fill(
         dots,
@@ -174,6 +178,7 @@ def _fill(
         state,
         column_planes,
         values,
+        offset,
     )
 
 
@@ -185,7 +190,7 @@ def _compile() -> None:
     )
     one = np.ones(1)
     dots = np.ones((1, 1))
-    dot_products(dots, dots, dots.copy())
+    dot_products(dots, dots, dots.copy(), 1)
     transpose(dots, dots.copy())
     rows = Rows(dots, one, one, one, one, np.zeros((0, 1)))
     whole = slice(0, 1)
@@ -200,8 +205,8 @@ def _compile() -> None:
         rows,
         whole,
         whole,
-        planes.T.copy(),
-        planes,
+        (planes.T.copy(), planes),
         _scratch(program, 2),
         dots.copy(),
+        1,
     )

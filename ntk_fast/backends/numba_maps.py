@@ -117,33 +117,38 @@ def gaussian(state: Any, n: Any, x: Any, y: Any) -> None:
 
 
 @inlined
-def noise_shortfall(x: Any, y: Any, j: Any) -> Any:
+def noise_shortfall(x2: Any, x3: Any, y2: Any, y3: Any) -> Any:
     """1 - alpha alpha' of shares of signal and of noise, as a sum of positive terms."""
-    return x[3] * y[3, j] + 0.5 * ((x[2] - y[2, j]) ** 2 + (x[3] - y[3, j]) ** 2)
+    return x3 * y3 + 0.5 * ((x2 - y2) * (x2 - y2) + (x3 - y3) * (x3 - y3))
 
 
 @inlined
-def parts(kind: Any, m: Any, x: Any, y: Any, j: Any, odd_share: Any, even_share: Any) -> Any:
-    """The odd and the even part of the output's cosine at cosine 1 - m >= 0, and their derivatives by it."""
+def parts(
+    kind: Any, m: Any, x2: Any, x3: Any, x4: Any, y2: Any, y3: Any, y4: Any, odd_share: Any, even_share: Any
+) -> Any:
+    """The odd and the even part of the output's cosine at cosine 1 - m >= 0, and their derivatives by it.
+
+    Of parameters 2 to 4 as numbers: of loads inside a loop a compiler cannot tell that they do not change.
+    """
     cosine = 1 - m
     if kind == SINE:
-        step, turn = (x[2] - y[2, j]) + (x[3] - y[3, j]), (x[2] + x[3]) * (y[2, j] + y[3, j])
+        step, turn = (x2 - y2) + (x3 - y3), (x2 + x3) * (y2 + y3)
         half = 0.5 * np.exp(-0.5 * step * step - turn * m)
         rise = -np.expm1(-turn * cosine)
-        scaled, slope = half * (rise * x[4]), half * (turn * x[4])
-        odd = odd_share * (scaled * ((2 - rise) * y[4, j]))
-        even = even_share * (scaled * (rise * y[4, j]))
-        odd_slope = odd_share * (slope * ((1 + (1 - rise) * (1 - rise)) * y[4, j]))
-        even_slope = even_share * (slope * (rise * (2 - rise) * y[4, j]))
+        scaled, slope = half * (rise * x4), half * (turn * x4)
+        odd = odd_share * (scaled * ((2 - rise) * y4))
+        even = even_share * (scaled * (rise * y4))
+        odd_slope = odd_share * (slope * ((1 + (1 - rise) * (1 - rise)) * y4))
+        even_slope = even_share * (slope * (rise * (2 - rise) * y4))
         return odd, even, odd_slope, even_slope
-    kept, normalisation = x[2] * y[2, j], x[4] * y[4, j]
-    noise_m = noise_shortfall(x, y, j)
+    kept, normalisation = x2 * y2, x4 * y4
+    noise_m = noise_shortfall(x2, x3, y2, y3)
     noisy_m, noisy_x = kept * m + noise_m, kept * cosine
     root = np.sqrt(noisy_m * (1 + noisy_x))
     arc = arcsine(noisy_x, noisy_m)
     if kind == ERF:
         return normalisation * arc, 0.0 * arc, normalisation * kept / root, 0.0 * arc
-    noise = x[3] * y[3, j]
+    noise = x3 * y3
     inner = noise * noise * (1 + 1 / (root * root)) + noise_m * (1 + kept)
     turned = normalisation * (0.5 / np.pi)
     return (
@@ -181,14 +186,14 @@ def polynomial_parts(m: Any, x: Any, y: Any, j: Any, parity: Any, tables: Any, c
 def any_parts(kind: Any, m: Any, x: Any, y: Any, j: Any, parity: Any, tables: Any, code: Any, constants: Any) -> Any:
     if kind == POLYNOMIAL:
         return polynomial_parts(m, x, y, j, parity, tables, code, constants)
-    return parts(kind, m, x, y, j, constants[0], constants[1])
+    return parts(kind, m, x[2], x[3], x[4], y[2, j], y[3, j], y[4, j], constants[0], constants[1])
 
 
 @compiled
 def near_shortfall(
     kind: Any, m: Any, x: Any, y: Any, j: Any, parity: Any, tables: Any, code: Any, constants: Any
 ) -> Any:
-    """1 - cosine of the output of a near pair, without cancellation: see `lower.near_pairs`; negative: not near."""
+    """1 - cosine of the output of a near pair, without cancellation: see `layers.near_pairs`; negative: not near."""
     length, mean_bend = x[0] - y[0, j], 0.5 * (x[1] + y[1, j])
     square = length * length
     if abs(length * square * mean_bend) >= BENDING:
@@ -196,7 +201,7 @@ def near_shortfall(
     gap = 0.5 * square * (1 - mean_bend / 12 * square)
     rounding = 0.0
     if kind in (ERF, GELU):
-        rounding = noise_shortfall(x, y, j) / (x[2] * y[2, j])
+        rounding = noise_shortfall(x[2], x[3], y[2, j], y[3, j]) / (x[2] * y[2, j])
     lost = 0.0
     start, stop = np.sqrt(rounding), np.sqrt(m + rounding)
     whole = max(start + stop, 1e-300)
@@ -225,10 +230,11 @@ def put(
 @compiled
 def erf(state: Any, n: Any, x: Any, y: Any) -> None:
     n = min(n, RUN)
+    x2, x3, x4, y2, y3, y4 = x[2], x[3], x[4], y[2], y[3], y[4]
     for j in range(n):
         m, p = state[M * RUN + j], state[P * RUN + j]
         nearer, opposite = min(m, p), p < m
-        odd, even, odd_slope, even_slope = parts(ERF, nearer, x, y, j, 0.0, 0.0)
+        odd, even, odd_slope, even_slope = parts(ERF, nearer, x2, x3, x4, y2[j], y3[j], y4[j], 0.0, 0.0)
         state[CHORD * RUN + j] = nearer
         state[SCRATCH * RUN + j] = 1 - odd - even
         put(state, j, opposite, 1 - odd - even, odd, even, odd_slope, even_slope)
@@ -237,10 +243,11 @@ def erf(state: Any, n: Any, x: Any, y: Any) -> None:
 @compiled
 def gelu(state: Any, n: Any, x: Any, y: Any) -> None:
     n = min(n, RUN)
+    x2, x3, x4, y2, y3, y4 = x[2], x[3], x[4], y[2], y[3], y[4]
     for j in range(n):
         m, p = state[M * RUN + j], state[P * RUN + j]
         nearer, opposite = min(m, p), p < m
-        odd, even, odd_slope, even_slope = parts(GELU, nearer, x, y, j, 0.0, 0.0)
+        odd, even, odd_slope, even_slope = parts(GELU, nearer, x2, x3, x4, y2[j], y3[j], y4[j], 0.0, 0.0)
         state[CHORD * RUN + j] = nearer
         state[SCRATCH * RUN + j] = 1 - odd - even
         put(state, j, opposite, 1 - odd - even, odd, even, odd_slope, even_slope)
@@ -249,10 +256,11 @@ def gelu(state: Any, n: Any, x: Any, y: Any) -> None:
 @compiled
 def sine(state: Any, n: Any, x: Any, y: Any, odd_share: Any, even_share: Any) -> None:
     n = min(n, RUN)
+    x2, x3, x4, y2, y3, y4 = x[2], x[3], x[4], y[2], y[3], y[4]
     for j in range(n):
         m, p = state[M * RUN + j], state[P * RUN + j]
         nearer, opposite = min(m, p), p < m
-        odd, even, odd_slope, even_slope = parts(SINE, nearer, x, y, j, odd_share, even_share)
+        odd, even, odd_slope, even_slope = parts(SINE, nearer, x2, x3, x4, y2[j], y3[j], y4[j], odd_share, even_share)
         state[CHORD * RUN + j] = nearer
         state[SCRATCH * RUN + j] = 1 - odd - even
         put(state, j, opposite, 1 - odd - even, odd, even, odd_slope, even_slope)

@@ -45,15 +45,19 @@ def two_product(a: Any, b: Any) -> Any:
 
 
 @compiled
-def dot_products(x: Any, y: Any, out: Any) -> None:
-    """out = x y. Not by BLAS, whose order of summation, and so the last bits, depends on the shape of a tile."""
+def dot_products(x: Any, y: Any, out: Any, offset: Any) -> None:
+    """out = x y, of row i from column i - offset on; of what is left of it at least zeros.
+
+    Not by BLAS, whose order of summation, and so the last bits, depends on the shape of a tile.
+    """
     n_features = x.shape[1]
     eights = n_features - n_features % 8
     out[:] = 0.0
     for start in range(0, out.shape[1], RUN):
         stop = min(start + RUN, out.shape[1])
-        for first in range(0, len(x), 16):  # so many rows of the result stay in the first-level cache
-            last = min(first + 16, len(x))
+        n_rows = min(len(x), stop + offset)
+        for first in range(0, n_rows, 16):  # so many rows of the result stay in the first-level cache
+            last = min(first + 16, n_rows)
             for k in range(0, eights, 8):
                 y0, y1, y2, y3 = y[k, start:stop], y[k + 1, start:stop], y[k + 2, start:stop], y[k + 3, start:stop]
                 y4, y5, y6, y7 = y[k + 4, start:stop], y[k + 5, start:stop], y[k + 6, start:stop], y[k + 7, start:stop]
@@ -336,9 +340,10 @@ def fill(
     state: Any,
     columns: Any,
     values: Any,
+    offset: Any,
 ) -> None:
-    """values = entries of all rows against all columns, whose dot products are `dots`; without instructions, `profile`
-    holds the scale and the stretch of the table that is the kernel."""
+    """values = entries of all rows against all columns, whose dot products are `dots`, of row i from column i - offset
+    on; without instructions, `profile` holds the scale and the stretch of the table that is the kernel."""
     n_columns = dots.shape[1]
     square = np.zeros(RUN)
     opposite = np.zeros(RUN, np.bool_)
@@ -350,7 +355,7 @@ def fill(
         for j in range(n, whole):
             columns[:, j] = columns[:, n - 1]
         scale = y_scale[start : start + n]
-        for i in range(len(dots)):
+        for i in range(min(len(dots), start + n + offset)):
             square_chords(
                 dots[i, start:], x_values[i], y_values, x_inverse[i], y_inverse, near, square, opposite, start, n
             )

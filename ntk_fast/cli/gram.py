@@ -26,6 +26,7 @@ from ntk_fast.gram import check_both
 from ntk_fast.kernels import Kernel
 from ntk_fast.out_of_core.begun import discard_unfinished, journal_name, partial_name
 from ntk_fast.schedule.threads import choose_n_threads
+from ntk_fast.schedule.tiling import ranges
 
 #: Entries that the summary looks at at a time, and the largest file that it reads again.
 BLOCK_ENTRIES, MOST_BYTES_TO_LOOK_AT = 1 << 22, 4 << 30
@@ -184,7 +185,7 @@ def _read(arguments: argparse.Namespace) -> tuple[NDArray[np.floating[Any]], NDA
 
 def _add_value_ranges(summary: Summary, matrix: NDArray[np.floating[Any]], is_symmetric: bool) -> None:
     step = max(1, BLOCK_ENTRIES // matrix.shape[1])
-    blocks = [matrix[start : start + step] for start in range(0, len(matrix), step)]
+    blocks = [matrix[rows] for rows in ranges(len(matrix), step)]
     least, most = min(float(block.min()) for block in blocks), max(float(block.max()) for block in blocks)
     summary.add("values", f"{least:.6g} to {most:.6g}", least=least, largest=most)
     if is_symmetric:

@@ -72,7 +72,7 @@ class FactorOnWorkers:
     def largest(self) -> float:
         return self._described.largest
 
-    def turned(self) -> FactorOnWorkers:
+    def transposed(self) -> FactorOnWorkers:
         return FactorOnWorkers(self._remote, self._described.other)
 
     def multiply(self, vectors: NDArray[np.floating]) -> Reals:
@@ -82,7 +82,7 @@ class FactorOnWorkers:
         blocks = make_tiles(*self.shape, symmetric=is_symmetric, block_rows=rows, block_columns=columns)
         total = np.zeros((len(vectors), self.shape[0]))
         self._remote.each(
-            Multiply(vectors, described.is_turned),
+            Multiply(vectors, described.is_transposed),
             blocks,
             lambda block: block.n_entries * described.seconds_of_entry,
             lambda number, sums: add_block(total, blocks[number], sums),
@@ -100,11 +100,11 @@ class _Described:
     largest: float
     block_shape: tuple[int, int]
     seconds_of_entry: float
-    is_turned: bool
+    is_transposed: bool
     other: Any = None  # the description of the transpose
 
     @classmethod
-    def of(cls, factor: PreparedFactor, is_turned: bool) -> _Described:
+    def of(cls, factor: PreparedFactor, is_transposed: bool) -> _Described:
         return cls(
             factor.shape,
             factor.dtype,
@@ -112,14 +112,14 @@ class _Described:
             factor.largest,
             factor.block_shape,
             factor.seconds_of_entry,
-            is_turned,
+            is_transposed,
         )
 
 
 def _described_factor(factor: PreparedFactor) -> _Described:
     described = _Described.of(factor, False)
     if factor.y is not None:
-        described.other = _Described.of(factor.turned(), True)
+        described.other = _Described.of(factor.transposed(), True)
         described.other.other = described
     return described
 
@@ -129,8 +129,8 @@ class Multiply:
     """The sums of blocks."""
 
     vectors: NDArray[np.floating]
-    is_turned: bool
+    is_transposed: bool
 
     def __call__(self, factor: PreparedFactor, blocks: dict[int, Tile]) -> list[BlockSums]:
-        factor = factor.turned() if self.is_turned else factor
+        factor = factor.transposed() if self.is_transposed else factor
         return [factor.multiply_block(block, self.vectors) for block in blocks.values()]

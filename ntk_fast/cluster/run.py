@@ -19,9 +19,8 @@ from ntk_fast.cluster.home import Home
 from ntk_fast.cluster.on_worker import Answer, NotHere, compute, give_up
 from ntk_fast.cluster.shared import Inline, Shared
 from ntk_fast.cluster.workers import Threads, address_of
-from ntk_fast.schedule.tiling import Tile
+from ntk_fast.schedule.tiling import SECONDS_BETWEEN_REPORTS, Tile
 
-SECONDS_BETWEEN_REPORTS = 0.1
 #: Tasks that the scheduler knows of: for each thread, and at most.
 TASKS_A_THREAD, MOST_TASKS = 4, 10_000
 #: How often a task may go down with its workers; each time counts as the scheduler's `allowed-failures`.

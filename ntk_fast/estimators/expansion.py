@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ntk_fast.kernels import Kernel
 from ntk_fast.operator import KernelOperator
+from ntk_fast.schedule.tiling import ranges
 
 #: Rows that are prepared at a time.
 ROWS_AT_A_TIME = 1 << 16
@@ -26,8 +27,7 @@ def kernel_expansion(
     if client is not None:  # all at once: the other rows are sent once
         return np.asarray(KernelOperator(kernel, X, rows, dtype=np.float64, client=client) @ coefficients, np.float64)
     values = np.empty((len(X), coefficients.shape[1]))
-    for start in range(0, len(X), ROWS_AT_A_TIME):
-        block = slice(start, start + ROWS_AT_A_TIME)
+    for block in ranges(len(X), ROWS_AT_A_TIME):
         operator = KernelOperator(kernel, X[block], rows, dtype=np.float64, n_threads=n_threads, keep=False)
         values[block] = operator @ coefficients
     return values

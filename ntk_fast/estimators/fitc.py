@@ -33,6 +33,7 @@ from ntk_fast.estimators.exact_process import ProcessPosterior
 from ntk_fast.estimators.marginal_likelihood import NOISE, Model
 from ntk_fast.estimators.standard_units import Likelihood, Search, StandardUnits
 from ntk_fast.schedule.memory import available_bytes
+from ntk_fast.schedule.tiling import ranges
 from ntk_fast.solvers.base import Report, silent
 from ntk_fast.solvers.cholesky import CholeskyFactor, gram_matrix
 
@@ -120,7 +121,7 @@ class CentreLikelihood:
         self._X, self._centres, self._jitter, self._n_threads = X, centres, jitter, n_threads
         self._columns = np.column_stack([targets, np.ones(len(X))])
         step = max(1, BLOCK // len(centres))
-        self._parts = [slice(start, min(start + step, len(X))) for start in range(0, len(X), step)]
+        self._parts = list(ranges(len(X), step))
         available = available_bytes()
         self._keeps = available is None or 8 * len(X) * len(centres) <= SHARE_TO_KEEP * available
 

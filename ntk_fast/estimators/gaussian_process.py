@@ -136,6 +136,7 @@ class NTKGaussianProcessRegressor(MultiOutputMixin, RegressorMixin, SavedEstimat
         "column_scaling_": ColumnScaling(),
         "solver_": "cholesky",
         "damped_factor_": None,
+        "mean_weights_": None,
         "mean_precision_": 0.0,
     }
 

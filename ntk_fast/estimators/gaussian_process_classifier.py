@@ -28,6 +28,7 @@ from ntk_fast.estimators.standard_units import Search, StandardUnits
 from ntk_fast.estimators.targets import FLOATS, checked_classification
 from ntk_fast.kernels import Kernel
 from ntk_fast.rows.sklearn_check import validate_data
+from ntk_fast.schedule.tiling import ranges
 from ntk_fast.solvers.base import Report, silent
 from ntk_fast.solvers.cholesky import CholeskyFactor
 from ntk_fast.validation import check_flag, check_whole_number
@@ -244,9 +245,7 @@ class NTKGaussianProcessClassifier(ClassifierMixin, SavedEstimator, KernelParame
         rows = self._checked(X)
         mean = kernel_expansion(self.kernel_, rows, self.X_fit_, self.dual_coef_, self.n_threads)
         variance = np.repeat(self.kernel_.diag(rows, dtype=np.float64)[:, None], mean.shape[1], axis=1)
-        step = rows_at_a_time(len(self.X_fit_), mean.shape[1])
-        for start in range(0, len(rows), step):
-            part = slice(start, start + step)
+        for part in ranges(len(rows), rows_at_a_time(len(self.X_fit_), mean.shape[1])):
             across = self.kernel_(self.X_fit_, rows[part], dtype=np.float64, n_threads=self.n_threads)
             for latent, factor in enumerate(self.factor_):
                 whitened = CholeskyFactor(factor).whiten(self.root_weights_[:, latent, None] * across)

@@ -33,6 +33,7 @@ from ntk_fast.estimators.targets import FLOATS, checked_regression
 from ntk_fast.kernels import NNGP, NTK, Kernel
 from ntk_fast.rows.sklearn_check import validate_data
 from ntk_fast.schedule.threads import limited_blas
+from ntk_fast.schedule.tiling import ranges
 from ntk_fast.solvers.base import Report, power_of_two, scaled_back
 from ntk_fast.solvers.cholesky import gram_matrix
 from ntk_fast.solvers.spectral import Spectral
@@ -281,8 +282,7 @@ class GradientFlowRegressor(SavedEstimator, MultiOutputMixin, RegressorMixin, Ke
         """Return the diagonal of the covariance at each time, (n_times, m)."""
         start, prior = self._start(), self.initial_kernel_.diag(rows, dtype=np.float64)
         found = np.empty((len(spectra), len(rows)))
-        for first in range(0, len(rows), ROWS_AT_A_TIME):
-            block = slice(first, first + ROWS_AT_A_TIME)
+        for block in ranges(len(rows), ROWS_AT_A_TIME):
             trained, cross = self._kernels_of(rows[block])
             for variance, spectrum in zip(found, spectra, strict=True):
                 weights = self._weights(trained, spectrum)

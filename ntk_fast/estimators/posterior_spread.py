@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ntk_fast import lapack
 from ntk_fast.kernels import Kernel
+from ntk_fast.schedule.tiling import ranges
 from ntk_fast.solvers.cholesky import CholeskyFactor
 
 Reals = NDArray[np.floating]
@@ -26,8 +27,8 @@ class PosteriorSpread:
     rows: NDArray[np.floating]  # (n, n_features): fitted ones, or centres
     factor: CholeskyFactor  # L
     damped: CholeskyFactor | None
-    mean_weights: Reals  # (n,)
-    mean_precision: float  # 0: the mean is not fitted
+    mean_weights: Reals | None  # (n,); None: the mean is not fitted
+    mean_precision: float  # 0 likewise
     n_threads: int | None
 
     def variance(self, rows: NDArray[np.floating]) -> Reals:
@@ -45,15 +46,14 @@ class PosteriorSpread:
 
     def _whitened(self, rows: NDArray[np.floating]) -> Iterator[tuple[Reals, Reals]]:
         """Yield, some rows at a time, factors of what the prior's covariance is less, and of what it is more again."""
-        step = rows_at_a_time(len(self.rows))
-        for start in range(0, len(rows), step):
-            part = rows[start : start + step]
-            known = self.factor.whiten(self.kernel(part, self.rows, dtype=np.float64, n_threads=self.n_threads).T)
+        for part in ranges(len(rows), rows_at_a_time(len(self.rows))):
+            known = self.factor.whiten(self.kernel(rows[part], self.rows, dtype=np.float64, n_threads=self.n_threads).T)
             unknown = known[:0]
             inner = known
             if self.damped is not None:
                 inner = unknown = self.damped.whiten(known)
             if self.mean_precision:
+                assert self.mean_weights is not None
                 mean = (1 - self.mean_weights @ inner) / self.mean_precision**0.5
                 unknown = np.concatenate([unknown, mean[None, :]])
             yield known, unknown

@@ -12,6 +12,7 @@ from ntk_fast.estimators.marginal_likelihood import Model
 from ntk_fast.estimators.network_ends import ends_in_dense, on_rows
 from ntk_fast.estimators.scaling import ColumnScaling, TargetScaling, check_scale_columns
 from ntk_fast.kernels import NNGP, NTK, Kernel
+from ntk_fast.solvers.nystroem import number_of_centres
 from ntk_fast.validation import as_array, check_whole_number
 
 SOLVERS = ("auto", "cholesky", "fitc")
@@ -128,10 +129,7 @@ def choose_process_solver(solver: Any, n_centres: Any, n_rows: int) -> tuple[str
     """Return the name of the solver to use, and the number of centres that it would take."""
     if solver not in SOLVERS:
         raise ValueError(f"solver must be one of {', '.join(map(repr, SOLVERS))}; got {solver!r}.")
-    if n_centres is None:
-        n_centres = min(n_rows, round(5 * n_rows**0.5))
-    elif check_whole_number(n_centres, "n_centres", 1) > n_rows:
-        raise ValueError(f"n_centres must not exceed the number of rows; got {n_centres} for {n_rows} rows.")
+    number = number_of_centres(None if n_centres is None else check_whole_number(n_centres, "n_centres", 1), n_rows)
     if solver == "auto":
         solver = "cholesky" if n_rows <= MOST_ROWS_TO_FACTORISE else "fitc"
-    return solver, int(n_centres)
+    return solver, number

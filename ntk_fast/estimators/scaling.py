@@ -22,6 +22,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ntk_fast.schedule.tiling import ranges
+
 #: What columns are divided by.
 SPREADS = ("deviation", "range")
 #: What varies by less than so many units of rounding of its largest value is constant: rounding errors are no data.
@@ -57,10 +59,10 @@ class ColumnScaling:
         unit = np.where(largest > 0, largest, 1.0)  # nothing over- or underflows where it is 1
         shares = np.full(len(rows), 1 / len(rows)) if weights is None else weights / weights.sum()
         mean, square = np.zeros(len(unit)), np.zeros(len(unit))
-        for part in _blocks(len(rows)):
+        for part in ranges(len(rows), ROWS_AT_A_TIME):
             # contiguous: the order of a sum, and so its rounding, is not to depend on strides
             mean += shares[part] @ (np.ascontiguousarray(rows[part]) / unit)
-        for part in _blocks(len(rows)):
+        for part in ranges(len(rows), ROWS_AT_A_TIME):
             square += shares[part] @ (np.ascontiguousarray(rows[part]) / unit - mean) ** 2
         varies = np.sqrt(square) > ROUNDINGS * np.finfo(rows.dtype).eps
         spread = np.sqrt(square) if by == "deviation" else (rows.max(axis=0) / unit - rows.min(axis=0) / unit)
@@ -76,7 +78,9 @@ class ColumnScaling:
     ) -> ColumnScaling:
         """Return what brings the mean squared norm of the positions of images of a shape to 1: one number."""
         unit = float(np.abs(rows).max()) or 1.0  # nothing over- or underflows where it is 1
-        squares = [((rows[part] / unit) ** 2).sum(axis=1, dtype=np.float64) for part in _blocks(len(rows))]
+        squares = [
+            ((rows[part] / unit) ** 2).sum(axis=1, dtype=np.float64) for part in ranges(len(rows), ROWS_AT_A_TIME)
+        ]
         root = float(np.sqrt(np.average(np.concatenate(squares), weights=weights) / math.prod(shape[:-1])))
         return cls(0.0, np.full(rows.shape[1], unit * (root or 1.0)))
 
@@ -85,7 +89,7 @@ class ColumnScaling:
         if not isinstance(self.spread, np.ndarray):
             return rows
         scaled = np.empty(rows.shape, dtype=rows.dtype)
-        for part in _blocks(len(rows)):
+        for part in ranges(len(rows), ROWS_AT_A_TIME):
             scaled[part] = _standardised(rows[part], self.shift, self.spread)
         return scaled
 
@@ -146,7 +150,3 @@ def check_scale_columns(scale_columns: Any) -> str | None:
     if scale_columns is None or (isinstance(scale_columns, str) and scale_columns in ("auto", *SPREADS)):
         return scale_columns
     raise ValueError(f"scale_columns must be 'auto', 'deviation', 'range' or None; got {scale_columns!r}.")
-
-
-def _blocks(n_rows: int) -> list[slice]:
-    return [slice(start, start + ROWS_AT_A_TIME) for start in range(0, n_rows, ROWS_AT_A_TIME)]

@@ -17,6 +17,7 @@ from ntk_fast.lazy import lazy
 from ntk_fast.lower.plan import plan_of
 from ntk_fast.schedule.memory import refuse_too_large
 from ntk_fast.schedule.threads import choose_n_threads
+from ntk_fast.schedule.tiling import ranges
 from ntk_fast.validation import check_rows, check_vector, refuse_not_finite, refuse_overflown
 
 #: Entries (rows times units) of a pass; more rows than that take several passes, so that they need no more memory.
@@ -89,8 +90,7 @@ class NetworkFunction:
             yield rows, Propagation(X[rows], self.graph, n_threads)
 
     def _chunks(self, n_rows: int) -> Iterator[slice]:
-        size = max(1, PASS_ENTRIES // self.graph.most_units)
-        return (slice(start, start + size) for start in range(0, n_rows, size))
+        return ranges(n_rows, max(1, PASS_ENTRIES // self.graph.most_units))
 
     def __call__(self, X: ArrayLike, *, n_threads: int | None = None) -> Reals:
         """Return f(x) of each row.

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ntk_fast.schedule.threads import single_threaded_blas
-from ntk_fast.schedule.tiling import FillTile, Tile, make_tiles, run_tiles
+from ntk_fast.schedule.tiling import FillTile, Tile, make_tiles, ranges, run_tiles
 
 Reals = NDArray[np.float64]
 
@@ -92,7 +92,7 @@ def mirror(out: Reals, n_threads: int) -> None:
 def row_blocks(n_rows: int, width: int) -> list[slice]:
     """Cut rows of `width` entries into blocks of about `BLOCK_ENTRIES`."""
     n = max(BLOCK_ROWS, BLOCK_ENTRIES // width)
-    return [slice(start, min(start + n, n_rows)) for start in range(0, n_rows, n)]
+    return list(ranges(n_rows, n))
 
 
 def over_row_blocks(shape: tuple[int, int], work: Callable[[slice], None], n_threads: int) -> None:

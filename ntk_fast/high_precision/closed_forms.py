@@ -22,15 +22,15 @@ def angle_between(q: Any, q_other: Any, covariance: Any) -> Any:
 
 def _half_lines(order: int, angle: Any) -> Any:
     """The arc-cosine functions, J_n of Cho & Saul (2009), Eqs. 4 to 6, over 2 pi: E[max(0, u)^n max(0, v)^n]."""
-    sine, cosine, rest = mpmath.sin(angle), mpmath.cos(angle), mpmath.pi - angle
+    sine, cosine, supplement = mpmath.sin(angle), mpmath.cos(angle), mpmath.pi - angle
     if order == 0:
-        return rest / (2 * mpmath.pi)
+        return supplement / (2 * mpmath.pi)
     if order == 1:
-        return (sine + rest * cosine) / (2 * mpmath.pi)
+        return (sine + supplement * cosine) / (2 * mpmath.pi)
     if order == 2:
-        return (3 * sine * cosine + rest * (1 + 2 * cosine**2)) / (2 * mpmath.pi)
+        return (3 * sine * cosine + supplement * (1 + 2 * cosine**2)) / (2 * mpmath.pi)
     if order == 3:
-        return (4 * sine + 11 * sine * cosine**2 + rest * (9 * cosine + 6 * cosine**3)) / (2 * mpmath.pi)
+        return (4 * sine + 11 * sine * cosine**2 + supplement * (9 * cosine + 6 * cosine**3)) / (2 * mpmath.pi)
     # E[max(0, cos t)^n max(0, cos(t - angle))^n] of directions, times E[r^(2n)] = 2^n n!
     ends = [angle - mpmath.pi / 2, angle / 2, mpmath.pi / 2]
     integral = mpmath.quad(lambda t: (mpmath.cos(t) * mpmath.cos(t - angle)) ** order, ends)

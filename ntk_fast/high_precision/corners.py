@@ -12,6 +12,7 @@ from typing import Any
 import mpmath
 from mpmath import mpf
 
+from ntk_fast.high_precision.quadrature import over_u
 from ntk_fast.layers.corners import Corners
 
 #: Beyond so many deviations nothing is left, to forty digits.
@@ -53,14 +54,4 @@ def of_corners(corners: Corners, a: Any, b: Any, c: Any) -> tuple[Any, Any]:
     if b and cosine:
         ends |= {(x / roots[1] + turn * sine) / cosine for x in positions for turn in TURNS}
     kept = sorted(end for end in ends if abs(end) <= REACH)
-
-    def expected(part: int) -> Any:
-        return mpmath.quad(
-            lambda z: (
-                of_number(roots[0] * z)[part] * given(roots[1] * cosine * z, roots[1] * sine)[part] * mpmath.npdf(z)
-            ),
-            kept,
-            method="gauss-legendre",
-        )
-
-    return expected(0), expected(1)
+    return over_u(of_number, given, roots, cosine, sine, kept)

@@ -97,6 +97,28 @@ def in_the_plane(
         return value, slope
 
 
+def over_u(
+    of_number: Callable[[Any], tuple[Any, Any]],
+    given: Callable[[Any, Any], tuple[Any, Any]],
+    roots: tuple[Any, Any],
+    cosine: Any,
+    sine: Any,
+    ends: list[Any],
+) -> tuple[Any, Any]:
+    """Integrate over u = roots[0] z what v has for a mean given u: `given` of its mean and its deviation then."""
+
+    def expected(part: int) -> Any:
+        return mpmath.quad(
+            lambda z: (
+                of_number(roots[0] * z)[part] * given(roots[1] * cosine * z, roots[1] * sine)[part] * mpmath.npdf(z)
+            ),
+            ends,
+            method="gauss-legendre",
+        )
+
+    return expected(0), expected(1)
+
+
 def elu(layer: layers.Elu, a: Any, b: Any, c: Any) -> tuple[Any, Any]:
     """Given u, exponentials and half-lines of v have means in closed form; what is left is one integral over u."""
     alpha = mpf(layer.alpha)
@@ -119,17 +141,7 @@ def elu(layer: layers.Elu, a: Any, b: Any, c: Any) -> tuple[Any, Any]:
         sine = _sine_of(cosine, digits)
         steep = {sign * factor * sine for sign in (1, -1) for factor in (1, 3, 8) if factor * sine < 2}
         ends = sorted({mpf(end) for end in (-13, -6, -3, 0, 3, 6, 13)} | steep)
-
-        def expected(k: int) -> Any:
-            return mpmath.quad(
-                lambda z: (
-                    of_number(roots[0] * z)[k] * given(roots[1] * cosine * z, roots[1] * sine)[k] * mpmath.npdf(z)
-                ),
-                ends,
-                method="gauss-legendre",
-            )
-
-        return expected(0), expected(1)
+        return over_u(of_number, given, roots, cosine, sine, ends)
 
 
 #: Panels of a quarter-turn or less, and of radii; nodes each.

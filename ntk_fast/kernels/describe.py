@@ -44,7 +44,7 @@ COSTS = {
     "erf": 3.0,
     "gelu": 4.0,
     "sine": 4.0,
-    "corners": 3e3,
+    "corners": 100.0,
 }
 MIX_COST, TERM_COST, PROFILE_COST = 0.5, 0.15, 2.5
 

@@ -175,41 +175,41 @@ class Kernel(Limit):
     def __add__(self, other: Any) -> Kernel:
         """Return the sum with a kernel or with a number >= 0: see the class."""
         if isinstance(other, Kernel):
-            return self._combined(operator.add, self, other, sum_of([self._as_pair, other._as_pair]))
+            return self._combined(operator.add, self, other, sum_of([self._network_kernel, other._network_kernel]))
         value = check_operand(other, "a summand")
-        return self._combined(operator.add, self, value, sum_of([self._as_pair, constant(value)]))
+        return self._combined(operator.add, self, value, sum_of([self._network_kernel, constant(value)]))
 
     def __radd__(self, other: Any) -> Kernel:
         if isinstance(other, int) and other == 0:  # where `sum` starts
             return self
         value = check_operand(other, "a summand")
-        return self._combined(operator.add, value, self, sum_of([constant(value), self._as_pair]))
+        return self._combined(operator.add, value, self, sum_of([constant(value), self._network_kernel]))
 
     def __mul__(self, other: Any) -> Kernel:
         """Return the product with a kernel or with a number >= 0: see the class."""
         if isinstance(other, Kernel):
-            return self._combined(operator.mul, self, other, product_of([self._as_pair, other._as_pair]))
+            return self._combined(operator.mul, self, other, product_of([self._network_kernel, other._network_kernel]))
         value = check_operand(other, "a factor")
-        return self._combined(operator.mul, self, value, multiple(value, self._as_pair))
+        return self._combined(operator.mul, self, value, multiple(value, self._network_kernel))
 
     def __rmul__(self, other: Any) -> Kernel:
         value = check_operand(other, "a factor")
-        return self._combined(operator.mul, value, self, multiple(value, self._as_pair))
+        return self._combined(operator.mul, value, self, multiple(value, self._network_kernel))
 
     #: NumPy's numbers leave sums and products to the kernel.
     __array_ufunc__ = None
 
     @property
-    def _as_pair(self) -> NetworkKernel:
+    def _network_kernel(self) -> NetworkKernel:
         return NetworkKernel(self.network, self.has_tangent)
 
     @staticmethod
-    def _of_pair(pair: NetworkKernel) -> Kernel:
+    def _from_network(found: NetworkKernel) -> Kernel:
         """Return a network's T as an NTK, its S as an NNGP."""
         raise NotImplementedError
 
-    def _combined(self, operation: Callable[[Any, Any], Any], k1: Any, k2: Any, pair: NetworkKernel) -> Kernel:
-        kernel = self._of_pair(pair)
+    def _combined(self, operation: Callable[[Any, Any], Any], k1: Any, k2: Any, found: NetworkKernel) -> Kernel:
+        kernel = self._from_network(found)
         object.__setattr__(kernel, "_combination", Combination(operation, k1, k2))
         return kernel
 

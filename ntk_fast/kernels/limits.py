@@ -32,8 +32,8 @@ class _OfANetwork(Kernel):
     """Whose sums and products are kernels of networks, too."""
 
     @staticmethod
-    def _of_pair(pair: NetworkKernel) -> NNGP | NTK:
-        return (NTK if pair.has_tangent else NNGP)(network=pair.network)
+    def _from_network(found: NetworkKernel) -> NNGP | NTK:
+        return (NTK if found.has_tangent else NNGP)(network=found.network)
 
 
 @dataclass(frozen=True, repr=False, eq=False)

@@ -9,9 +9,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ntk_fast.lapack.products import Tick, add_gram, add_product, no_tick, product, ranges
+from ntk_fast.lapack.products import Tick, add_gram, add_product, no_tick, product
 from ntk_fast.lapack.routines import Reals, call, call_checked, check_square
 from ntk_fast.lapack.triangular import BLOCK, divide_by_lower_transpose_in_place, solve_lower_in_place
+from ntk_fast.schedule.tiling import ranges
 
 #: Pivots of a block: what is not a matrix product grows with it.
 PIVOTS = 64
@@ -57,29 +58,29 @@ def pivoted_cholesky_in_place(matrix: Reals, tolerance: float, tick: Tick = no_t
     """
     n = check_square(matrix)
     pivots, rank = np.arange(n), 0
-    rest = matrix.diagonal().copy()
+    remaining = matrix.diagonal().copy()
     for block in ranges(n, PIVOTS):
         for column in range(block.start, block.stop):
-            pivot = column + int(np.argmax(rest[column:]))
-            if not rest[pivot] > tolerance:
+            pivot = column + int(np.argmax(remaining[column:]))
+            if not remaining[pivot] > tolerance:
                 break
             _swap(matrix, column, pivot)
-            for each in (pivots, rest):
+            for each in (pivots, remaining):
                 each[[column, pivot]] = each[[pivot, column]]
             # this block's columns are not subtracted yet from what follows it
             done, below = slice(block.start, column), slice(column + 1, n)
-            diagonal = np.sqrt(rest[column])
+            diagonal = np.sqrt(remaining[column])
             values = matrix[below, column, None]
             add_product(values, matrix[below, done], matrix[column, done, None], -1.0, tick)
             values /= diagonal
             matrix[column, column] = diagonal
-            rest[below] -= values[:, 0] ** 2
+            remaining[below] -= values[:, 0] ** 2
             rank = column + 1
         if rank < block.stop:
             break
         columns = matrix[block.stop :, block]
         add_gram(matrix[block.stop :, block.stop :], columns, -1.0, tick)
-        rest[block.stop :] = matrix.diagonal()[block.stop :]
+        remaining[block.stop :] = matrix.diagonal()[block.stop :]
     for block in ranges(rank, BLOCK):
         matrix[block, block] = np.tril(matrix[block, block])
         matrix[block, block.stop :] = 0.0

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ntk_fast.lapack.products import Tick, add_product, ranges
+from ntk_fast.lapack.products import Tick, add_product
 from ntk_fast.lapack.routines import Reals, call_checked
+from ntk_fast.schedule.tiling import ranges
 
 #: Up to so many rows a matrix is not cut.
 LARGEST_LEAF = 512

@@ -9,8 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from ntk_fast.lapack.eigenvalues import eigh_in_place
-from ntk_fast.lapack.products import Tick, add_product, no_tick, product, ranges
+from ntk_fast.lapack.products import Tick, add_product, no_tick, product
 from ntk_fast.lapack.routines import Reals, call, call_checked
+from ntk_fast.schedule.tiling import ranges
 
 #: Columns of a block.
 BLOCK = 64

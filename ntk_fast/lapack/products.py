@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from ntk_fast.lapack.routines import Reals, call, leading_dimension
+from ntk_fast.schedule.tiling import ranges
 
 #: Called between pieces.
 Tick = Callable[[], None]
@@ -107,9 +108,3 @@ def _pieces(n_rows: int, n_columns: int, n_inner: int) -> Iterator[tuple[slice, 
     for rows in ranges(n_rows, max(1, int(numbers / min(width, n_columns)))):
         for columns in ranges(n_columns, width):
             yield rows, columns
-
-
-def ranges(n: int, step: int) -> Iterator[slice]:
-    """Yield ranges of `step` numbers, the last one shorter, from 0 to n."""
-    for start in range(0, n, step):
-        yield slice(start, min(start + step, n))

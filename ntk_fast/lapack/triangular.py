@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from ntk_fast.lapack.products import PIECE, Tick, add_product, no_tick, ranges
+from ntk_fast.lapack.products import PIECE, Tick, add_product, no_tick
 from ntk_fast.lapack.routines import Reals, call, leading_dimension
+from ntk_fast.schedule.tiling import ranges
 
 #: Rows at a time: large enough that nearly all of the work is matrix products.
 BLOCK = 256

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ntk_fast.lapack.products import Tick, add_product, product, ranges
+from ntk_fast.lapack.products import Tick, add_product, product
 from ntk_fast.lapack.routines import Reals, call, leading_dimension
+from ntk_fast.schedule.tiling import ranges
 
 #: Reflections in a block.
 BLOCK = 64
@@ -69,13 +70,13 @@ def reduce_in_place(matrix: Reals, tick: Tick) -> Tridiagonal:
             image -= (weights[i] / 2) * _products(image[None], vector) * vector
             both[2 * j, after] = vector
             tick()
-        rest = both[:, block.stop :]
-        other = _exchanged(rest)
+        trailing = both[:, block.stop :]
+        other = _exchanged(trailing)
         for some in ranges(n - block.stop, ROWS):
             rows = matrix[block.stop :, block.stop :][some]
-            v, w = rest[::2, some], rest[1::2, some]
+            v, w = trailing[::2, some], trailing[1::2, some]
             call("dsyr2k", b"L", b"N", len(rows), BLOCK, -1.0, v, 2 * n, w, 2 * n, 1.0, rows[:, some], n)
-            add_product(rows[:, some.stop :], rest[:, some].T, other[:, some.stop :], -1.0, tick)
+            add_product(rows[:, some.stop :], trailing[:, some].T, other[:, some.stop :], -1.0, tick)
     return Tridiagonal(diagonal, beside, matrix, weights)
 
 

@@ -178,9 +178,11 @@ class ActivationLayer(Layer, abstract=True):
         return self(units[0])
 
     def pushed(self, units: Sequence[Reals], tangents: Sequence[Reals]) -> Reals:
+        """Return how the units change when the layer's move along tangents: see `rowwise.Rowwise`."""
         return self.derivative(units[0]) * tangents[0]
 
     def pulled(self, units: Sequence[Reals], cotangent: Reals) -> tuple[Reals, ...]:
+        """Return the gradient by the layer's units, of what has the cotangent for gradient by sigma of them."""
         return (self.pushed(units, (cotangent,)),)
 
 

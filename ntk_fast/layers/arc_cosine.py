@@ -73,8 +73,8 @@ class Sign(ActivationLayer):
         return lambda m, p: np.zeros_like(m)
 
     def map_pairs(self, m: Reals, p: Reals, x: Reals, y: Reals) -> tuple[Reals, Reals, Reals]:
-        turned = (4 / np.pi) * np.arcsin(chord_of(m, p))
-        return *place(turned, p < m), np.zeros_like(turned)
+        nearer = (4 / np.pi) * np.arcsin(chord_of(m, p))
+        return *place(nearer, p < m), np.zeros_like(nearer)
 
 
 @dataclass(frozen=True, repr=False)
@@ -217,9 +217,9 @@ def _gauss(n: int) -> tuple[Reals, Reals]:
 
 def _kappa(order: int, angle: Reals) -> Reals:
     """The arc-cosine function, 1 at angle 0 and 0 at pi, to relative accuracy."""
-    rest = np.pi - angle
+    supplement = np.pi - angle
     nodes, weights = _gauss(16 + order)
-    turn = rest[..., None] * nodes
+    inside = supplement[..., None] * nodes
     # cos t + cos phi as a product: nothing cancels
-    ray = np.cos(0.5 * (turn - angle[..., None])) * np.sin(0.5 * (rest[..., None] - turn))
-    return rest / np.pi * ((2 * ray) ** order @ weights) * (math.factorial(order) / (2 * float(_gain(order))))
+    ray = np.cos(0.5 * (inside - angle[..., None])) * np.sin(0.5 * (supplement[..., None] - inside))
+    return supplement / np.pi * ((2 * ray) ** order @ weights) * (math.factorial(order) / (2 * float(_gain(order))))

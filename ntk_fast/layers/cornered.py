@@ -38,6 +38,8 @@ from ntk_fast.layers.orthants import (
 
 #: The 1 - cosine of an output below which it is not taken by subtraction.
 NEAR = 1e-2
+#: Row parameters before those of corners, and of each corner.
+ROW_PLANES, CORNER_PLANES = 4, 8
 #: Pieces narrower than this are integrated by Gauss's rule: differences of closed forms would lose their digits.
 NARROW = 1.0
 _NODES, _WEIGHTS = (0.5 + 0.5 * np.polynomial.legendre.leggauss(12)[0], 0.5 * np.polynomial.legendre.leggauss(12)[1])
@@ -45,7 +47,10 @@ _NODES, _WEIGHTS = (0.5 + 0.5 * np.polynomial.legendre.leggauss(12)[0], 0.5 * np
 
 @dataclass(frozen=True, repr=False)
 class Cornered(ActivationLayer, abstract=True):
-    """See the module. Row parameters: sqrt(q), 1 / sqrt(var s), E[s] - s(0), E[s']."""
+    """See the module. Row parameters: sqrt(q), 1 / sqrt(var s), E[s] - s(0), E[s']; for tiles `CORNER_PLANES` a corner.
+
+    Those are the threshold h, the density there, P(u > h), P(u < h), E[(u - h)+], E[(h - u)+], and of their squares.
+    """
 
     map_kind: ClassVar[str] = "corners"
     formula: ClassVar[str] = "mean mean' + sqrt(q q') (cosine E[s'] E[s'] + sum_jk d_j d_k B(h_j, h_k))"
@@ -77,6 +82,18 @@ class Cornered(ActivationLayer, abstract=True):
     def bends(self) -> Reals:
         """By how much the slope rises at each corner."""
         return np.diff(self.corners.slopes)
+
+    @property
+    def rises(self) -> list[float]:
+        """Of each stretch: the value at 0 of its line, less that of the function."""
+        positions = self.corners.positions
+        first = sum(position < 0 for position in positions)  # the stretch on which 0 is
+        rises = [0.0] * len(self.corners.slopes)
+        for j in range(first, len(positions)):
+            rises[j + 1] = rises[j] - self.bends[j] * positions[j]
+        for j in range(first - 1, -1, -1):
+            rises[j] = rises[j + 1] + self.bends[j] * positions[j]
+        return rises
 
     def __call__(self, z: Reals) -> Reals:
         return self.rise(z) + self.corners.origin
@@ -123,7 +140,11 @@ class Cornered(ActivationLayer, abstract=True):
         spread = np.sqrt(self._centred_moment(root**2))
         with np.errstate(divide="ignore"):
             inverse = np.where(spread > 0, 1 / spread, 0.0)  # of a row so small that all of it is between two corners
-        return np.stack([root, inverse, self._rise_mean(root), self._slope_mean(root)])
+        planes = [root, inverse, self._rise_mean(root), self._slope_mean(root)]
+        for h in self._thresholds(root):
+            above, below = tail_moments(h), tail_moments(-h)
+            planes += [h, density(h), *(part for both in zip(above, below, strict=True) for part in both)]
+        return np.stack(planes)
 
     def cosine_series(self, variance: float, n_terms: int) -> Reals:
         root = np.sqrt(_held(variance))
@@ -139,6 +160,7 @@ class Cornered(ActivationLayer, abstract=True):
 
     def map_pairs(self, m: Reals, p: Reals, x: Reals, y: Reals) -> tuple[Reals, Reals, Reals]:
         nearer, opposite = np.minimum(m, p), p < m
+        x, y = x[:ROW_PLANES], y[:ROW_PLANES]
         (root, inverse, _, slope), (other_root, other_inverse, _, other_slope) = x, y
         scale = root * inverse * (other_root * other_inverse)
         nearer, scale, slopes, *thresholds = np.broadcast_arrays(
@@ -220,16 +242,10 @@ class Cornered(ActivationLayer, abstract=True):
     def _squares(self, rows: list[tuple[Reals, Reals, Reals]]) -> Reals:
         """E[f(z)^2] of f(z) = sum of w (s(r z) - s(0) - mean) over rows (r, w, mean), one or two near ones."""
         positions, slopes, _ = self.corners
-        first = sum(position < 0 for position in positions)  # the stretch on which 0 is
-        rises = [0.0] * len(slopes)
-        for j in range(first, len(positions)):
-            rises[j + 1] = rises[j] - self.bends[j] * positions[j]
-        for j in range(first - 1, -1, -1):
-            rises[j] = rises[j + 1] + self.bends[j] * positions[j]
         thresholds = np.array([self._thresholds(root) for root, _, _ in rows])
         low, high = thresholds.min(axis=0), thresholds.max(axis=0)
         total = np.zeros_like(rows[0][0])
-        for j, (intercept, slope) in enumerate(zip(rises, slopes, strict=True)):
+        for j, (intercept, slope) in enumerate(zip(self.rises, slopes, strict=True)):
             alpha, beta = np.zeros_like(total), np.zeros_like(total)
             for root, weight, mean in rows:
                 alpha += weight * (intercept - mean)
@@ -237,12 +253,14 @@ class Cornered(ActivationLayer, abstract=True):
             start = high[j - 1] if j else None
             stop = low[j] if j < len(positions) else None
             total += _square_between(alpha, beta, start, stop)
-        if len(rows) > 1:
-            for start, stop in zip(low, high, strict=True):
-                for node, weight in zip(_NODES, _WEIGHTS, strict=True):
-                    z = start + node * (stop - start)
-                    value = sum(w * (self.rise(root * z) - mean) for root, w, mean in rows)
-                    total = total + weight * (stop - start) * density(z) * value**2
+        if len(rows) > 1:  # between their thresholds, the row whose comes first is on the next stretch already
+            is_first = thresholds[0] < thresholds[1]
+            for j, (start, stop) in enumerate(zip(low, high, strict=True)):
+                alpha, beta = np.zeros_like(total), np.zeros_like(total)
+                for (root, weight, mean), is_ahead in zip(rows, (is_first[j], ~is_first[j]), strict=True):
+                    alpha += weight * (np.where(is_ahead, self.rises[j + 1], self.rises[j]) - mean)
+                    beta += weight * (np.where(is_ahead, slopes[j + 1], slopes[j]) * root)
+                total = total + _square_between(alpha, beta, start, stop)
         return total
 
 

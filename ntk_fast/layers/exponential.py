@@ -126,12 +126,12 @@ class Rbf(Exponential):
         return 2 * self.gamma
 
     def __call__(self, z: Reals) -> Reals:
-        turned = np.sqrt(2 * self.gamma) * z
-        return np.sin(turned) + np.cos(turned)
+        angle = np.sqrt(2 * self.gamma) * z
+        return np.sin(angle) + np.cos(angle)
 
     def derivative(self, z: Reals) -> Reals:
-        turned = np.sqrt(2 * self.gamma) * z
-        return np.sqrt(2 * self.gamma) * (np.cos(turned) - np.sin(turned))
+        angle = np.sqrt(2 * self.gamma) * z
+        return np.sqrt(2 * self.gamma) * (np.cos(angle) - np.sin(angle))
 
     def second_moment(self, variance: Reals | float) -> Reals:
         return np.ones(np.shape(variance))

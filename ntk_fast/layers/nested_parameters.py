@@ -30,11 +30,11 @@ def with_nested(parameters: dict[str, Any], changes: dict[str, Any], owner: Any)
     """
     result, inner = dict(parameters), dict[str, dict[str, Any]]()
     for name, value in changes.items():
-        outer, separator, rest = name.partition(SEPARATOR)
+        outer, separator, inner_name = name.partition(SEPARATOR)
         if outer not in parameters:
             raise ValueError(f"Invalid parameter {outer!r} for {owner!r}. Valid parameters are: {[*parameters]!r}.")
         if separator:
-            inner.setdefault(outer, {})[rest] = value
+            inner.setdefault(outer, {})[inner_name] = value
         else:
             result[outer] = value
     for name, parts in inner.items():

@@ -68,28 +68,28 @@ class Sinusoid(CurvedActivation, abstract=True):
 
     def __call__(self, z: Reals) -> Reals:
         odd, even = self.shares
-        turned = self.frequency * z
-        return self.amplitude * (odd * np.sin(turned) + even * np.cos(turned))
+        angle = self.frequency * z
+        return self.amplitude * (odd * np.sin(angle) + even * np.cos(angle))
 
     def rise(self, z: Reals) -> Reals:
         odd, even = self.shares
-        turned = self.frequency * z
-        return self.amplitude * (odd * np.sin(turned) - 2 * even * np.sin(0.5 * turned) ** 2)
+        angle = self.frequency * z
+        return self.amplitude * (odd * np.sin(angle) - 2 * even * np.sin(0.5 * angle) ** 2)
 
     def derivative(self, z: Reals) -> Reals:
         odd, even = self.shares
-        turned = self.frequency * z
-        return self.amplitude * self.frequency * (odd * np.cos(turned) - even * np.sin(turned))
+        angle = self.frequency * z
+        return self.amplitude * self.frequency * (odd * np.cos(angle) - even * np.sin(angle))
 
-    def _turn(self, variance: Reals | float) -> Reals:
-        """v."""
+    def _angle_variance(self, variance: Reals | float) -> Reals:
+        """v, that of frequency * z."""
         return self.frequency**2 * reals(variance)
 
     def mean(self, variance: Reals | float) -> Reals:
-        return self.amplitude * self.shares[1] * np.exp(-0.5 * self._turn(variance))
+        return self.amplitude * self.shares[1] * np.exp(-0.5 * self._angle_variance(variance))
 
     def centred_moment(self, variance: Reals | float) -> Reals:
-        return self.amplitude**2 * self._spread(self._turn(variance))
+        return self.amplitude**2 * self._spread(self._angle_variance(variance))
 
     def second_moment(self, variance: Reals | float) -> Reals:
         return self._moment(variance, *self.shares)
@@ -99,20 +99,20 @@ class Sinusoid(CurvedActivation, abstract=True):
         return self.frequency**2 * self._moment(variance, even, odd)
 
     def _moment(self, variance: Reals | float, odd: float, even: float) -> Reals:
-        decay = np.expm1(-2 * self._turn(variance))
+        decay = np.expm1(-2 * self._angle_variance(variance))
         return 0.5 * self.amplitude**2 * (even**2 * (2 + decay) - odd**2 * decay)
 
-    def _spread(self, turn: Reals) -> Reals:
+    def _spread(self, angle_variance: Reals) -> Reals:
         odd, even = self.shares
-        return 0.5 * (even**2 * np.expm1(-turn) ** 2 - odd**2 * np.expm1(-2 * turn))
+        return 0.5 * (even**2 * np.expm1(-angle_variance) ** 2 - odd**2 * np.expm1(-2 * angle_variance))
 
     def own_parameters(self, variance: Reals, tolerance: float, most: int | None) -> Reals:
-        turn = self._turn(variance)
-        return np.concatenate([in_two_parts(np.sqrt(turn)), 1 / np.sqrt(self._spread(turn))[None]])
+        angle_variance = self._angle_variance(variance)
+        return np.concatenate([in_two_parts(np.sqrt(angle_variance)), 1 / np.sqrt(self._spread(angle_variance))[None]])
 
     def cosine_series(self, variance: float, n_terms: int) -> Reals:
         odd, even = self.shares
-        series = poisson(float(self._turn(variance)), n_terms)
+        series = poisson(float(self._angle_variance(variance)), n_terms)
         series[1::2] *= odd**2
         series[::2] *= even**2
         if self.separates_mean:
@@ -121,11 +121,11 @@ class Sinusoid(CurvedActivation, abstract=True):
 
     def parts(self, m: Reals, x: Reals, y: Reals) -> Parts:
         odd, even = self.shares
-        step, turn = step_and_product(x, y)
-        half = 0.5 * np.exp(-0.5 * step**2 - turn * m)
-        rise = -np.expm1(-turn * (1 - m))
+        step, product = step_and_product(x, y)
+        half = 0.5 * np.exp(-0.5 * step**2 - product * m)
+        rise = -np.expm1(-product * (1 - m))
         # in this order nothing overflows in float32: the normalisations g of tiny rows are up to 1e34
-        scaled, slope = half * (rise * x[2]), half * (turn * x[2])
+        scaled, slope = half * (rise * x[2]), half * (product * x[2])
         return Parts(
             odd**2 * (scaled * ((2 - rise) * y[2])),
             even**2 * (scaled * (rise * y[2])),
@@ -192,7 +192,7 @@ class Cos(Sinusoid):
 #: v beyond which the probabilities w_k are Poisson's to the last digit, and terms that they need up to there.
 POISSON, N_TERMS = 50.0, 160
 #: v below which `bend` has its limit.
-LEAST_TURN = 1e-8
+LEAST_ANGLE_VARIANCE = 1e-8
 
 
 @lru_cache(maxsize=256)
@@ -202,9 +202,9 @@ def _sine_curve(activation: Sinusoid) -> RowCurve:
     shares = np.where(k % 2 == 1, odd**2, even**2)
     k, shares = k[shares > 0], shares[shares > 0]
 
-    def moments(turn: Reals) -> tuple[Reals, Reals]:
+    def moments(angle_variance: Reals) -> tuple[Reals, Reals]:
         """Return the variance of k, and its kurtosis less its squared skewness."""
-        log = np.log(shares) + k * np.log(turn)[:, None] - special().gammaln(k + 1)
+        log = np.log(shares) + k * np.log(angle_variance)[:, None] - special().gammaln(k + 1)
         weight = np.exp(log - log.max(axis=1, keepdims=True))
         weight /= weight.sum(axis=1, keepdims=True)
         offset = k - k[0] - (weight @ (k - k[0]))[:, None]
@@ -214,11 +214,11 @@ def _sine_curve(activation: Sinusoid) -> RowCurve:
         return square[:, 0], 1 + (weight * rest**2).sum(axis=1) / square[:, 0] ** 2
 
     def motion(position: Reals) -> tuple[Reals, Reals, Reals]:
-        turn = activation.frequency**2 * np.exp(position)
-        speed_square, _ = moments(np.minimum(turn, POISSON))
-        _, bend = moments(np.clip(turn, LEAST_TURN, POISSON))
-        large = turn >= POISSON
-        speed = 0.5 * np.sqrt(np.where(large, turn, speed_square))
-        return speed, np.where(large, 3 + 0 * turn, bend), np.full(turn.shape, np.inf)
+        angle_variance = activation.frequency**2 * np.exp(position)
+        speed_square, _ = moments(np.minimum(angle_variance, POISSON))
+        _, bend = moments(np.clip(angle_variance, LEAST_ANGLE_VARIANCE, POISSON))
+        large = angle_variance >= POISSON
+        speed = 0.5 * np.sqrt(np.where(large, angle_variance, speed_square))
+        return speed, np.where(large, 3 + 0 * angle_variance, bend), np.full(angle_variance.shape, np.inf)
 
     return RowCurve(motion)

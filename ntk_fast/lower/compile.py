@@ -15,6 +15,7 @@ import numpy as np
 from ntk_fast.compensated import Reals
 from ntk_fast.lower.accuracy import ACCURACY, row_tolerance
 from ntk_fast.lower.chord_functions import PlacedAlike, compiled_map, compiled_profile, fold_tables, near_thresholds
+from ntk_fast.lower.corner_parts import corner_parts
 from ntk_fast.lower.instructions import MapSlot, instructions_of
 from ntk_fast.lower.program import PairMap, Program
 from ntk_fast.lower.row_forms import RowValues
@@ -127,7 +128,9 @@ def _compiled_program(
         if table is None and activation.homogeneity is None:
             count = placed.maps[index].count if kind != "polynomial" else _n_parameters(plan, slot, norms, dtype)
         tail = tail_of(pieces, dtype) if pieces and activation.has_tail and kind == "polynomial" else None
-        maps.append(PairMap(activation, kind, first, count, activation.parity, activation.map_constants, table, tail))
+        corners = corner_parts(activation, pieces) if pieces and kind == "corners" else None
+        constants = activation.map_constants
+        maps.append(PairMap(activation, kind, first, count, activation.parity, constants, table, tail, corners))
         counts.append(count)
         first += count
     folds = pieces and any(part.kind == "fold" for part in maps)

@@ -49,13 +49,18 @@ class Node:
     index: int
     is_gaussian: bool  # an activation's dual is an expectation over Gaussians
     is_centred: bool  # of mean zero over the random parameters that precede it
-    gain: Fraction | float  # E[sigma(z)^2] of the activation whose output this is, else 1: for He scaling
     origins: frozenset[int]  # the Dense layers, or the rows (0), that its units are made of, one by one
     grid: Grid = ()  # positions along each dimension; (): none
+    activation: ActivationLayer | None = None  # whose output this is
+
+    @property
+    def gain(self) -> Fraction | float:
+        """E[sigma(z)^2] of the activation whose output this is, else 1: for He scaling."""
+        return 1 if self.activation is None else self.activation.gain
 
 
 #: The rows themselves: numbers, and no Gaussians.
-ROWS = Node(0, is_gaussian=False, is_centred=False, gain=1, origins=frozenset({0}))
+ROWS = Node(0, is_gaussian=False, is_centred=False, origins=frozenset({0}))
 
 
 class Builder:
@@ -73,9 +78,9 @@ class Builder:
         if len(self._places) == MOST_NESTED:
             raise ValueError(f"network must not nest layers deeper than {MOST_NESTED}.")
         self._places.append(f"{place}, {layer.name}")
-        entry = len(self.lowered)
+        position = len(self.lowered)
         node = layer.lower(self, node)
-        self.lowered.insert(entry, LoweredLayer(layer, len(self._places), node.index))
+        self.lowered.insert(position, LoweredLayer(layer, len(self._places), node.index))
         self._places.pop()
         return node
 
@@ -103,7 +108,7 @@ class Builder:
         grid = self._common_grid(nodes)
         index = self._add(Mix(tuple(node.index for node in nodes), tuple(weights), bias, adds_own))
         origins = frozenset({index}) if is_dense else frozenset().union(*(node.origins for node in nodes))
-        return Node(index, is_gaussian, is_centred, 1, origins, grid)
+        return Node(index, is_gaussian, is_centred, origins, grid)
 
     def _common_grid(self, nodes: Sequence[Node]) -> Grid:
         """Return the positions that all nodes have."""
@@ -156,18 +161,18 @@ class Builder:
             return self.mix([node], [weight], bias, adds_own=adds_own, is_dense=True, is_gaussian=True, is_centred=True)
         self.has_parameters = True
         index = self._add(Convolve(node.index, window, weight, bias, adds_own))
-        return Node(index, True, True, 1, frozenset({index}), window.output)
+        return Node(index, True, True, frozenset({index}), window.output)
 
     def flatten(self, node: Node) -> Node:
         """Add the units of all positions side by side."""
         window = Window.whole(self._positions_of(node))
         index = self._add(Convolve(node.index, window, Fraction(1), Fraction(0), False))
-        return Node(index, False, node.is_centred, 1, node.origins)
+        return Node(index, False, node.is_centred, node.origins)
 
     def pool(self, node: Node, window: Window, weight: Fraction) -> Node:
         """Add sums over windows, times the root of a weight."""
         index = self._add(Pool(node.index, window, weight))
-        return Node(index, node.is_gaussian, node.is_centred, 1, node.origins, window.output)
+        return Node(index, node.is_gaussian, node.is_centred, node.origins, window.output)
 
     def global_pool(self, node: Node, *, averages: bool) -> Node:
         """Add the average, or the sum, over all positions."""
@@ -181,14 +186,14 @@ class Builder:
     def attend(self, node: Node, zeta: str, scale: Fraction) -> Node:
         """Add sums over all positions, by weights that each row has of its own."""
         self._positions_of(node)
-        return replace(node, index=self._add(Attend(node.index, zeta, scale)), is_gaussian=False, gain=1)
+        return replace(node, index=self._add(Attend(node.index, zeta, scale)), is_gaussian=False, activation=None)
 
     def correlate(self, node: Node) -> Node:
         """Add S times the sum of all S^2: what attention with the scaling d^-1/2 has between positions."""
         self._positions_of(node)
         square = replace(node, index=self._add(Multiply((node.index, node.index))))
         total = self.global_pool(square, averages=False)
-        return replace(node, index=self._add(Multiply((total.index, node.index))), is_gaussian=False, gain=1)
+        return replace(node, index=self._add(Multiply((total.index, node.index))), is_gaussian=False, activation=None)
 
     def refuse_dependent(self, nodes: Sequence[Node], what: str) -> None:
         """Refuse branches that are not independent: that are made, unit by unit, of the same ones."""
@@ -210,16 +215,16 @@ class Builder:
                 "are not Gaussian."
             )
         step = Map(node.index, activation, ", ".join(self._places))
-        return Node(self._add(step), False, activation.parity == -1, activation.gain, node.origins, node.grid)
+        return Node(self._add(step), False, activation.parity == -1, node.origins, node.grid, activation)
 
     def normalise(self, node: Node) -> Node:
         """Add a normalisation of each row's variance to 1, at every position."""
-        return replace(node, index=self._add(Normalise(node.index)), gain=1)
+        return replace(node, index=self._add(Normalise(node.index)), activation=None)
 
     def promote(self, node: Node) -> Node:
         """Add a node whose S is another's T: units drawn anew."""
         index = self._add(Promote(node.index))
-        return Node(index, is_gaussian=False, is_centred=True, gain=1, origins=frozenset({index}), grid=node.grid)
+        return Node(index, is_gaussian=False, is_centred=True, origins=frozenset({index}), grid=node.grid)
 
     def multiply(self, nodes: Sequence[Node]) -> Node:
         """Add a product of independent nodes."""
@@ -227,7 +232,7 @@ class Builder:
         grid = self._common_grid(nodes)
         step = Multiply(tuple(node.index for node in nodes))
         origins = frozenset().union(*(node.origins for node in nodes))
-        return Node(self._add(step), False, any(node.is_centred for node in nodes), 1, origins, grid)
+        return Node(self._add(step), False, any(node.is_centred for node in nodes), origins, grid)
 
     def plan(self, output: Node) -> Plan:
         """Return the plan, in which sums of sums are one."""

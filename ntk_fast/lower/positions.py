@@ -154,16 +154,16 @@ def _windowed(mask: Mask, window: Window, independent: bool) -> Mask:
         for tap in itertools.product(*(range(1 - size, size) for size in window.sizes))
     ]
     nothing = [(0,) * len(window.grid)]
-    turns = list(itertools.product(*((-n, 0) for n in window.grid))) if window.is_circular else nothing
+    shifts = list(itertools.product(*((-n, 0) for n in window.grid))) if window.is_circular else nothing
     grid = np.array(window.grid)
     for difference in around if independent else nothing:
         needed = offsets * np.array(window.strides) + np.array(difference)
         if window.is_circular:
             needed = needed % grid
-        for turn in turns:
-            turned = needed + np.array(turn)
-            inside = (np.abs(turned) < grid).all(axis=1)
-            result[tuple((turned[inside] + grid - 1).T)] = True
+        for shift in shifts:
+            shifted = needed + np.array(shift)
+            inside = (np.abs(shifted) < grid).all(axis=1)
+            result[tuple((shifted[inside] + grid - 1).T)] = True
     return result
 
 

@@ -71,6 +71,17 @@ class Tail:
 
 
 @dataclass(frozen=True, eq=False)
+class CornerParts:
+    """What tiles need of a function that is straight between corners: see `layers.cornered`."""
+
+    positions: tuple[float, ...]
+    slopes: tuple[float, ...]  # one more than corners, as are ...
+    rises: tuple[float, ...]  # ... the values at 0 of lines, less that of the function
+    bends: tuple[float, ...]  # by which slopes rise
+    moment: Table  # one-sided: `lower.corner_parts.gap_moment`
+
+
+@dataclass(frozen=True, eq=False)
 class PlacedMap:
     """An activation and where its row parameters are."""
 
@@ -91,6 +102,7 @@ class PairMap:
     constants: tuple[float, ...] = ()  # what the kind needs besides; "fold": the shares (linear, fold)
     table: UnivariateMap | None = None
     tail: Tail | None = None  # of a "polynomial"
+    corners: CornerParts | None = None  # of "corners"
 
     @property
     def placed(self) -> PlacedMap:
@@ -140,6 +152,6 @@ class Program:
         return sum(part.kind == "fold" and part.constants[1] < NEARLY_LINEAR for part in self.maps) > FEW_LAYERS
 
     @property
-    def n_left_to_numpy(self) -> int:
-        """How many maps compiled backends do not have."""
+    def n_corners(self) -> int:
+        """How many maps are of corners away from 0, which tiles have in float64 alone."""
         return sum(part.kind == "corners" for part in self.maps)

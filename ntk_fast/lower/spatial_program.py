@@ -17,11 +17,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
 from ntk_fast.layers.window import Grid, Window
+from ntk_fast.lazy import lazy
 from ntk_fast.lower.positions import Pairs, n_positions
 from ntk_fast.lower.program import Instruction, PairMap, Table
 
@@ -127,7 +127,7 @@ class SpatialProgram:
         """Whether tangents are computed: they may be a factor of a covariance."""
         return self.has_tangent or any(isinstance(step, PointStep) and step.instruction.promotes for step in self.steps)
 
-    @cached_property
+    @lazy
     def cost(self) -> int:
         """How many terms an entry has: one for each tap of a filter, or map, at each pair of positions."""
         return sum(
@@ -136,7 +136,7 @@ class SpatialProgram:
             if planes is not None
         )
 
-    @cached_property
+    @lazy
     def bounded(self) -> frozenset[int]:
         """Pools and attention with activations behind them, whose m is held to the distance of windows tap by tap."""
         behind: set[int] = set()
@@ -146,7 +146,7 @@ class SpatialProgram:
                 behind |= set(sources_of(step))
         return frozenset(node for node in behind if node and isinstance(self.steps[node - 1], GatherStep))
 
-    @cached_property
+    @lazy
     def watched(self) -> frozenset[int]:
         """Those of them before which there is no activation but alpha z + beta |z|: near windows can be computed again.
 
@@ -156,7 +156,7 @@ class SpatialProgram:
             node for node in self.bounded if all(_is_exact(self.steps[k - 1]) for k in self._before({node}))
         )
 
-    @cached_property
+    @lazy
     def before_watched(self) -> frozenset[int]:
         """Watched nodes, and all that they are made of."""
         return self._before(self.watched)

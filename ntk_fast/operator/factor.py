@@ -55,7 +55,7 @@ class Factor(Protocol):
     def multiply(self, vectors: NDArray[np.floating]) -> Reals:
         """Return products with `padded` vectors, (n_vectors, n_rows); those of a symmetric one lack its diagonal's."""
 
-    def turned(self) -> Factor:
+    def transposed(self) -> Factor:
         """Return the transpose of a matrix that is not symmetric."""
 
 
@@ -97,7 +97,7 @@ class PreparedFactor:
         other = self.x if self.y is None else self.y
         return float(self.x.root_diagonal.max(initial=0.0)) * float(other.root_diagonal.max(initial=0.0))
 
-    def turned(self) -> PreparedFactor:
+    def transposed(self) -> PreparedFactor:
         """Return the transpose of a matrix that is not symmetric."""
         assert self.y is not None
         return PreparedFactor(self.program, self.y, self.x, self.backend)
@@ -210,8 +210,8 @@ class FactorOnThreads:
     def largest(self) -> float:
         return self.prepared.largest
 
-    def turned(self) -> FactorOnThreads:
-        return FactorOnThreads(self.prepared.turned(), self.n_threads)
+    def transposed(self) -> FactorOnThreads:
+        return FactorOnThreads(self.prepared.transposed(), self.n_threads)
 
     def multiply(self, vectors: NDArray[np.floating]) -> Reals:
         prepared = self.prepared

@@ -6,7 +6,9 @@ An entry of a network on images takes micro- to milliseconds, and a solver multi
 from __future__ import annotations
 
 import math
+import os
 import threading
+from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +19,7 @@ from ntk_fast.gram import fill_gram
 from ntk_fast.operator.factor import PreparedFactor
 from ntk_fast.schedule.memory import available_bytes, refuse_too_large
 from ntk_fast.schedule.threads import single_threaded_blas
-from ntk_fast.schedule.tiling import FillTile, Tile, run_tiles
+from ntk_fast.schedule.tiling import FillTile, Tile, ranges, run_tiles
 
 #: Rows, and columns, whose products are one call of BLAS; sums of those are float64.
 ROWS_AT_A_TIME, COLUMNS_AT_A_TIME = 256, 1024
@@ -38,11 +40,12 @@ class _Matrix:
 
     def __init__(self, prepared: PreparedFactor, n_threads: int) -> None:
         self.prepared, self.n_threads = prepared, n_threads
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
         self._values: NDArray[np.floating] | None = None
+        _matrices.add(self)
 
     def values(self) -> NDArray[np.floating]:
-        with self._lock:
+        with self.lock:
             if self._values is None:
                 prepared = self.prepared
                 refuse_too_large(
@@ -60,16 +63,29 @@ class _Matrix:
             return self._values
 
 
+_matrices: WeakSet[_Matrix] = WeakSet()
+
+
+def _unlock_in_child() -> None:
+    """In a forked child: who was computing a matrix is a thread of its parent, and gives no lock back."""
+    for matrix in _matrices:
+        matrix.lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_unlock_in_child)
+
+
 class KeptFactor:
     """A `Factor` that computes its matrix at the first product, on threads of this process, and keeps it."""
 
     def __init__(self, prepared: PreparedFactor, n_threads: int) -> None:
-        self._matrix, self._is_turned = _Matrix(prepared, n_threads), False
+        self._matrix, self._is_transposed = _Matrix(prepared, n_threads), False
 
     @property
     def shape(self) -> tuple[int, int]:
         shape = self._matrix.prepared.shape
-        return shape[::-1] if self._is_turned else shape
+        return shape[::-1] if self._is_transposed else shape
 
     @property
     def dtype(self) -> np.dtype:
@@ -83,29 +99,26 @@ class KeptFactor:
     def largest(self) -> float:
         return self._matrix.prepared.largest
 
-    def turned(self) -> KeptFactor:
+    def transposed(self) -> KeptFactor:
         result = object.__new__(KeptFactor)
-        result._matrix, result._is_turned = self._matrix, not self._is_turned
+        result._matrix, result._is_transposed = self._matrix, not self._is_transposed
         return result
 
     def multiply(self, vectors: NDArray[np.floating]) -> Reals:
         values = self._matrix.values()
-        values = values.T if self._is_turned else values
+        values = values.T if self._is_transposed else values
         n_rows, n_columns = values.shape
         total = np.zeros((len(vectors), n_rows))
 
         def add(rows: Tile) -> None:
-            for start in range(0, n_columns, COLUMNS_AT_A_TIME):
-                stop = min(start + COLUMNS_AT_A_TIME, n_columns)
-                part = values[rows.row_start : rows.row_stop, start:stop]
-                total[:, rows.row_start : rows.row_stop] += vectors[:, start:stop] @ part.T
+            for columns in ranges(n_columns, COLUMNS_AT_A_TIME):
+                part = values[rows.row_start : rows.row_stop, columns]
+                total[:, rows.row_start : rows.row_stop] += vectors[:, columns] @ part.T
 
         def make_fill() -> FillTile:
             return add
 
-        tiles = [
-            Tile(start, min(start + ROWS_AT_A_TIME, n_rows), 0, n_columns) for start in range(0, n_rows, ROWS_AT_A_TIME)
-        ]
+        tiles = [Tile(rows.start, rows.stop, 0, n_columns) for rows in ranges(n_rows, ROWS_AT_A_TIME)]
         with single_threaded_blas():  # several threads of BLAS round as their number is
             run_tiles(tiles, make_fill, self._matrix.n_threads)
         return total

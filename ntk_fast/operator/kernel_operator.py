@@ -198,13 +198,13 @@ class KernelOperator(LinearOperator):
         """Return the transpose, which keeps no rows of its own."""
         if self._factor.diagonal is not None:
             return self
-        turned = object.__new__(type(self))
-        turned.__dict__.update(self.__dict__)
-        turned._factor, turned.shape = self._factor.turned(), self.shape[::-1]
+        transposed = object.__new__(type(self))
+        transposed.__dict__.update(self.__dict__)
+        transposed._factor, transposed.shape = self._factor.transposed(), self.shape[::-1]
         if self._arguments:
             kernel, x_values, y_values, *others = self._arguments
-            turned._arguments = (kernel, y_values, x_values, *others)
-        return turned
+            transposed._arguments = (kernel, y_values, x_values, *others)
+        return transposed
 
     _transpose = _adjoint
 

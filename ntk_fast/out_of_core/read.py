@@ -115,12 +115,12 @@ class _NpyMatrix:
                 self._fill(file, run.view(np.uint8).data)
         return values.T if self._is_transposed else values
 
-    def _fill(self, file: io.RawIOBase, rest: memoryview) -> None:
-        while rest:
-            n_read = file.readinto(rest)
+    def _fill(self, file: io.RawIOBase, unread: memoryview) -> None:
+        while unread:
+            n_read = file.readinto(unread)
             if not n_read:
                 raise ValueError(f"{self._path} is cut short; write it again.")
-            rest = rest[n_read:]
+            unread = unread[n_read:]
 
 
 class _ZarrMatrix:

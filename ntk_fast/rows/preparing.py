@@ -37,7 +37,7 @@ def measure(
     values: NDArray[np.floating], name: str, backend: Backend, shape: tuple[int, ...] | None = None
 ) -> MeasuredRows:
     """Check that rows are finite, and compute their norms, or those of their pixels if they are images of a shape."""
-    squares, rests = backend.square_norms(values)
+    squares, errors = backend.square_norms(values)
     low, high = SAFE_SQUARES[values.dtype]
     unsafe = ~((squares >= low) & (squares <= high))
     exponent = np.zeros(len(values), dtype=np.int64)
@@ -46,17 +46,17 @@ def measure(
         _, power = np.frexp(np.abs(values[unsafe]).max(axis=1))
         values = values.copy()
         values[unsafe] = np.ldexp(values[unsafe], -power[:, None])
-        squares[unsafe], rests[unsafe] = backend.square_norms(np.ascontiguousarray(values[unsafe]))
+        squares[unsafe], errors[unsafe] = backend.square_norms(np.ascontiguousarray(values[unsafe]))
         exponent[unsafe] = 2 * power.astype(np.int64)
     if shape is not None:
         pixels = values.reshape(-1, shape[-1])
-        squares, rests = (part.astype(np.float64) for part in square_norms(pixels))
+        squares, errors = (part.astype(np.float64) for part in square_norms(pixels))
         faint = squares < FAINT_PIXEL
-        squares[faint], rests[faint] = 0.0, 0.0
+        squares[faint], errors[faint] = 0.0, 0.0
         exponent = np.repeat(exponent, len(pixels) // max(1, len(values)))
     with np.errstate(divide="ignore"):
         inverse = np.where(squares > 0, 1 / np.sqrt(squares), 0.0)
-    return MeasuredRows(values, inverse, Scaled.of(squares, rests, exponent))
+    return MeasuredRows(values, inverse, Scaled.of(squares, errors, exponent))
 
 
 def diagonal_of(plan: Plan, rows: MeasuredRows, has_tangent: bool, backend: Backend) -> Scaled:

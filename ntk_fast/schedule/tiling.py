@@ -36,7 +36,13 @@ Progress = Callable[[int, int], None]
 SECONDS_BETWEEN_REPORTS = 0.1
 
 
-def _ranges(n: int, block: int, first: int) -> Iterator[tuple[int, int]]:
+def ranges(n: int, step: int) -> Iterator[slice]:
+    """Yield ranges of `step` numbers, the last one shorter, from 0 to n."""
+    for start in range(0, n, step):
+        yield slice(start, min(start + step, n))
+
+
+def _bounds(n: int, block: int, first: int) -> Iterator[tuple[int, int]]:
     """Half-open ranges of `block`, the first one shortened to `first` where that is positive."""
     start, stop = 0, min(first or block, n)
     while start < n:
@@ -51,10 +57,10 @@ def make_tiles(
 
     `offset`: how far the first row and column boundary lies from the start, for tiles that begin on cache lines.
     """
-    columns = list(_ranges(n_columns, block_columns, offset))
+    columns = list(_bounds(n_columns, block_columns, offset))
     return [
         Tile(row_start, row_stop, column_start, column_stop)
-        for row_start, row_stop in _ranges(n_rows, block_rows, offset)
+        for row_start, row_stop in _bounds(n_rows, block_rows, offset)
         for column_start, column_stop in columns
         if not symmetric or column_stop > row_start
     ]
@@ -65,8 +71,8 @@ def tiles_within(block: Tile, *, symmetric: bool, block_rows: int, block_columns
     row, column = block.row_start, block.column_start
     return [
         Tile(row + row_start, row + row_stop, column + column_start, column + column_stop)
-        for row_start, row_stop in _ranges(block.row_stop - row, block_rows, 0)
-        for column_start, column_stop in _ranges(block.column_stop - column, block_columns, 0)
+        for row_start, row_stop in _bounds(block.row_stop - row, block_rows, 0)
+        for column_start, column_stop in _bounds(block.column_stop - column, block_columns, 0)
         if not symmetric or column + column_stop > row + row_start
     ]
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ntk_fast.kernels import Kernel
+from ntk_fast.schedule.tiling import SECONDS_BETWEEN_REPORTS
 
 #: Called with what is being done and the share of it that is done, 0 to 1, or None where that cannot be known; from the
 #: calling thread, about ten times a second.
@@ -20,9 +21,6 @@ Report = Callable[[str, float | None], None]
 
 #: The largest entry of a kernel matrix lies between this and one over it: beyond, squares leave the range of float64.
 LEAST_KERNEL = 1e-100
-
-
-SECONDS_BETWEEN_REPORTS = 0.1
 
 
 def silent(stage: str, share: float | None) -> None:

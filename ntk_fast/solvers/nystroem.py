@@ -38,6 +38,15 @@ ROWS_OF_A_PATH = 10_000
 Reals = NDArray[Any]
 
 
+def number_of_centres(wanted: int | None, n_rows: int) -> int:
+    """Return how many of the rows are centres: as many as wanted, by default ``5 sqrt(n_rows)``."""
+    if wanted is None:
+        return min(n_rows, round(5 * n_rows**0.5))
+    if wanted > n_rows:
+        raise ValueError(f"n_centres must not exceed the number of rows; got {wanted} for {n_rows} rows.")
+    return wanted
+
+
 @dataclass(frozen=True)
 class Nystroem:
     """Fit the coefficients of kernels at some of the rows, drawn at random.
@@ -114,11 +123,8 @@ class Nystroem:
         ValueError
             If there are fewer rows than centres.
         """
-        n = len(rows)
-        n_centres = min(n, round(5 * n**0.5)) if self.n_centres is None else self.n_centres
-        if n_centres > n:
-            raise ValueError(f"n_centres must not exceed the number of rows; got {n_centres} for {n} rows.")
-        drawn = np.sort(np.random.default_rng(self.seed).choice(n, size=n_centres, replace=False))
+        n_centres = number_of_centres(self.n_centres, len(rows))
+        drawn = np.sort(np.random.default_rng(self.seed).choice(len(rows), size=n_centres, replace=False))
         centres, factor = independent_centres(kernel, rows[drawn], n_threads, report)
         return CentreSystem(kernel, rows, weights, centres, factor, n_threads, client)
 

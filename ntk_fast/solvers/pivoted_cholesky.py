@@ -59,20 +59,20 @@ def pivoted_cholesky(
     >>> import numpy as np
     >>> import ntk_fast as ntk
     >>> rows = np.random.default_rng(0).standard_normal((50, 2))
-    >>> factor, rest = pivoted_cholesky(ntk.NTK(depth=1), rows, rank=50, seed=0)
+    >>> factor, remaining = pivoted_cholesky(ntk.NTK(depth=1), rows, rank=50, seed=0)
     >>> bool(np.allclose(factor @ factor.T, ntk.NTK(depth=1)(rows)))
     True
     """
     generator = np.random.default_rng(seed)
     roots = roots_of(weights, len(rows))
-    rest = kernel.diag(rows, dtype=np.float64) * roots[:, 0] ** 2
-    trace = rest.sum()
+    remaining = kernel.diag(rows, dtype=np.float64) * roots[:, 0] ** 2
+    trace = remaining.sum()
     rank = min(rank, len(rows))
     factor = np.empty((len(rows), rank))
     found = 0
-    while found < rank and rest.sum() > EXACT * trace:
+    while found < rank and remaining.sum() > EXACT * trace:
         report("Preconditioner", found / rank)
-        proposed = np.unique(generator.choice(len(rows), size=BLOCK, p=rest / rest.sum()))
+        proposed = np.unique(generator.choice(len(rows), size=BLOCK, p=remaining / remaining.sum()))
         generator.shuffle(proposed)
         known = factor[:, :found]
         block = kernel(rows[proposed], dtype=np.float64, n_threads=n_threads)
@@ -85,9 +85,9 @@ def pivoted_cholesky(
         new = solve_triangular(lower, columns.T, lower=True, check_finite=False).T
         factor[:, found : found + len(pivots)] = new
         found += len(pivots)
-        rest = np.maximum(rest - (new * new).sum(axis=1), 0)
-        rest[pivots] = 0
-    return factor[:, :found], rest
+        remaining = np.maximum(remaining - (new * new).sum(axis=1), 0)
+        remaining[pivots] = 0
+    return factor[:, :found], remaining
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,15 +122,17 @@ class LowRankPreconditioner:
         damped: NDArray[np.floating] = self.directions @ (self.damping[:, None] * inside)
         if self.is_complete:
             return damped
-        rest = columns - self.directions @ inside
-        rest -= self.directions @ (self.directions.T @ rest)  # the rounding errors inside, which are not damped
-        return damped + rest
+        remaining = columns - self.directions @ inside
+        remaining -= self.directions @ (
+            self.directions.T @ remaining
+        )  # the rounding errors inside, which are not damped
+        return damped + remaining
 
     def diagonal(self) -> NDArray[np.floating]:
         """Return the diagonal of (F F^T + shift I)^-1."""
         squares = self.directions**2
-        rest = 0.0 if self.is_complete else np.maximum(1 - squares.sum(axis=1), 0.0)
-        return (squares @ self.damping + rest) / self.shift
+        remaining = 0.0 if self.is_complete else np.maximum(1 - squares.sum(axis=1), 0.0)
+        return (squares @ self.damping + remaining) / self.shift
 
 
 def precondition(
@@ -148,7 +150,7 @@ def precondition(
     The shift is the ridge plus the mean of the eigenvalues that the factor leaves over. With the ridge alone, which is
     often far below them, conjugate gradients took 77 iterations where this takes 60 (MNIST, n = 5000, rank 500).
     """
-    factor, rest = pivoted_cholesky(kernel, rows, rank, seed, n_threads, report, weights)
+    factor, remaining = pivoted_cholesky(kernel, rows, rank, seed, n_threads, report, weights)
     largest = float((factor * factor).sum()) or 1.0
-    shift = max(ridge + float(rest.mean()), np.finfo(np.float64).eps * largest)
+    shift = max(ridge + float(remaining.mean()), np.finfo(np.float64).eps * largest)
     return LowRankPreconditioner.of(factor, shift, ticks(report, "Preconditioner"))

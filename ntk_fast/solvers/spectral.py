@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from ntk_fast import lapack
 from ntk_fast.kernels import Kernel
 from ntk_fast.schedule.threads import limited_blas
+from ntk_fast.schedule.tiling import ranges
 from ntk_fast.solvers.base import (
     Report,
     Solution,
@@ -114,8 +115,8 @@ class SpectralDecomposition:
         inverse_spectra = 1 / (self.eigenvalues[:, None] + ridges)  # (n, n_ridges)
         diagonal = np.empty((n, len(ridges)))  # of G
         step = max(1, BLOCK_NUMBERS // n)
-        for start in range(0, n, step):
-            diagonal[start : start + step] = self.eigenvectors[start : start + step] ** 2 @ inverse_spectra
+        for rows in ranges(n, step):
+            diagonal[rows] = self.eigenvectors[rows] ** 2 @ inverse_spectra
         projected = lapack.product(self.eigenvectors.T, np.ascontiguousarray(targets))
         spectra = inverse_spectra.T[:, :, None] * projected  # (n_ridges, n, n_targets)
         stacked = np.ascontiguousarray(spectra.transpose(1, 0, 2)).reshape(n, -1)

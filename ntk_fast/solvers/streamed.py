@@ -21,7 +21,7 @@ from ntk_fast.rows.prepared import MeasuredRows
 from ntk_fast.rows.preparing import measure
 from ntk_fast.schedule.in_order import InOrder
 from ntk_fast.schedule.threads import choose_n_threads, single_threaded_blas
-from ntk_fast.schedule.tiling import FillTile, Progress, Tile, run_tiles, stop_if_asked, tiles_within
+from ntk_fast.schedule.tiling import FillTile, Progress, Tile, ranges, run_tiles, stop_if_asked, tiles_within
 from ntk_fast.solvers.weighted import roots_of
 
 #: Rows that a thread prepares at a time, and numbers of K_nm that it keeps in its cache.
@@ -92,8 +92,8 @@ class StreamedMatrix:
         self._n_threads = choose_n_threads(n_threads)
         measured = measure(centres, "X", self._backend, self._shape)
         norms = [measured.square_norm]
-        for start in range(0, len(rows), ROWS_AT_A_TIME):
-            norms.append(norm_range(self._measured(start, start + ROWS_AT_A_TIME).square_norm))
+        for part in ranges(len(rows), ROWS_AT_A_TIME):
+            norms.append(norm_range(self._measured(part.start, part.stop).square_norm))
         self._program = compile_for(kernel, np.dtype(np.float64), self._backend, *norms)
         self._centres = prepare_for(self._program, kernel, measured, self._backend)
 
@@ -197,7 +197,7 @@ def row_blocks(n_rows: int, n_centres: int) -> list[Tile]:
     """Return the blocks of rows in the order in which their sums are added: whole tiles, at most `MOST_BLOCKS`."""
     n_tiles = -(-n_rows // ROWS_AT_A_TIME)
     step = -(-n_tiles // MOST_BLOCKS) * ROWS_AT_A_TIME
-    return [Tile(start, min(start + step, n_rows), 0, n_centres) for start in range(0, n_rows, step)] if n_rows else []
+    return [Tile(rows.start, rows.stop, 0, n_centres) for rows in ranges(n_rows, step)] if n_rows else []
 
 
 def _tiles_of(block: Tile) -> list[Tile]:

@@ -136,6 +136,38 @@ def test_corners_lose_no_digits_of_any_pair(name):
         assert exact_map(activation, pair).error(mapped(activation, pair)) < 1e-12, pair
 
 
+@pytest.mark.parametrize("name", ["hard tanh", "relu6", "tent", "zigzag"])
+def test_thresholds_far_apart_lose_no_digits(name):
+    """Of parallel rows of norms that differ by 200: functions of one normal variable, straight far into its tails."""
+    pair = Pair(4.0, 1e-4, 1e-9, 1)
+    assert exact_map(MAPS[name], pair).error(mapped(MAPS[name], pair)) < 1e-12, pair
+
+
+def difficult_rows(rng: np.random.Generator) -> np.ndarray:
+    """Of any norms: copies, near ones, scaled and opposite ones, others, and zeros."""
+    base = rng.standard_normal(3)
+    near = base + log_uniform(rng, 1e-12, 1.0, 4)[:, None] * rng.standard_normal((4, 3))
+    scaled = base * np.array([-1.0, 1 + 1e-15, 1 + 1e-6, *log_uniform(rng, 1e-3, 3.0, 3)])[:, None]
+    others = log_uniform(rng, 1e-2, 10.0, 6)[:, None] * rng.standard_normal((6, 3))
+    return np.concatenate([[base, base, 0 * base], near, scaled, others, -others[:2]])
+
+
+@pytest.mark.parametrize("name", STRAIGHT)
+def test_every_engine_agrees_with_the_reference(name, backend):
+    rng = np.random.default_rng(sum(map(ord, name)))
+    X = difficult_rows(rng)
+    activation = layers.Activation(STRAIGHT[name][0])
+    kernel = ntk.NTK(2, activation, weight_variance=(0.5, 1.0, 1.5), bias_variance=float(log_uniform(rng, 1e-6, 1.0)))
+    for dtype, tolerance in ((np.float64, 1e-12), (np.float32, 1e-6)):
+        rows = X.astype(dtype)
+        got, exact = kernel(rows, backend=backend), kernel(rows.astype(np.float64), backend="numpy")
+        scale = np.sqrt(exact.diagonal())
+        assert np.abs((got - exact) / np.outer(scale, scale)).max() < tolerance
+        assert np.array_equal(got, got.T)
+        if backend != "numba":  # a compiler's choice of vectors is its own
+            assert np.array_equal(kernel(rows[:3], rows[3:11], backend=backend), got[:3, 3:11])
+
+
 def test_the_derivatives_dual_is_a_probability():
     """Of the hard tanh: that both are inside, by SciPy."""
     hard_tanh = MAPS["hard tanh"]

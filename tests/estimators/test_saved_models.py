@@ -10,7 +10,7 @@ import pytest
 import ntk_fast as ntk
 from ntk_fast.estimators.model_file import read_model_file
 
-FOLDER = Path(__file__).parent / "data" / "saved_models"
+FOLDER = Path(__file__).parents[1] / "data" / "saved_models"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.ntk"))
 
 

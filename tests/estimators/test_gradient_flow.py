@@ -12,7 +12,7 @@ import ntk_fast as ntk
 from ntk_fast.solvers import Cholesky
 
 #: neural-tangents 0.6.5, `predict.gradient_descent_mse_ensemble`; good to about 1e-8 itself.
-PARITY = np.load(Path(__file__).parent / "data" / "neural_tangents_predict.npz")
+PARITY = np.load(Path(__file__).parents[1] / "data" / "neural_tangents_predict.npz")
 NETWORKS = json.loads(str(PARITY["meta"]))
 TIMES = {"0.5": 0.5, "20.0": 20.0, "1000.0": 1000.0, "None": None}
 
@@ -179,7 +179,7 @@ def test_targets_near_the_end_of_float64(data):
 
 
 def test_models_of_earlier_releases_have_deviations_but_no_other_times():
-    folder = Path(__file__).parent / "data" / "saved_models"
+    folder = Path(__file__).parents[1] / "data" / "saved_models"
     flow, rows = ntk.load_model(folder / "flow.ntk"), np.load(folder / "predictions.npz")["rows"]
     covariance = flow.predict(rows, return_cov=True)[1]
     np.testing.assert_allclose(flow.predict(rows, return_std=True)[1] ** 2, np.diag(covariance), atol=1e-12)

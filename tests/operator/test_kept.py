@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import multiprocessing
 import pickle
+import threading
 
 import numpy as np
 import pytest
@@ -110,3 +112,35 @@ def test_products_of_images_that_are_not_kept_have_memory_once_a_thread(monkeypa
     A = ntk.KernelOperator(KERNEL, images(200), keep=False, backend="cython", n_threads=2)
     A @ np.ones(200)
     assert runs <= 2
+
+
+def test_a_child_forked_while_another_thread_computes_the_matrix_computes_its_own(monkeypatch):
+    X, v = images(20), np.ones(20)
+    expected = ntk.KernelOperator(KERNEL, X, keep=True) @ v
+    operator = ntk.KernelOperator(KERNEL, X, keep=True)
+    inside, leave, fill_gram = threading.Event(), threading.Event(), kept.fill_gram
+
+    def wait_in_parent(*arguments) -> None:
+        if threading.current_thread() is holder:
+            inside.set()
+            leave.wait(120)
+        fill_gram(*arguments)
+
+    def product_in_child(connection) -> None:
+        connection.send(operator @ v)
+
+    monkeypatch.setattr(kept, "fill_gram", wait_in_parent)
+    holder = threading.Thread(target=lambda: operator @ v)
+    holder.start()
+    inside.wait(60)
+    fork = multiprocessing.get_context("fork")
+    receiver, sender = fork.Pipe(duplex=False)
+    child = fork.Process(target=product_in_child, args=(sender,), daemon=True)
+    child.start()
+    try:
+        assert receiver.poll(60), "the child hangs"
+        assert np.array_equal(receiver.recv(), expected)
+    finally:
+        child.kill()
+        leave.set()
+        holder.join()

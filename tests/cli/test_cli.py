@@ -24,7 +24,7 @@ from ntk_fast.cli.csv_file import CsvFile
 from ntk_fast.cli.csv_layout import CsvOptions
 from ntk_fast.cli.row_files import read_csv
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 ROWS = np.random.default_rng(0).standard_normal((20, 3))
 
 #: Runs the command line in a process of its own, with Ctrl-C as a terminal has it: background shells turn it off.

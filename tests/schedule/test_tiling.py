@@ -169,8 +169,9 @@ INTERRUPTED = """
 """
 
 
-@pytest.mark.parametrize("n_threads", [1, 2])
-@pytest.mark.parametrize(("depth", "bias"), [(3, 0.0), (1000, 0.1)], ids=["profile", "1000 layers"])
+@pytest.mark.parametrize(
+    ("depth", "bias", "n_threads"), [(3, 0.0, 1), (1000, 0.1, 2)], ids=["profile, 1 thread", "1000 layers, 2 threads"]
+)
 def test_ctrl_c_stops_all_threads(n_threads, depth, bias, engine, tmp_path):
     script = tmp_path / "interrupted.py"
     script.write_text(textwrap.dedent(INTERRUPTED))

@@ -6,7 +6,7 @@ import signal
 
 import numpy as np
 import pytest
-from test_out_of_core import in_process, kill_at, npy_bytes
+from stores import in_process, kill_at, npy_bytes
 
 import ntk_fast as ntk
 from ntk_fast import layers as L
