@@ -20,7 +20,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ntk_fast import lapack
 from ntk_fast.caller import warns_once
-from ntk_fast.derivatives import VARIANCES, VarianceParameters
+from ntk_fast.derivatives import VarianceParameters
 from ntk_fast.estimators.exact_process import ExactProcess
 from ntk_fast.estimators.expansion import kernel_expansion
 from ntk_fast.estimators.fit_warnings import warn_of_labels
@@ -33,6 +33,7 @@ from ntk_fast.estimators.process_parameters import (
     check_noise,
     choose_process_solver,
     depths_of,
+    fitted_variances,
     scaling_of_columns,
     scaling_of_targets,
     with_unit_of_rows,
@@ -247,7 +248,7 @@ class NTKGaussianProcessRegressor(MultiOutputMixin, RegressorMixin, SavedEstimat
         noise = check_noise(noise, n_rows) if is_array else check_not_negative(noise, NOISE)
         per_layer = check_flag(self.per_layer, "per_layer")
         names = check_fitted(self.fitted, FITTED)
-        variances = tuple(name for name in VARIANCES if name in names)
+        variances = fitted_variances(names, kernels)
         fits_noise = NOISE in names and not is_array and noise > 0
         return [Model(VarianceParameters(k, per_layer, variances), noise, fits_noise) for k in kernels]
 

@@ -22,7 +22,13 @@ from ntk_fast.estimators.laplace_process import LaplaceProcess
 from ntk_fast.estimators.marginal_likelihood import Model
 from ntk_fast.estimators.parameters import KernelParameters, choose_kernel, choose_report, within_its_threads
 from ntk_fast.estimators.posterior_spread import rows_at_a_time
-from ntk_fast.estimators.process_parameters import check_fitted, depths_of, scaling_of_columns, with_unit_of_rows
+from ntk_fast.estimators.process_parameters import (
+    check_fitted,
+    depths_of,
+    fitted_variances,
+    scaling_of_columns,
+    with_unit_of_rows,
+)
 from ntk_fast.estimators.saving import SavedEstimator
 from ntk_fast.estimators.standard_units import Search, StandardUnits
 from ntk_fast.estimators.targets import FLOATS, checked_classification
@@ -186,7 +192,7 @@ class NTKGaussianProcessClassifier(ClassifierMixin, SavedEstimator, KernelParame
         kernels = depths_of(choose_kernel(self.kernel), self.depths)
         per_layer = check_flag(self.per_layer, "per_layer")
         names = check_fitted(self.fitted, VARIANCES)
-        variances = tuple(name for name in VARIANCES if name in names)
+        variances = fitted_variances(names, kernels)
         return [Model(VarianceParameters(kernel, per_layer, variances), 0.0, False) for kernel in kernels]
 
     @warns_once

@@ -125,6 +125,9 @@ class _Reader:
             if given != "layer" and given not in known:
                 names = ", ".join(sorted(known)) or "none"
                 raise ValueError(f"{place}, {name}, has no field {given!r}; its fields: {names}.")
+        for field in fields(kind):
+            if field.default is MISSING and field.default_factory is MISSING and field.name not in record:
+                raise ValueError(f"{place}, {name}, lacks its field {field.name!r}.")
         values = {
             key: kind.field_from_plain(key, self._value(value, f"{place}, {name}: {key}"))
             for key, value in record.items()

@@ -13,7 +13,7 @@ def check_sizes(value: Any, name: str) -> int | Grid:
     if not isinstance(value, (tuple, list)):
         return check_whole_number(value, name, 1)
     if len(value) not in (1, 2):
-        raise ValueError(f"{name} must be a whole number >= 1, or one or two of them; got {len(value)}.")
+        raise ValueError(f"{name} must be a whole number >= 1, or one or two of them; got {value!r}.")
     return tuple(check_whole_number(number, name, 1) for number in value)
 
 
