@@ -296,7 +296,7 @@ def test_networks_that_are_none_are_refused(make, sentence):
     [
         (lambda: Conv(0), "filter_shape must be a whole number >= 1; got 0"),
         (lambda: Conv(3, strides=0), "strides must be a whole number >= 1; got 0"),
-        (lambda: Conv((3, 3, 3)), "one or two of them; got 3"),
+        (lambda: Conv((3, 3, 3)), r"one or two of them; got \(3, 3, 3\)"),
         (lambda: Conv(3, padding="same"), "padding must be one of 'SAME', 'VALID', 'CIRCULAR'; got 'same'"),
         (lambda: Conv(3, weight_variance=-1.0), "weight_variance must be >= 0"),
         (lambda: AveragePool(2, strides=0), "strides must be a whole number >= 1; got 0"),

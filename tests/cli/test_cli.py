@@ -27,11 +27,12 @@ from ntk_fast.cli.row_files import read_csv
 ROOT = Path(__file__).parents[2]
 ROWS = np.random.default_rng(0).standard_normal((20, 3))
 
-#: Runs the command line in a process of its own, with Ctrl-C as a terminal has it: background shells turn it off.
+#: Runs the command line in a process of its own, with signals as a terminal has them: background shells and nohup turn some off.
 PROCESS = [
     sys.executable,
     "-c",
     "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
+    "[signal.signal(number, signal.SIG_DFL) for number in (signal.SIGTERM, signal.SIGHUP)];"
     "from ntk_fast.cli import main; sys.exit(main())",
 ]
 
