@@ -27,7 +27,7 @@ from ntk_fast.cli.row_files import read_csv
 ROOT = Path(__file__).parents[2]
 ROWS = np.random.default_rng(0).standard_normal((20, 3))
 
-#: Runs the command line in a process of its own, with signals as a terminal has them: background shells and nohup turn some off.
+#: Runs the command line in a process of its own, with signals as terminals have them: nohup turns some off.
 PROCESS = [
     sys.executable,
     "-c",
