@@ -332,10 +332,13 @@ static void NAME(convolve_plane)(const NAME(image_run) *run, const ntk_image_ste
     }
 }
 
-/* Planes of a convolution side by side, which an activation takes as they come: no part of the convolution is stored. */
-static void NAME(convolve_through)(const NAME(image_run) *run, const ntk_image_step *step, const NAME(node) *source,
-                                   const ntk_image_step *then, const NAME(node) *to, const int *planes, int n_planes)
+/* Node `number`, an activation, on planes side by side of the convolution before it, of which it takes the states as they
+ * come: none is stored. */
+static void NAME(convolve_through)(const NAME(image_run) *run, int number, const int *planes, int n_planes)
 {
+    const ntk_image_step *then = run->program->steps + number;
+    const ntk_image_step *step = run->program->steps + then->instruction.sources[0];
+    const NAME(node) *to = NAME(node_of)(run, number), *source = NAME(node_of)(run, step->instruction.sources[0]);
     NAME(row_function) *const convolve_row =
         NAME(row_function_of)(&step->window, !run->x, run->program->program.carries_tangent);
     const ptrdiff_t width = to->planes->width;
@@ -381,14 +384,4 @@ static void NAME(convolve)(const NAME(image_run) *run, int number, int plane)
         NAME(convolve_any)(run, step, from, to, &r);
     else
         NAME(convolve_plane)(run, step, from, to, &r);
-}
-
-/* Node `number`, an activation that takes the states of a convolution as they come. */
-static void NAME(convolve_on)(const NAME(image_run) *run, int number, const int *planes, int n_planes)
-{
-    const ntk_image_step *then = run->program->steps + number;
-    const ntk_image_step *step = run->program->steps + then->instruction.sources[0];
-    const NAME(node) *to = NAME(node_of)(run, number), *from = NAME(node_of)(run, step->instruction.sources[0]);
-    if (n_planes)
-        NAME(convolve_through)(run, step, from, then, to, planes, n_planes);
 }

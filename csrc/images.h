@@ -133,10 +133,10 @@ void NAME(ntk_image_components)(const ntk_image_program *program, const ntk_imag
                 NAME(arrange)(&run, node, plane);
                 break;
             case NTK_POINT:
-                if (program->steps[program->steps[node].instruction.sources[0]].is_passed_on)
-                    NAME(convolve_on)(&run, node, program->entry_planes + e, n_beside);
-                else
+                if (!program->steps[program->steps[node].instruction.sources[0]].is_passed_on)
                     NAME(point)(&run, node, plane);
+                else if (n_beside) /* with the first of them, all */
+                    NAME(convolve_through)(&run, node, program->entry_planes + e, n_beside);
                 break;
             case NTK_CONVOLVE:
                 NAME(convolve)(&run, node, plane);

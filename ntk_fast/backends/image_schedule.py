@@ -127,9 +127,8 @@ class ImageSchedule:
     is_kept: tuple[bool, ...]
     places: tuple[int, ...]  # of the first part of each node; the others follow, `rooms` apart
     rooms: tuple[int, ...]
-    distances: tuple[
-        int, ...
-    ]  # where pools keep squares of the distances that hold m, behind their first parts; -1: nowhere
+    #: Where pools keep squares of the distances that hold m, behind their first parts; -1: nowhere.
+    distances: tuple[int, ...]
     n_vectors: int
     kept_vectors: int  # the first ones
     largest_plane: int

@@ -23,7 +23,6 @@ from ntk_fast.lower.spatial_program import (
     PointStep,
     SpatialProgram,
     SpatialStep,
-    sources_of,
 )
 from ntk_fast.lower.wide import Wide, folded
 
@@ -83,9 +82,7 @@ class _WideEvaluation(Evaluation):
             case GatherStep():
                 cosine = self._wide_pool(node, step)
         self._cosines[node] = cosine
-        for source in sources_of(step):
-            if self._last_use[source] == node:
-                self._cosines.pop(source, None)
+        self.forget_before(node, step, self._cosines)
 
     def _at(self, node: int, left: Wide, right: Wide) -> tuple[Wide, Wide]:
         """Return numbers of positions, (n_positions, n), at a node's pairs."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,9 +105,13 @@ class Evaluation:
     def keep(self, node: int, step: SpatialStep, state: State) -> None:
         """Store the state of a node, and forget what was needed for it alone."""
         self._states[node] = state
+        self.forget_before(node, step, self._states)
+
+    def forget_before(self, node: int, step: SpatialStep, known: dict[int, Any]) -> None:
+        """Forget what was known of the sources that nothing needs after a node."""
         for source in sources_of(step):
             if self._last_use[source] == node:
-                self._states.pop(source, None)
+                known.pop(source, None)
 
     def _sides(self, node: int, first: int, n_planes: int) -> tuple[Reals, Reals]:
         """Return planes on a node's grid at both positions of its pairs, (n_planes, n_pairs, ...)."""
