@@ -161,7 +161,7 @@ def _draw_gram(figure: Figure, axes: Any, title: str, gram: NDArray[np.float64],
     axes.set_yticklabels(range(10))
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    bar = figure.colorbar(image, ax=axes, shrink=0.85, pad=0.02)
+    bar = figure.colorbar(image, cax=axes.inset_axes((1.03, 0.0, 0.05, 1.0)))
     bar.outline.set_visible(False)
     bar.set_label("cosine in feature space")
 
