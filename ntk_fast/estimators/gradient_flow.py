@@ -52,7 +52,8 @@ class GradientFlowRegressor(SavedEstimator, MultiOutputMixin, RegressorMixin, Ke
     Parameters
     ----------
     kernel : NTK or NNGP, optional
-        Either one says what the network is: its depth, activation and variances. By default ``NTK(depth=3)``.
+        Either one says what the network is: its depth, activation and variances. By default
+        ``NNGP(depth=3, weight_variance="he", bias_variance=0.5)``.
     time : float >= 0, optional
         How long the networks are trained; None: to convergence.
     learning_rate : float > 0, default 1.0
@@ -79,6 +80,9 @@ class GradientFlowRegressor(SavedEstimator, MultiOutputMixin, RegressorMixin, Ke
 
     Notes
     -----
+    Rows and targets are taken in the units that they have, as in the equations. With a bias, and the default kernel has
+    one, scale the rows first, to a mean squared norm of about 1.
+
     Training to convergence interpolates what the kernel can represent: with ``ridge=0`` and a singular kernel matrix
     the limit of infinite time is its pseudo-inverse, which is what is computed.
 
