@@ -202,7 +202,7 @@ def accuracy(setting: Setting) -> Iterator[Row]:
     yield Row(what, right, 99.4, False, f"dense 99.05; {seconds:.0f} s")
     X, y = mnist()
     right, seconds = accuracy_of(ntk.NTK(network=of_mnist()), X, y)
-    yield Row("5000 images of MNIST, convolutions and pools: percent right", right, 96.36, False, f"{seconds:.0f} s")
+    yield Row("5000 images of MNIST, 5 convolutions, Flatten: percent right", right, 96.36, False, f"{seconds:.0f} s")
 
 
 def of_mnist() -> layers.Sequential:
