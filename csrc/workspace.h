@@ -15,10 +15,18 @@ typedef struct {
     size_t bytes;
 } NAME(workspace);
 
+/* Under the address sanitizer a gap that must not be touched lies between two pieces. */
 static void *NAME(carve)(char *base, size_t *used, size_t bytes)
 {
     void *piece = base ? base + *used : NULL;
     *used += PADDED(bytes, 64);
+#ifdef __SANITIZE_ADDRESS__
+    if (base) {
+        __asan_unpoison_memory_region(piece, bytes);
+        __asan_poison_memory_region((char *)piece + bytes, PADDED(bytes, 64) - bytes + 64);
+    }
+    *used += 64;
+#endif
     return piece;
 }
 
