@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ntk_fast.validation import refuse_masked
+
 
 @dataclass(frozen=True)
 class PowerLaw:
@@ -60,6 +62,8 @@ def fit_power_law(x: ArrayLike, y: ArrayLike) -> PowerLaw:
     >>> print(fit_power_law([1.0, 2.0, 4.0], [8.0, 4.0, 2.0]))
     -1.000 +- 0.000
     """
+    refuse_masked(x, "x")
+    refuse_masked(y, "y")
     points = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     if points[0].ndim != 1 or points[0].shape != points[1].shape:
         raise ValueError(f"x and y must be vectors of one length; got shapes {points[0].shape} and {points[1].shape}.")

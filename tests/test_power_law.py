@@ -29,6 +29,7 @@ def test_two_points_leave_no_error():
         ([1, 2], [1, 0], "y must be positive and finite"),
         ([-1, 2], [1, 1], "x must be positive and finite"),
         ([1, 1], [1, 2], "x must hold at least two different values"),
+        (np.ma.masked_equal([1, 2], 2), [1, 2], "x must not have masked values"),
         ([1, 2, 3], [1, 2], "x and y must be vectors of one length"),
     ],
 )

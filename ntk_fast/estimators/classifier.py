@@ -15,11 +15,12 @@ from ntk_fast.estimators.parameters import choose_report
 from ntk_fast.estimators.ridge import LEAVE_ONE_OUT, KernelRidge
 from ntk_fast.estimators.scaling import TargetScaling
 from ntk_fast.estimators.targets import checked_classification, checked_weights
+from ntk_fast.estimators.unmasked_score import UnmaskedScore
 from ntk_fast.kernels import Kernel
 from ntk_fast.solvers.base import Report
 
 
-class NTKClassifier(ClassifierMixin, KernelRidge):
+class NTKClassifier(UnmaskedScore, ClassifierMixin, KernelRidge):
     """Kernel ridge classification: one-versus-rest regression on one-hot targets.
 
     A row's target is 1 - 1/n_classes for its class and -1/n_classes for the others; the class of the largest prediction

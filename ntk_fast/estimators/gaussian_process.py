@@ -42,6 +42,7 @@ from ntk_fast.estimators.saving import SavedEstimator
 from ntk_fast.estimators.scaling import ColumnScaling
 from ntk_fast.estimators.standard_units import Search, StandardUnits
 from ntk_fast.estimators.targets import FLOATS, checked_regression
+from ntk_fast.estimators.unmasked_score import UnmaskedScore
 from ntk_fast.kernels import Kernel
 from ntk_fast.rows.sklearn_check import validate_data
 from ntk_fast.solvers.base import Report
@@ -51,7 +52,7 @@ from ntk_fast.validation import check_flag, check_not_negative, check_whole_numb
 Reals = NDArray[np.floating]
 
 
-class NTKGaussianProcessRegressor(MultiOutputMixin, RegressorMixin, SavedEstimator, KernelParameters):
+class NTKGaussianProcessRegressor(UnmaskedScore, MultiOutputMixin, RegressorMixin, SavedEstimator, KernelParameters):
     """Gaussian-process regression: see the module.
 
     Parameters

@@ -32,6 +32,7 @@ from ntk_fast.estimators.process_parameters import (
 from ntk_fast.estimators.saving import SavedEstimator
 from ntk_fast.estimators.standard_units import Search, StandardUnits
 from ntk_fast.estimators.targets import FLOATS, checked_classification
+from ntk_fast.estimators.unmasked_score import UnmaskedScore
 from ntk_fast.kernels import Kernel
 from ntk_fast.rows.sklearn_check import validate_data
 from ntk_fast.schedule.tiling import ranges
@@ -45,7 +46,7 @@ Reals = NDArray[np.float64]
 LATENT_SQUARE = 4.0
 
 
-class NTKGaussianProcessClassifier(ClassifierMixin, SavedEstimator, KernelParameters):
+class NTKGaussianProcessClassifier(UnmaskedScore, ClassifierMixin, SavedEstimator, KernelParameters):
     """Gaussian-process classification with probabilities: see the module.
 
     With one kernel it gives the numbers of scikit-learn's ``GaussianProcessClassifier``, which fits one to each class.

@@ -30,6 +30,7 @@ from ntk_fast.estimators.fit_warnings import warn_of_labels
 from ntk_fast.estimators.parameters import KernelParameters, choose_kernel, choose_report
 from ntk_fast.estimators.saving import SavedEstimator
 from ntk_fast.estimators.targets import FLOATS, checked_regression
+from ntk_fast.estimators.unmasked_score import UnmaskedScore
 from ntk_fast.kernels import NNGP, NTK, Kernel
 from ntk_fast.rows.sklearn_check import validate_data
 from ntk_fast.schedule.threads import limited_blas
@@ -46,7 +47,7 @@ REGIMES = ("all", "last")
 ROWS_AT_A_TIME = 1024
 
 
-class GradientFlowRegressor(SavedEstimator, MultiOutputMixin, RegressorMixin, KernelParameters):
+class GradientFlowRegressor(UnmaskedScore, SavedEstimator, MultiOutputMixin, RegressorMixin, KernelParameters):
     """Mean and covariance of the infinite ensemble of networks trained by gradient flow: see the module.
 
     Parameters

@@ -13,10 +13,11 @@ from ntk_fast.estimators.parameters import choose_report
 from ntk_fast.estimators.ridge import LEAVE_ONE_OUT, KernelRidge
 from ntk_fast.estimators.scaling import TargetScaling
 from ntk_fast.estimators.targets import checked_regression, checked_weights
+from ntk_fast.estimators.unmasked_score import UnmaskedScore
 from ntk_fast.solvers.base import Report
 
 
-class NTKRegressor(MultiOutputMixin, RegressorMixin, KernelRidge):
+class NTKRegressor(UnmaskedScore, MultiOutputMixin, RegressorMixin, KernelRidge):
     """Kernel ridge regression with the kernel of an infinitely wide network.
 
     Units do not matter: columns are centred and scaled, targets are centred and brought back, and the ridge is measured

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from ntk_fast.estimators.column_encodings import LeftOut, encoding_of
 from ntk_fast.estimators.saving import SavedEstimator
 from ntk_fast.rows.frames import Column, columns_of, columns_of_array, is_frame
-from ntk_fast.validation import check_whole_number
+from ntk_fast.validation import as_array, check_whole_number
 
 
 class TableEncoder(SavedEstimator, TransformerMixin, BaseEstimator):
@@ -173,7 +173,7 @@ class TableEncoder(SavedEstimator, TransformerMixin, BaseEstimator):
 def _columns(X: Any) -> list[Column]:
     if is_frame(X):
         return list(columns_of(X))
-    array = np.asarray(X)
+    array = as_array(X, "X", "a data frame, or an array (n_rows, n_columns)")
     if array.ndim != 2:
         raise ValueError(f"X must be a data frame, or an array (n_rows, n_columns); got shape {array.shape}.")
     return list(columns_of_array(array))

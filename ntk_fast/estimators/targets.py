@@ -7,9 +7,10 @@ from typing import Any, SupportsFloat
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.utils import column_or_1d
+from sklearn.exceptions import DataConversionWarning
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 
+from ntk_fast.caller import warn_caller
 from ntk_fast.rows.frames import is_missing
 from ntk_fast.rows.sklearn_check import readable, validate_data
 from ntk_fast.validation import as_array, check_vector
@@ -37,10 +38,11 @@ def checked_classification(estimator: Any, X: Any, y: Any) -> tuple[NDArray[np.f
     is_multilabel = len(getattr(y, "shape", None) or np.shape(y)) == 2 and type_of_target(y) == "multilabel-indicator"
     if is_multilabel:
         y = np.asarray(y.toarray() if hasattr(y, "toarray") else y)
+    elif y is not None:
+        y = _one_column(y)
     rows, y = validate_data(estimator, X, y, dtype=FLOATS, multi_output=is_multilabel)
-    labels = y if is_multilabel else column_or_1d(y, warn=True)
-    check_classification_targets(labels)
-    return rows, labels
+    check_classification_targets(y)
+    return rows, y
 
 
 def checked_weights(sample_weight: Any, rows: NDArray[np.floating[Any]]) -> NDArray[np.float64] | None:
@@ -66,9 +68,19 @@ def _refuse_other_than_numbers(y: Any) -> None:
             raise TypeError(f"y must hold numbers; got dtype {values.dtype}, for one {value!r}.")
 
 
+def _one_column(y: Any) -> Any:
+    """Return labels as a vector, with a warning if they are a column; what is neither is refused elsewhere."""
+    if len(shape := np.shape(y)) != 2 or shape[1] != 1:
+        return y
+    warn_caller("y is a column, and a vector of labels is expected: pass y.ravel().", DataConversionWarning)
+    return np.asarray(y).ravel()
+
+
 def _refuse_unordered_labels(y: Any) -> None:
     """Raise if a label is missing, or some are text and others are not: such labels cannot be sorted."""
     labels = np.asarray(y, dtype=object if isinstance(y, (list, tuple)) else None)
+    if labels.dtype.kind == "V":
+        raise TypeError(f"y must hold labels, text or numbers; got dtype {labels.dtype}.")
     if labels.dtype.kind != "O" or labels.ndim != 1:
         return
     for place, label in enumerate(labels):

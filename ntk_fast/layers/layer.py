@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ntk_fast.layers.nested_parameters import nested, with_nested
+from ntk_fast.lazy import lazy
 
 if TYPE_CHECKING:
     from ntk_fast.finite.graph import Graph, Units
@@ -32,6 +33,12 @@ class Layer:
     def name(self) -> str:
         """What the layer is called in tables and sentences."""
         return type(self).__name__
+
+    @lazy
+    def levels(self) -> int:
+        """How many layers lie in one another, this one counted; kept, so that no walk goes down more than a level."""
+        values = [getattr(self, field.name) for field in fields(self)]
+        return 1 + max((part.levels for value in values if _is_sequence(value) for part in value), default=0)
 
     def lower(self, builder: Builder, node: Node) -> Node:
         """Add the layer's steps to a plan, and return the node that holds its output."""

@@ -12,13 +12,19 @@ if TYPE_CHECKING:
     from ntk_fast.lower.plan import Builder, Node
 
 
+#: Layers within layers. A description deeper than this is a mistake, and would exhaust the stack.
+MOST_NESTED = 100
+
+
 def check_layers(layers: tuple[Any, ...], name: str) -> None:
-    """Refuse what is no layer."""
+    """Refuse what is no layer, and layers that nest too deeply already."""
     for position, layer in enumerate(layers, start=1):
         if not isinstance(layer, Layer):
             hint = " (an instance, not the class)" if isinstance(layer, type) and issubclass(layer, Layer) else ""
             got = layer.__name__ if isinstance(layer, type) else type(layer).__name__
             raise TypeError(f"{name} {position} must be a layer of ntk_fast.layers{hint}; got {got}.")
+        if layer.levels > MOST_NESTED:
+            raise ValueError(f"{name} {position} nests layers {layer.levels} deep: at most {MOST_NESTED} are accepted.")
 
 
 def check_fields(values: dict[str, Any], name: str) -> tuple[Layer, ...]:

@@ -29,8 +29,8 @@ from ntk_fast.lower.steps import (
     joined,
 )
 
-#: Layers within layers. A description deeper than this is a mistake, and would exhaust the stack.
-MOST_NESTED = 100
+#: Layers that compile within seconds: those of `kernels.LARGEST_DEPTH`, and some more.
+MOST_LAYERS = 11_000
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,8 @@ class Builder:
 
     def lower(self, layer: Layer, node: Node, place: str) -> Node:
         """Lower a layer within another, named by its place: "layer 2 of 5"."""
-        if len(self._places) == MOST_NESTED:
-            raise ValueError(f"network must not nest layers deeper than {MOST_NESTED}.")
+        if len(self.lowered) == MOST_LAYERS:
+            raise ValueError(f"network must not have more than {MOST_LAYERS} layers.")
         self._places.append(f"{place}, {layer.name}")
         position = len(self.lowered)
         node = layer.lower(self, node)

@@ -14,7 +14,7 @@ from ntk_fast.kernels import Kernel
 from ntk_fast.operator import KernelOperator
 from ntk_fast.power_law import PowerLaw, fit_power_law
 from ntk_fast.schedule.threads import limited_blas
-from ntk_fast.validation import check_whole_number
+from ntk_fast.validation import as_array, check_whole_number
 
 
 def gram_eigenvalues(
@@ -105,7 +105,7 @@ def decay_exponent(eigenvalues: ArrayLike, first: int = 1, last: int | None = No
     >>> print(spectrum.decay_exponent(np.arange(1, 50) ** -1.5))
     -1.500 +- 0.000
     """
-    values = np.asarray(eigenvalues)
+    values = as_array(eigenvalues, "eigenvalues", "a vector of real numbers")
     if values.ndim != 1 or values.dtype.kind not in "fiub":
         raise ValueError(f"eigenvalues must be a vector of real numbers; got shape {values.shape} of {values.dtype}.")
     values = np.sort(values.astype(np.float64))[::-1]

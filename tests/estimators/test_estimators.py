@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import clone
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import DataConversionWarning, NotFittedError
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import ntk_fast as ntk
@@ -295,6 +295,10 @@ def test_rows_and_targets_that_are_no_numbers_are_named(name, data):
     expected = model.fit(X, y).predict(X)
     with pytest.raises(ValueError, match="X must not have masked values"):
         model.predict(hidden)
+    hidden_numbers = np.ma.masked_equal(y, 1)
+    for argument, given in (("y", {"y": hidden_numbers}), ("sample_weight", {"y": y, "sample_weight": hidden_numbers})):
+        with pytest.raises(ValueError, match=f"{argument} must not have masked values"):
+            model.score(X, **given)
     for same in (shown, Standard(X)):
         np.testing.assert_array_equal(model.fit(same, Standard(y)).predict(same), expected)
 
@@ -312,6 +316,20 @@ def test_rows_and_targets_that_are_no_numbers_are_named(name, data):
 def test_labels_that_are_missing_or_mixed_are_named(y, error, message, data):
     with pytest.raises(error, match=message):
         ntk.NTKClassifier().fit(data[0][:2], y)
+
+
+def test_labels_in_a_column_are_a_vector_and_a_warning_in_the_callers_line(data):
+    X = data[0]
+    labels = np.arange(len(X)) % 3
+    with pytest.warns(DataConversionWarning, match="y is a column") as warned:
+        model = ntk.NTKClassifier(PRIOR, ridge=0.1).fit(X, labels[:, None])
+    assert [warning.filename for warning in warned] == [__file__]
+    np.testing.assert_array_equal(model.predict(X), ntk.NTKClassifier(PRIOR, ridge=0.1).fit(X, labels).predict(X))
+
+
+def test_labels_of_a_foreign_kind_are_named(data):
+    with pytest.raises(TypeError, match="y must hold labels, text or numbers; got dtype"):
+        ntk.NTKClassifier().fit(data[0][:2], np.zeros(2, dtype="V2"))
 
 
 @pytest.mark.parametrize("missing", [None, float("nan")])

@@ -130,6 +130,11 @@ def test_repeated_names_are_refused():
         ntk.TableEncoder().fit(pd.DataFrame([[1, 2, 3]], columns=["a", "b", "a"]))
 
 
+def test_masked_values_are_refused():
+    with pytest.raises(ValueError, match="X must not have masked values"):
+        ntk.TableEncoder().fit(np.ma.masked_greater(np.arange(6.0).reshape(3, 2), 4))
+
+
 def test_one_dimension_is_refused():
     with pytest.raises(ValueError, match=r"data frame, or an array \(n_rows, n_columns\); got shape \(3,\)"):
         ntk.TableEncoder().fit([1, 2, 3])
