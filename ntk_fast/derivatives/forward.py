@@ -11,7 +11,7 @@ from ntk_fast.backends.numpy_backend import NumpyBackend
 from ntk_fast.backends.numpy_chords import tile_chords
 from ntk_fast.caller import on_trial
 from ntk_fast.compensated import Reals
-from ntk_fast.derivatives.variances import VarianceParameters
+from ntk_fast.derivatives.log_parameters import LogParameters
 from ntk_fast.gram import prepare
 from ntk_fast.layers.pair_state import pair_of_chord
 from ntk_fast.lower.accuracy import row_tolerance
@@ -29,7 +29,7 @@ BLOCK_ROWS, BLOCK_COLUMNS = 64, 128
 
 
 def run_forward(
-    parameters: VarianceParameters,
+    parameters: LogParameters,
     x_values: Reals,
     y_values: Reals | None,
     use: Callable[[Tile, Reals, bool], None],
@@ -65,7 +65,7 @@ def run_forward(
     return tiles
 
 
-def diagonal_derivatives(parameters: VarianceParameters, values: Reals) -> Reals:
+def diagonal_derivatives(parameters: LogParameters, values: Reals) -> Reals:
     """Return the derivatives of K(x, x) of checked rows, (n_parameters, n)."""
     x, _, program = prepare(parameters.kernel, values, None, NumpyBackend())
     assert isinstance(program, Program)
@@ -82,7 +82,7 @@ def offsets(tile: Tile) -> NDArray[np.intp]:
 
 
 def _moved(
-    parameters: VarianceParameters, rows: Rows, values: Reals, name: str, maps: Sequence[PlacedMap]
+    parameters: LogParameters, rows: Rows, values: Reals, name: str, maps: Sequence[PlacedMap]
 ) -> tuple[MovedRows, Reals]:
     """Return how rows move, and the derivatives of the logarithms of their scales."""
     plan = parameters.kernel.plan

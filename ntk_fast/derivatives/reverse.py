@@ -11,7 +11,7 @@ import numpy as np
 from ntk_fast.backends import choose_backend
 from ntk_fast.backends.base import SUM_PADDING, AdjointTask, Backend, Differentiator
 from ntk_fast.compensated import Reals
-from ntk_fast.derivatives.variances import VarianceParameters
+from ntk_fast.derivatives.log_parameters import LogParameters
 from ntk_fast.gram import choose_tiles
 from ntk_fast.lower.compile import compile_program
 from ntk_fast.lower.program import Program
@@ -26,7 +26,7 @@ from ntk_fast.validation import refuse_overflow
 
 
 def contracted_in_reverse(
-    parameters: VarianceParameters,
+    parameters: LogParameters,
     x_values: Reals,
     y_values: Reals | None,
     weights: Reals,

@@ -203,14 +203,14 @@ class CentreLikelihood:
                 weights = residual @ a.T
                 lapack.add_product(weights, scaled.T, inverse_lower, -1.0)
                 gradient[:n_variances] += contracted_derivatives(
-                    model.variances, self._X[part], weights, self._centres, n_threads=self._n_threads
+                    model.parameters, self._X[part], weights, self._centres, n_threads=self._n_threads
                 )
         if n_variances:
             weights = lapack.product(lapack.product(inverse_lower.T, inner), inverse_lower) / 2 - a @ a.T / 2
             gradient[:n_variances] += contracted_derivatives(
-                model.variances, self._centres, (weights + weights.T) / 2, n_threads=self._n_threads
+                model.parameters, self._centres, (weights + weights.T) / 2, n_threads=self._n_threads
             )
-            gradient[:n_variances] += contracted_diagonal_derivatives(model.variances, self._X, by_diagonal)
+            gradient[:n_variances] += contracted_diagonal_derivatives(model.parameters, self._X, by_diagonal)
         if model.fits_noise:
             gradient[-1] = float(model.noise_variance) * by_diagonal.sum()
         return posterior, gradient

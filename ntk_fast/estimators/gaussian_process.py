@@ -20,7 +20,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ntk_fast import lapack
 from ntk_fast.caller import warns_once
-from ntk_fast.derivatives import VarianceParameters
+from ntk_fast.derivatives import LogParameters
 from ntk_fast.estimators.exact_process import ExactProcess
 from ntk_fast.estimators.expansion import kernel_expansion
 from ntk_fast.estimators.fit_warnings import warn_of_labels
@@ -33,7 +33,6 @@ from ntk_fast.estimators.process_parameters import (
     check_noise,
     choose_process_solver,
     depths_of,
-    fitted_variances,
     scaling_of_columns,
     scaling_of_targets,
     with_unit_of_rows,
@@ -63,9 +62,11 @@ class NTKGaussianProcessRegressor(UnmaskedScore, MultiOutputMixin, RegressorMixi
     noise_variance : float >= 0 or array-like of shape (n,), default 0.01
         Of the targets around the function, and where fitting starts, in units of the targets' variance. An array is the
         known variance of each row's target (its measurement error squared), which stays as it is.
-    fitted : sequence of {"weight_variance", "bias_variance", "noise_variance"}, default all three
-        What maximises the marginal likelihood; () keeps everything as given, in the units of rows and targets as they
-        are. A variance of zero stays zero.
+    fitted : sequence of str, default ("weight_variance", "bias_variance", "noise_variance")
+        What maximises the marginal likelihood: some of these, and parameters of activations by the names of the
+        kernel's `get_params`, as ``"activation__slope"`` and ``"network__1__frequency"``, whose signs stay. () keeps
+        everything as given, in the units of rows and targets as they are. What is zero stays zero. Derivatives by
+        parameters of activations, and by all of a network on images, take four kernel matrices each.
     per_layer : bool, default False
         Whether each layer has variances of its own to fit, or all weight variances (all bias variances) are multiplied
         by one number. Without bias only the product of the weight variances matters.
@@ -102,7 +103,7 @@ class NTKGaussianProcessRegressor(UnmaskedScore, MultiOutputMixin, RegressorMixi
         the output and could take the targets' unit. Through centres what they leave open of the function counts as
         noise too, and this is what is left of it, often nothing; deviations with `include_noise` hold both.
     theta_ : ndarray of shape (n_parameters,)
-        Logarithms of what was fitted, the noise last.
+        Logarithms of what was fitted, of parameters of activations those of their magnitudes; the noise last.
     log_marginal_likelihood_value_ : float
         Of the targets in units of `y_scale_`, summed over them.
     depth_values_ : ndarray of shape (n_depths,)
@@ -248,10 +249,9 @@ class NTKGaussianProcessRegressor(UnmaskedScore, MultiOutputMixin, RegressorMixi
         is_array = np.ndim(noise) > 0
         noise = check_noise(noise, n_rows) if is_array else check_not_negative(noise, NOISE)
         per_layer = check_flag(self.per_layer, "per_layer")
-        names = check_fitted(self.fitted, FITTED)
-        variances = fitted_variances(names, kernels)
+        names = check_fitted(self.fitted, kernels, (NOISE,))
         fits_noise = NOISE in names and not is_array and noise > 0
-        return [Model(VarianceParameters(k, per_layer, variances), noise, fits_noise) for k in kernels]
+        return [Model(LogParameters(k, per_layer, names), noise, fits_noise) for k in kernels]
 
     @warns_once
     @within_its_threads
@@ -284,8 +284,8 @@ class NTKGaussianProcessRegressor(UnmaskedScore, MultiOutputMixin, RegressorMixi
                 "rows; at the variances fitted it is log_marginal_likelihood_value_."
             )
         start = self._models(len(self.X_fit_))[0]
-        variances = replace(start.variances, kernel=self.kernel_)
-        model = replace(start, variances=variances, noise_variance=self.noise_variance_)
+        parameters = replace(start.parameters, kernel=self.kernel_)
+        model = replace(start, parameters=parameters, noise_variance=self.noise_variance_)
         model = model if theta is None else model.at(theta)
         value, gradient = model.log_likelihood(self.X_fit_, self.y_fit_, eval_gradient, self.n_threads)
         return (value, gradient) if eval_gradient else value

@@ -15,7 +15,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from ntk_fast.caller import warns_once
-from ntk_fast.derivatives import VARIANCES, VarianceParameters
+from ntk_fast.derivatives import VARIANCES, LogParameters
 from ntk_fast.estimators.expansion import kernel_expansion
 from ntk_fast.estimators.laplace import averaged_logistic
 from ntk_fast.estimators.laplace_process import LaplaceProcess
@@ -25,7 +25,6 @@ from ntk_fast.estimators.posterior_spread import rows_at_a_time
 from ntk_fast.estimators.process_parameters import (
     check_fitted,
     depths_of,
-    fitted_variances,
     scaling_of_columns,
     with_unit_of_rows,
 )
@@ -56,8 +55,9 @@ class NTKGaussianProcessClassifier(UnmaskedScore, ClassifierMixin, SavedEstimato
     kernel : NTK, NNGP or ArcCosine, optional
         The prior covariance of the latent functions, and where fitting starts, for rows in units of their root mean
         square norm. By default the estimators' default kernel.
-    fitted : sequence of {"weight_variance", "bias_variance"}, default both
-        What maximises the marginal likelihood; () keeps the kernel as given. A variance of zero stays zero.
+    fitted : sequence of str, default ("weight_variance", "bias_variance")
+        What maximises the marginal likelihood: some of these, and parameters of activations, as for
+        :class:`NTKGaussianProcessRegressor`; () keeps the kernel as given. What is zero stays zero.
     per_layer : bool, default False
         Whether each layer has variances of its own to fit, or all weight variances (all bias variances) are multiplied
         by one number.
@@ -192,9 +192,8 @@ class NTKGaussianProcessClassifier(UnmaskedScore, ClassifierMixin, SavedEstimato
         """Return where fitting starts, at each depth."""
         kernels = depths_of(choose_kernel(self.kernel), self.depths)
         per_layer = check_flag(self.per_layer, "per_layer")
-        names = check_fitted(self.fitted, VARIANCES)
-        variances = fitted_variances(names, kernels)
-        return [Model(VarianceParameters(kernel, per_layer, variances), 0.0, False) for kernel in kernels]
+        names = check_fitted(self.fitted, kernels)
+        return [Model(LogParameters(kernel, per_layer, names), 0.0, False) for kernel in kernels]
 
     @warns_once
     @within_its_threads
@@ -222,7 +221,7 @@ class NTKGaussianProcessClassifier(UnmaskedScore, ClassifierMixin, SavedEstimato
         """
         check_is_fitted(self, "dual_coef_")
         start = self._models()[0]
-        model = Model(VarianceParameters(self.kernel_, start.variances.per_layer, start.variances.fitted), 0.0, False)
+        model = Model(LogParameters(self.kernel_, start.parameters.per_layer, start.parameters.fitted), 0.0, False)
         model = model if theta is None else model.at(theta)
         process = LaplaceProcess(self.X_fit_, self.labels_, self.max_iterations, self.n_threads)
         value, gradient = process.log_likelihood(model, eval_gradient, silent)

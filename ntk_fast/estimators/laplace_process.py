@@ -43,7 +43,7 @@ class LaplaceProcess:
         if with_gradient and len(gradient):
             weights /= len(self.labels)
             gradient[:] = contracted_derivatives(
-                model.variances,
+                model.parameters,
                 self.rows,
                 weights,
                 n_threads=self.n_threads,

@@ -16,7 +16,7 @@ Reals = NDArray[np.floating]
 #: Of theta, and whether the gradient is wanted: the value, and the gradient.
 Likelihood = Callable[[Reals, bool], tuple[float, Reals]]
 
-#: How near to a bound, in logarithms, a fitted variance is as good as at it.
+#: How near to a bound, in logarithms, what is fitted is as good as at it.
 AT_BOUND = 1e-3
 #: How far, in logarithms, what goes towards a bound has gone.
 FAR = 1.0
@@ -40,7 +40,7 @@ def maximise(
     The values of all `starts` are compared, and the search goes uphill from the best, and from each of `restarts`,
     until a step changes the value by less than `tolerance`; `bounds` are (2, n_parameters). A parameter of twice the
     `steepness`, (n_parameters,), is moved by half as much.
-    It warns of the variances of `what` if it fails, and if those of `determined` end at a bound; a bias may vanish.
+    It warns of the parameters of `what` if it fails, and if those of `determined` end at a bound; a bias may vanish.
     """
     starts = [np.clip(theta, *bounds) for theta in starts]
 
@@ -97,7 +97,7 @@ def maximise(
             value, theta, problem = other
     if problem and determined:
         warn_caller(
-            f"The variances of {what} were not fitted to the end: {problem}; start elsewhere, or leave out of "
+            f"The parameters of {what} were not fitted to the end: {problem}; start elsewhere, or leave out of "
             "`fitted` what the data do not determine.",
             ConvergenceWarning,
         )
@@ -106,9 +106,9 @@ def maximise(
     is_stuck = is_high | (is_low & ~np.array([name.startswith("bias_variance") for name in names], dtype=bool))
     stuck = [place for place, name in enumerate(names) if is_stuck[place] and name in determined]
     if stuck:
-        variances = ", ".join(f"{names[place]} = {np.exp(theta[place]):.2g}" for place in stuck)
+        stuck_at = ", ".join(f"{names[place]} = {np.exp(theta[place]):.2g}" for place in stuck)
         warn_caller(
-            f"The likelihood is largest at a bound of what was fitted: {variances}. Start elsewhere, or leave out of "
+            f"The likelihood is largest at a bound of what was fitted: {stuck_at}. Start elsewhere, or leave out of "
             "`fitted` what the data do not determine.",
             ConvergenceWarning,
         )

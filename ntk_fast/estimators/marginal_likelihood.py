@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ntk_fast.derivatives import VARIANCES, VarianceParameters, contracted_derivatives
+from ntk_fast.derivatives import VARIANCES, LogParameters, contracted_derivatives
 from ntk_fast.kernels import NNGP, NTK, Kernel
 from ntk_fast.solvers.base import Report, silent
 from ntk_fast.solvers.cholesky import CholeskyFactor, gram_matrix
@@ -34,37 +34,37 @@ LARGEST_LOGARITHM = 300
 class Model:
     """A kernel and a noise variance, as a vector of the logarithms that are fitted: theta, the noise last."""
 
-    variances: VarianceParameters
+    parameters: LogParameters
     noise_variance: float | NDArray[np.float64]  # of each row, (n,): as they are, not fitted
     fits_noise: bool
     fits_mean: bool = False  # whether targets have an unknown mean, too, at its most likely value
 
     @property
     def kernel(self) -> Kernel:
-        return self.variances.kernel
+        return self.parameters.kernel
 
     @property
     def names(self) -> list[str]:
         """Of the entries of theta."""
-        return [*self.variances.names, *([NOISE] if self.fits_noise else [])]
+        return [*self.parameters.names, *([NOISE] if self.fits_noise else [])]
 
     @property
     def fits_all(self) -> bool:
         """Whether no variance that there is stays as it is given."""
         if not isinstance(self.kernel, NTK | NNGP):
             return self.fits_noise
-        every = replace(self.variances, fitted=VARIANCES)
+        every = replace(self.parameters, fitted=VARIANCES)
         has_fixed_noise = not self.fits_noise and np.any(self.noise_variance)
-        return len(every.groups) == len(self.variances.groups) > 0 and not has_fixed_noise
+        return len(every.groups) == len(self.parameters.groups) > 0 and not has_fixed_noise
 
     @property
     def theta(self) -> Reals:
         noise = [np.log(self.noise_variance)] if self.fits_noise else []
-        return np.append(self.variances.theta, noise)
+        return np.append(self.parameters.theta, noise)
 
     def at(self, theta: ArrayLike) -> Model:
         theta = np.asarray(theta, dtype=np.float64)
-        own = self.variances.theta
+        own = self.parameters.theta
         n_parameters = len(own) + self.fits_noise
         if theta.shape != (n_parameters,):
             raise ValueError(f"theta must have shape {(n_parameters,)}; got {theta.shape}.")
@@ -73,7 +73,7 @@ class Model:
                 f"theta must hold logarithms from -{LARGEST_LOGARITHM} to {LARGEST_LOGARITHM}; got {theta}."
             )
         noise = math.exp(theta[-1]) if self.fits_noise else self.noise_variance
-        return replace(self, variances=self.variances.at(theta[: len(own)]), noise_variance=noise)
+        return replace(self, parameters=self.parameters.at(theta[: len(own)]), noise_variance=noise)
 
     def factorise(
         self, X: NDArray[np.floating], n_threads: int | None = None, report: Report = silent
@@ -106,7 +106,7 @@ class Model:
             n_variances = len(gradient) - self.fits_noise
             if n_variances:
                 gradient[:n_variances] = contracted_derivatives(
-                    self.variances,
+                    self.parameters,
                     X,
                     weights,
                     n_threads=n_threads,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ntk_fast.kernels import NNGP, NTK, Kernel
-from ntk_fast.layers import Concatenate, Dense, LayerNorm, Product, Sequential, Sum
+from ntk_fast.layers import Concatenate, Conv, Dense, Input, LayerNorm, Product, Sequential, Sum
 from ntk_fast.layers.layer import Layer
 from ntk_fast.lower.plan import variances_of
 
@@ -19,12 +19,13 @@ def on_rows(kernel: Kernel) -> list[int] | None:
 def _on_rows(layer: Layer, first: int) -> list[int] | None:
     """Return those of a layer whose first dense layer has the number `first`."""
     match layer:
-        case Dense():
+        case Dense() | Conv():
             return [first]
         case LayerNorm():
             return []  # no unit goes further
         case Sequential() if layer.layers:
-            return _on_rows(layer.layers[0], first)
+            inner = [part for part in layer.layers[:2] if not isinstance(part, Input)]
+            return _on_rows(inner[0], first) if inner else None
         case Sum() | Product() | Concatenate():
             found: list[int] = []
             for branch in layer.branches:

@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ntk_fast.derivatives import VARIANCES
+from ntk_fast.derivatives import VARIANCES, activation_parameters
 from ntk_fast.estimators.marginal_likelihood import Model
 from ntk_fast.estimators.network_ends import ends_in_dense, on_rows
 from ntk_fast.estimators.scaling import ColumnScaling, TargetScaling, check_scale_columns
-from ntk_fast.gram import image_shape
 from ntk_fast.kernels import NNGP, NTK, Kernel
 from ntk_fast.solvers.nystroem import number_of_centres
 from ntk_fast.validation import as_array, check_whole_number
@@ -24,26 +23,16 @@ MOST_ROWS_TO_FACTORISE = 10_000
 EXTREME_SIZES = (1e-100, 1e100)
 
 
-def check_fitted(fitted: Any, allowed: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of what is to be fitted."""
+def check_fitted(fitted: Any, kernels: Sequence[Kernel], others: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return the names of what is to be fitted: of the kernels, the same of each, and `others`."""
     if not isinstance(fitted, Iterable):
         raise TypeError(f"fitted must be a sequence of names; got {fitted!r}.")
     names = (fitted,) if isinstance(fitted, str) else tuple(fitted)
+    allowed = (*VARIANCES, *others, *activation_parameters(kernels[0]))
     for name in names:
         if name not in allowed:
             raise ValueError(f"fitted must hold names out of {', '.join(map(repr, allowed))}; got {name!r}.")
     return names
-
-
-def fitted_variances(names: Sequence[str], kernels: Sequence[Kernel]) -> tuple[str, ...]:
-    """Return which of the variances of kernels are to be fitted."""
-    variances = tuple(name for name in VARIANCES if name in names)
-    if variances and any(image_shape(kernel) is not None for kernel in kernels):
-        raise ValueError(
-            f"fitted must not hold {' or '.join(map(repr, variances))} where the kernel's network is one on images or "
-            "sequences (with Input), whose derivatives by variances are not known; pass what else to fit, or ()."
-        )
-    return variances
 
 
 def check_noise(noise: Any, n_rows: int) -> NDArray[np.float64]:

@@ -7,6 +7,7 @@ a millisecond a pair, but an object of this class on matrices.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -15,8 +16,9 @@ from sklearn.gaussian_process.kernels import Hyperparameter
 from sklearn.gaussian_process.kernels import Kernel as SklearnKernel
 
 from ntk_fast.caller import warns_once
-from ntk_fast.derivatives import VarianceParameters, gram_derivatives
+from ntk_fast.derivatives import VARIANCES, LogParameters, gram_derivatives
 from ntk_fast.estimators.parameters import with_kernel_changed
+from ntk_fast.estimators.process_parameters import check_fitted
 from ntk_fast.kernels import Kernel
 from ntk_fast.validation import check_positive
 
@@ -31,6 +33,10 @@ class GaussianProcessKernel(SklearnKernel):
         Whether each layer has a weight and a bias variance of its own in `theta`, or all weight variances (all bias
         variances) are multiplied by one number, which moves their geometric mean. Variances of zero are not in `theta`.
     bounds_of_variances : pair of floats > 0, default (1e-5, 1e5)
+        Of all that is in `theta`.
+    fitted : sequence of str, default ("weight_variance", "bias_variance")
+        What is in `theta`: some of these, and parameters of activations by the names of the kernel's `get_params`, as
+        ``"activation__slope"``, of which `theta` has the logarithms of the magnitudes; the signs stay.
 
     Examples
     --------
@@ -45,11 +51,16 @@ class GaussianProcessKernel(SklearnKernel):
     """
 
     def __init__(
-        self, kernel: Kernel, per_layer: bool = False, bounds_of_variances: tuple[float, float] = (1e-5, 1e5)
+        self,
+        kernel: Kernel,
+        per_layer: bool = False,
+        bounds_of_variances: tuple[float, float] = (1e-5, 1e5),
+        fitted: Sequence[str] = VARIANCES,
     ) -> None:
         self.kernel = kernel
         self.per_layer = per_layer
         self.bounds_of_variances = bounds_of_variances
+        self.fitted = fitted
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the parameters by name, with `deep` those of the kernel too, as ``kernel__depth`` etc.
@@ -89,13 +100,13 @@ class GaussianProcessKernel(SklearnKernel):
         return self
 
     @property
-    def _parameters(self) -> VarianceParameters:
+    def _parameters(self) -> LogParameters:
         if not isinstance(self.kernel, Kernel):
             raise TypeError(
                 f"kernel must be an ntk_fast.ArcCosine, NNGP or NTK; got {self.kernel!r} of type "
                 f"{type(self.kernel).__name__}."
             )
-        return VarianceParameters(self.kernel, self.per_layer)
+        return LogParameters(self.kernel, self.per_layer, check_fitted(self.fitted, [self.kernel]))
 
     @property
     def _checked_bounds(self) -> tuple[float, float]:
@@ -111,13 +122,13 @@ class GaussianProcessKernel(SklearnKernel):
 
     @property
     def hyperparameters(self) -> list[Hyperparameter]:
-        """The variances in `theta`, as scikit-learn describes hyperparameters."""
+        """What is in `theta`, as scikit-learn describes hyperparameters."""
         bounds = np.array([self._checked_bounds])
         return [Hyperparameter(name, "numeric", bounds) for name in self._parameters.names]
 
     @property
     def theta(self) -> NDArray[np.floating]:
-        """Logarithms of the variances, (n_parameters,)."""
+        """Logarithms of what is fitted, (n_parameters,)."""
         return self._parameters.theta
 
     @theta.setter
@@ -130,7 +141,7 @@ class GaussianProcessKernel(SklearnKernel):
     @property
     def bounds(self) -> NDArray[np.float64]:
         """Logarithms of the bounds, (n_parameters, 2)."""
-        return np.tile(np.log(self._checked_bounds), (len(self._parameters.groups), 1))
+        return np.tile(np.log(self._checked_bounds), (len(self._parameters.names), 1))
 
     @warns_once
     def __call__(

@@ -55,7 +55,7 @@ class StandardUnits:
 
     def enter(self, model: Model) -> Model:
         """Return the model as given, for targets divided by their unit."""
-        kernel, fitted = model.kernel, model.variances.fitted
+        kernel, fitted = model.kernel, model.parameters.fitted
         if not isinstance(kernel, NTK | NNGP):
             return model
         weights, biases = _variances(kernel)
@@ -70,7 +70,7 @@ class StandardUnits:
 
     def leave(self, model: Model, given: Model) -> Model:
         """Return the fitted model for the targets as they are; what was not fitted is as it was given."""
-        kernel, fitted = model.kernel, model.variances.fitted
+        kernel, fitted = model.kernel, model.parameters.fitted
         if not isinstance(kernel, NTK | NNGP):
             return model
         weights, biases = _variances(kernel)
@@ -79,7 +79,7 @@ class StandardUnits:
         biases[-1] *= self.target_square
         if "weight_variance" not in fitted:
             weights = given_weights
-        elif model.variances.powers is not None and not model.variances.per_layer and given_weights.all():
+        elif model.parameters.powers is not None and not model.parameters.per_layer and given_weights.all():
             # only their product matters: keep the layers' proportions
             weights = given_weights * np.exp(np.log(weights / given_weights).mean())
         if "bias_variance" not in fitted:
@@ -95,7 +95,7 @@ def _variances(kernel: Kernel) -> tuple[Reals, Reals]:
 
 def _with(model: Model, kernel: Kernel, weights: Reals, biases: Reals, noise: float | NDArray[np.float64]) -> Model:
     changed = kernel.with_variances(weights.tolist(), biases.tolist())  # type: ignore[attr-defined]
-    return replace(model, variances=replace(model.variances, kernel=changed), noise_variance=noise)
+    return replace(model, parameters=replace(model.parameters, kernel=changed), noise_variance=noise)
 
 
 #: Of a model, and whether the gradient is wanted: the value, and the gradient.
@@ -155,7 +155,7 @@ class Search:
 def _steepness(model: Model, X: NDArray[np.floating]) -> Reals:
     """Return by which powers of each parameter the prior's mean square grows, or the noise; 1/4 at least."""
     has_variances = len(model.names) > int(model.fits_noise)
-    total = contracted_diagonal_derivatives(model.variances, X, np.ones(len(X))) if has_variances else np.empty(0)
+    total = contracted_diagonal_derivatives(model.parameters, X, np.ones(len(X))) if has_variances else np.empty(0)
     size = float(model.kernel.diag(X, dtype=np.float64).sum()) or 1.0
     powers = np.append(total / size, np.ones(int(model.fits_noise)))
     return np.maximum(np.abs(powers), 0.25)
@@ -165,12 +165,14 @@ def starts_and_bounds(model: Model, X: NDArray[np.floating], size: float) -> tup
     """Return where to look for the variances, for targets of this mean square, and between what: (2, n_parameters)."""
     theta = model.theta
     is_bias = np.array([name.startswith("bias_variance") for name in model.names], dtype=bool)
-    is_noise = np.zeros(len(theta), dtype=bool)
+    is_noise, is_weight = np.zeros(len(theta), dtype=bool), np.zeros(len(theta), dtype=bool)
+    is_weight[: len(model.parameters.groups)] = True
+    is_weight &= ~is_bias
     if model.fits_noise:
         is_noise[-1] = True
     starts = [theta]
     for factor in BIAS_FACTORS if is_bias.any() else (1.0,):
-        scaled = _with_size(model, theta + np.where(is_bias, math.log(factor), 0.0), is_bias, is_noise, X, size)
+        scaled = _with_size(model, theta + np.where(is_bias, math.log(factor), 0.0), is_weight, is_bias, X, size)
         for share in NOISE_SHARES if model.fits_noise else (1.0,):
             starts.append(np.where(is_noise, math.log(share * size), scaled))
     bounds = np.array([np.min(starts, axis=0) + math.log(BOUNDS[0]), np.max(starts, axis=0) + math.log(BOUNDS[1])])
@@ -182,8 +184,8 @@ def starts_and_bounds(model: Model, X: NDArray[np.floating], size: float) -> tup
 def _with_size(
     model: Model,
     theta: Reals,
+    is_weight: NDArray[np.bool_],
     is_bias: NDArray[np.bool_],
-    is_noise: NDArray[np.bool_],
     X: NDArray[np.floating],
     size: float,
 ) -> Reals:
@@ -194,8 +196,7 @@ def _with_size(
     n_layers = len(_variances(model.kernel)[0]) if isinstance(model.kernel, NTK | NNGP) else 1
 
     def moved(shift: float) -> Reals:
-        steps = np.where(is_bias, min(shift, n_layers * shift), shift)
-        return theta + np.where(is_noise, 0.0, steps)
+        return theta + np.where(is_weight, shift, np.where(is_bias, min(shift, n_layers * shift), 0.0))
 
     def excess(shift: float) -> float:
         try:
@@ -205,6 +206,6 @@ def _with_size(
         return math.log(max(float(diagonal.mean()), 1e-300) / size)
 
     low, high = -SCALES / n_layers, SCALES / n_layers
-    if not is_noise.all() and excess(low) < 0 < excess(high):
+    if (is_weight | is_bias).any() and excess(low) < 0 < excess(high):
         return moved(brentq(excess, low, high, xtol=1e-2))
     return theta

@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from ntk_fast.finite.network import Network
 from ntk_fast.layers.activation import ActivationLayer
 from ntk_fast.layers.arc_cosine import Step
+from ntk_fast.layers.layer import Layer
 from ntk_fast.rows.sklearn_check import validate_data
 
 KERNELS = ("arccos0", "nngp", "ntk")
@@ -23,6 +24,9 @@ class RandomFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
     With ridge regression on top, ``kernel="nngp"`` is the lecture's first linear approximation, hidden weights fixed
     and only the readout learnt; ``kernel="ntk"`` is the second, Eq. 5's two blocks.
+
+    Of any other network, "nngp" are what the weights of the last Dense multiply, and a constant for its bias; "ntk" the
+    gradient by all parameters that are trained.
 
     Parameters
     ----------
@@ -35,6 +39,8 @@ class RandomFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     depth : int >= 1, default 1
     activation : as for :class:`ntk_fast.finite.Network`, default "relu"
         Not used by "arccos0".
+    network : Layer of ntk_fast.layers, optional
+        Any description, in place of `depth` and `activation`; not for "arccos0".
     random_state : int, numpy.random.RandomState or None, default None
 
     Attributes
@@ -62,12 +68,14 @@ class RandomFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         depth: int = 1,
         activation: str | ActivationLayer = "relu",
         random_state: int | np.random.RandomState | None = None,
+        network: Layer | None = None,
     ) -> None:
         self.kernel = kernel
         self.width = width
         self.depth = depth
         self.activation = activation
         self.random_state = random_state
+        self.network = network
 
     def fit(self, X: ArrayLike, y: Any = None) -> RandomFeatures:
         """Draw the network; of X only the number of columns matters.
@@ -81,12 +89,20 @@ class RandomFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         -------
         self
         """
-        rows = validate_data(self, X, dtype=np.float64)
         if self.kernel not in KERNELS:
             raise ValueError(f"kernel must be one of {', '.join(map(repr, KERNELS))}; got {self.kernel!r}.")
+        short: dict[str, Any] = {"depth": self.depth, "activation": self.activation}
+        if self.kernel == "arccos0":
+            if self.network is not None:
+                raise ValueError("network must be None with kernel='arccos0', which is one of steps, by its depth.")
+            short["activation"] = Step()
+        elif self.network is not None:
+            if short != {"depth": 1, "activation": "relu"}:
+                raise ValueError("network says it all: depth and activation must not be given beside it.")
+            short = {"network": self.network}
+        rows = validate_data(self, X, dtype=np.float64)
         seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
-        activation = Step() if self.kernel == "arccos0" else self.activation
-        self.network_ = Network.initialize(rows.shape[1], self.width, self.depth, activation, seed)
+        self.network_ = Network.initialize(rows.shape[1], self.width, rng=seed, **short)
         return self
 
     def transform(self, X: ArrayLike) -> NDArray[np.float64]:
@@ -102,9 +118,15 @@ class RandomFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         """
         check_is_fitted(self, "network_")
         rows = validate_data(self, X, reset=False, dtype=np.float64)
-        return self.network_.tangent_features(rows) if self.kernel == "ntk" else self.network_.hidden_features(rows)
+        if self.kernel == "ntk":
+            return self.network_.tangent_features(rows)
+        features, shift = self.network_.hidden_features(rows), self.network_.graph.readout.shift
+        return np.column_stack([features, np.full(len(rows), shift)]) if shift else features
 
     @property
     def _n_features_out(self) -> int:
         """The number of output features, which scikit-learn names."""
-        return self.network_.n_parameters if self.kernel == "ntk" else self.network_.width
+        if self.kernel == "ntk":
+            return self.network_.n_parameters
+        readout = self.network_.graph.readout
+        return readout.source.n_units + bool(readout.shift)

@@ -232,6 +232,11 @@ class Kernel(Limit):
         """What the kernel is made with."""
         raise NotImplementedError
 
+    @property
+    def _named(self) -> dict[str, Any]:
+        """Those of them that are names, as what they name: it may have parameters, too."""
+        return {}
+
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the parameters by name, as scikit-learn asks for them: an estimator's are then ``kernel__depth`` etc.
 
@@ -256,7 +261,7 @@ class Kernel(Limit):
         if not deep:
             return self._parameters
         if self._combination is None:
-            return nested(self._parameters)
+            return {**nested({**self._parameters, **self._named}), **self._parameters}
         return {**self._parameters, **nested(self._combination.parameters)}
 
     def set_params(self, **params: Any) -> Self:
@@ -299,7 +304,7 @@ class Kernel(Limit):
         """
         made, own = self._combination, self._parameters
         if made is None:
-            return type(self)(**with_nested(own, changes, self))
+            return type(self)(**with_nested({**own, **self._named}, changes, self))
         changed = with_nested({**own, **made.parameters}, changes, self)
         of_network = {name: changed.pop(name) for name in own}
         if of_network == own:

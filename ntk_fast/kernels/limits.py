@@ -164,6 +164,10 @@ class _NetworkKernel(_OfANetwork):
         names = ("network",) if self.depth is None else ("depth", "activation", "weight_variance", "bias_variance")
         return {name: getattr(self, name) for name in names}
 
+    @property
+    def _named(self) -> dict[str, Any]:
+        return {} if self.activation is None else {"activation": activation_named(self.activation)}
+
     def __repr__(self) -> str:
         defaults = {"activation": "relu", "weight_variance": 1.0, "bias_variance": 0.0}
         shown = [f"{k}={v!r}" for k, v in self._parameters.items() if k not in defaults or v != defaults[k]]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import ntk_fast as ntk
-from ntk_fast.derivatives import VarianceParameters
+from ntk_fast.derivatives import LogParameters
 from ntk_fast.estimators import fitc
 from ntk_fast.estimators.fitc import CentreLikelihood
 from ntk_fast.estimators.marginal_likelihood import Model
@@ -30,7 +30,7 @@ def test_gradient_against_finite_differences(prior, noise, fits_mean, monkeypatc
     X, y = make_data(300)
     Y = np.column_stack([y + 2, X[:, 1]])
     variances = 0.05 if noise == "one" else 10.0 ** np.random.default_rng(1).uniform(-3, 0, len(X))
-    model = Model(VarianceParameters(prior, per_layer=True), variances, noise == "one", fits_mean)
+    model = Model(LogParameters(prior, per_layer=True), variances, noise == "one", fits_mean)
     kept = CentreLikelihood(X, Y, X[:40], 1e-7)
     value, gradient = kept(model, True)
     recomputed = CentreLikelihood(X, Y, X[:40], 1e-7)

@@ -236,11 +236,39 @@ def test_samples_have_the_posterior_mean_and_covariance(data):
     assert process.fit(X, y).sample_y(X_new).shape == (20, 1)
 
 
+def test_parameters_of_activations_are_fitted():
+    generator = np.random.default_rng(0)
+    X = generator.uniform(-1, 1, (30, 1))
+    y = np.sin(3 * X[:, 0]) + 0.1 * generator.standard_normal(30)
+    names = ("noise_variance", "activation__frequency")
+    process = ntk.NTKGaussianProcessRegressor(ntk.NNGP(1, "sin", bias_variance=0.1), fitted=names).fit(X, y)
+    value, gradient = process.log_marginal_likelihood(eval_gradient=True)
+    np.testing.assert_allclose(gradient, 0, atol=0.02)
+    frequency = process.kernel_.activation.frequency
+    assert frequency == pytest.approx(np.exp(process.theta_[0]))
+    for factor in (0.8, 1.25):
+        assert process.log_marginal_likelihood(process.theta_ + np.array([np.log(factor), 0])) < value - 0.1
+    assert process.kernel_.variances == ntk.NNGP(1, "sin", bias_variance=0.1).variances
+
+
+def test_networks_on_images_are_fitted_whatever_the_unit_of_pixels():
+    generator = np.random.default_rng(1)
+    images, y = generator.random((12, 3, 3, 1)).reshape(12, 9), generator.standard_normal(12)
+    conv = [layers.Conv((2, 2), bias_variance=0.1), layers.Relu(), layers.Flatten(), layers.Dense()]
+    kernel = ntk.NTK(network=layers.Sequential(layers.Input(3, 3, 1), *conv))
+    fits = [ntk.NTKGaussianProcessRegressor(kernel).fit(unit * images, y) for unit in (1.0, 255.0)]
+    values = [process.log_marginal_likelihood_value_ for process in fits]
+    assert values[0] == pytest.approx(values[1], abs=1e-4)
+    assert values[0] > ntk.NTKGaussianProcessRegressor(kernel, fitted=()).fit(images, y).log_marginal_likelihood_value_
+    np.testing.assert_allclose(fits[0].predict(images), fits[1].predict(255.0 * images), atol=1e-3)
+
+
 @pytest.mark.parametrize(
     ("parameters", "error", "message"),
     [
         ({"noise_variance": -0.1}, ValueError, "noise_variance must be >= 0"),
         ({"fitted": ("depth",)}, ValueError, "fitted must hold names out of .*; got 'depth'"),
+        ({"fitted": ("activation__slope",)}, ValueError, "fitted must hold names out of .*; got 'activation__slope'"),
         ({"depths": (0,)}, ValueError, "depths must be a whole number >= 1"),
         ({"depths": ()}, ValueError, "at least one depth"),
         ({"depths": 3}, TypeError, "depths must be a sequence of whole numbers >= 1, or None; got 3"),

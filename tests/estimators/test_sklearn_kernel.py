@@ -70,7 +70,7 @@ def test_parameters_reach_into_the_kernel(data):
     X, y = data
     kernel = ntk.GaussianProcessKernel(PRIOR)
     assert kernel.get_params()["kernel__depth"] == 3
-    assert kernel.get_params(deep=False).keys() == {"kernel", "per_layer", "bounds_of_variances"}
+    assert kernel.get_params(deep=False).keys() == {"kernel", "per_layer", "bounds_of_variances", "fitted"}
     kernel.set_params(kernel__depth=1, per_layer=True)
     assert (kernel.kernel, kernel.per_layer) == (ntk.NTK(1, bias_variance=0.1), True)
     assert clone(kernel) == kernel
@@ -115,6 +115,19 @@ def test_gaussian_processes_fit_it_alone_and_in_sums(data):
     assert not kernel.is_stationary()
     classifier = GaussianProcessClassifier(kernel, optimizer=None).fit(X, y > 1)
     assert classifier.score(X, y > 1) > 0.9
+
+
+def test_theta_holds_parameters_of_activations(data):
+    X = data[0][:10]
+    prior = ntk.NTK(2, "leaky_relu", bias_variance=0.1)
+    kernel = ntk.GaussianProcessKernel(prior, fitted=("bias_variance", "activation__slope"))
+    np.testing.assert_allclose(np.exp(kernel.theta), [0.1, 0.01])
+    K, gradient = kernel(X, eval_gradient=True)
+    np.testing.assert_array_equal(K, prior(X))
+    moved = [kernel.clone_with_theta(kernel.theta + np.array([0, step]))(X) for step in (-1e-3, 1e-3)]
+    np.testing.assert_allclose(gradient[:, :, 1], (moved[1] - moved[0]) / 2e-3, atol=1e-5 * np.abs(gradient).max())
+    with pytest.raises(ValueError, match="fitted must hold names out of"):
+        ntk.GaussianProcessKernel(prior, fitted=("slope",))(X, eval_gradient=True)
 
 
 def test_equality():

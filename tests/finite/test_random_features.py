@@ -10,8 +10,14 @@ from sklearn.exceptions import SkipTestWarning
 from sklearn.utils.estimator_checks import check_estimator
 
 import ntk_fast as ntk
-from ntk_fast import finite
+from ntk_fast import finite, layers
 
+NETWORK = layers.Sequential(
+    layers.Dense(bias_variance=0.2),
+    layers.Residual(layers.Gelu(), layers.Dense(0.7)),
+    layers.Gelu(),
+    layers.Dense(2, 0.5),
+)
 ROWS = np.random.default_rng(0).standard_normal((10, 4))
 
 
@@ -31,6 +37,8 @@ def test_scikit_learn_checks(kernel):
         (finite.RandomFeatures("ntk", 30_000, random_state=0), ntk.NTK(1)),
         (finite.RandomFeatures("nngp", 2_000, depth=2, random_state=0), ntk.NNGP(2)),
         (finite.RandomFeatures("nngp", 30_000, activation="abs", random_state=0), ntk.NNGP(1, "abs")),
+        (finite.RandomFeatures("nngp", 3_000, random_state=0, network=NETWORK), ntk.NNGP(network=NETWORK)),
+        (finite.RandomFeatures("ntk", 3_000, random_state=0, network=NETWORK), ntk.NTK(network=NETWORK)),
     ],
     ids=repr,
 )
@@ -52,3 +60,7 @@ def test_ntk_features_are_the_two_blocks_of_equation_5():
 def test_bad_kernel():
     with pytest.raises(ValueError, match="kernel must be one of 'arccos0', 'nngp', 'ntk'; got 'rbf'"):
         finite.RandomFeatures("rbf").fit(ROWS)
+    with pytest.raises(ValueError, match="network says it all"):
+        finite.RandomFeatures(depth=2, network=NETWORK).fit(ROWS)
+    with pytest.raises(ValueError, match="network must be None with kernel='arccos0'"):
+        finite.RandomFeatures("arccos0", network=NETWORK).fit(ROWS)

@@ -15,7 +15,7 @@ from sklearn.gaussian_process.kernels import RBF
 
 import ntk_fast as ntk
 from ntk_fast import layers
-from ntk_fast.derivatives import VarianceParameters, gram_derivatives
+from ntk_fast.derivatives import LogParameters, gram_derivatives
 from ntk_fast.high_precision import exact_value
 
 NTK, NNGP = ntk.NTK(2), ntk.NNGP(3, bias_variance=0.1)
@@ -118,7 +118,7 @@ def test_it_is_a_kernel_like_any_other(name, tmp_path):
 def test_derivatives_are_those_of_the_parts(name):
     """By each variance: against differences of the matrices."""
     kernel, _ = COMBINED[name]
-    parameters = VarianceParameters(kernel, per_layer=True)
+    parameters = LogParameters(kernel, per_layer=True)
     X = rows(8)
     derivatives = gram_derivatives(parameters, X)
     scale = np.sqrt(np.outer(kernel.diag(X), kernel.diag(X)))

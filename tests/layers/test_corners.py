@@ -13,7 +13,7 @@ from scipy.stats import multivariate_normal
 
 import ntk_fast as ntk
 from ntk_fast import layers
-from ntk_fast.derivatives import VarianceParameters, gram_derivatives
+from ntk_fast.derivatives import LogParameters, gram_derivatives
 from ntk_fast.high_precision.expectations import expectations
 from ntk_fast.layers import orthants
 from ntk_fast.layers.cornered import Cornered
@@ -231,7 +231,7 @@ def test_zero_rows_have_no_covariance_without_a_bias():
 def test_derivatives_by_variances():
     """On rows of any norms, duplicates among them, next to which D has a corner in the ratio of the norms."""
     kernel = ntk.NTK(2, layers.Activation(STRAIGHT["hard tanh"][0]), bias_variance=0.1)
-    parameters = VarianceParameters(kernel, per_layer=False)
+    parameters = LogParameters(kernel, per_layer=False)
     X = np.random.default_rng(0).standard_normal((4, 3))
     X[3] = X[2]
     got = gram_derivatives(parameters, X)

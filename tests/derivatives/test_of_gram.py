@@ -9,7 +9,7 @@ import ntk_fast as ntk
 from ntk_fast import layers
 from ntk_fast.backends.engines import available_engines
 from ntk_fast.derivatives import (
-    VarianceParameters,
+    LogParameters,
     contracted_derivatives,
     contracted_diagonal_derivatives,
     gram_derivatives,
@@ -81,7 +81,7 @@ def finite_differences(parameters, X, step=1e-3):
 @pytest.mark.parametrize("per_layer", [False, True])
 @pytest.mark.parametrize("prior", BIASED.values(), ids=BIASED.keys())
 def test_against_finite_differences(prior, per_layer, rows):
-    parameters = VarianceParameters(prior, per_layer)
+    parameters = LogParameters(prior, per_layer)
     exact = gram_derivatives(parameters, rows)
     error = np.abs(exact - finite_differences(parameters, rows)).max(axis=(1, 2))
     assert (error <= 1e-10 * np.abs(exact).max()).all(), (prior, error)
@@ -90,11 +90,11 @@ def test_against_finite_differences(prior, per_layer, rows):
 @pytest.mark.parametrize("prior", NETWORK_PRIORS.values(), ids=NETWORK_PRIORS.keys())
 def test_networks_against_finite_differences(prior, rows):
     """Sums, products, concatenations, layers that stay as they were drawn, activations known by differences only."""
-    parameters = VarianceParameters(prior, per_layer=True)
+    parameters = LogParameters(prior, per_layer=True)
     exact = gram_derivatives(parameters, rows)
     error = np.abs(exact - finite_differences(parameters, rows, step=4e-3)).max(axis=(1, 2))
     assert (error <= 1e-10 * np.abs(exact).max()).all(), (prior, error)
-    shared = gram_derivatives(VarianceParameters(prior, per_layer=False), rows)
+    shared = gram_derivatives(LogParameters(prior, per_layer=False), rows)
     parts = np.array([name.startswith("weight") for name in parameters.names])
     for k, part in enumerate((parts, ~parts)):
         np.testing.assert_allclose(shared[k], exact[part].sum(axis=0), rtol=1e-12, atol=1e-13 * np.abs(exact).max())
@@ -103,7 +103,7 @@ def test_networks_against_finite_differences(prior, rows):
 @pytest.mark.parametrize("activation", [layers.Erf(), GELU, layers.Sin()], ids=repr)
 def test_activations_of_large_variances_bend_over_small_angles(activation, rows):
     network = layers.Sequential(dense(bias=0.2), activation, dense(0.5, 0.1), activation, dense())
-    parameters = VarianceParameters(ntk.NTK(network=network), per_layer=False)
+    parameters = LogParameters(ntk.NTK(network=network), per_layer=False)
     for size in (10, 100):
         exact = gram_derivatives(parameters, size * rows)
         error = np.abs(exact - finite_differences(parameters, size * rows, step=4e-3)).max()
@@ -112,7 +112,7 @@ def test_activations_of_large_variances_bend_over_small_angles(activation, rows)
 
 def test_rows_that_need_more_terms_than_others():
     """Of few and of many terms, each side alone and both together: against differences."""
-    parameters = VarianceParameters(ntk.NTK(1, layers.Silu(), bias_variance=0.1), per_layer=True)
+    parameters = LogParameters(ntk.NTK(1, layers.Silu(), bias_variance=0.1), per_layer=True)
     generator = np.random.default_rng(0)
     small, large = (size * generator.standard_normal((4, 3)) for size in (0.05, 0.7))
     for x, y in ((small, large), (large, small), (np.concatenate([small, large]), None)):
@@ -128,7 +128,7 @@ def test_rows_that_need_more_terms_than_others():
 @pytest.mark.parametrize("prior", BIASED.values(), ids=BIASED.keys())
 def test_scaling_all_variances(prior, rows):
     """v_l -> c v_l and b_l -> c^(l + 1) b_l multiplies the kernel by c^(depth + 1)."""
-    parameters = VarianceParameters(prior, per_layer=True)
+    parameters = LogParameters(prior, per_layer=True)
     shares = [1.0 if name == "weight_variance" else layers[0] + 1.0 for name, layers in parameters.groups]
     total = np.tensordot(shares, gram_derivatives(parameters, rows), axes=1)
     np.testing.assert_allclose(total, (prior.depth + 1) * prior(rows), rtol=1e-13, atol=1e-13)
@@ -136,15 +136,15 @@ def test_scaling_all_variances(prior, rows):
 
 def test_without_bias_kernels_are_powers_of_the_weight_variance(rows):
     prior = ntk.NTK(4, weight_variance=1.7)
-    (shared,) = gram_derivatives(VarianceParameters(prior, per_layer=False), rows)
+    (shared,) = gram_derivatives(LogParameters(prior, per_layer=False), rows)
     np.testing.assert_allclose(shared, 5 * prior(rows), rtol=1e-14)
-    layers = gram_derivatives(VarianceParameters(prior, per_layer=True), rows, rows[:3])
+    layers = gram_derivatives(LogParameters(prior, per_layer=True), rows, rows[:3])
     np.testing.assert_allclose(layers, np.broadcast_to(prior(rows, rows[:3]), (5, 8, 3)), rtol=1e-14)
 
 
 def test_symmetric_rectangular_and_contracted_agree(rows):
     X = np.vstack([rows, np.random.default_rng(1).standard_normal((300, 4))])
-    parameters = VarianceParameters(BIASED["ntk-3"], per_layer=True)
+    parameters = LogParameters(BIASED["ntk-3"], per_layer=True)
     symmetric, rectangular = gram_derivatives(parameters, X), gram_derivatives(parameters, X, X)
     np.testing.assert_array_equal(symmetric, symmetric.transpose(0, 2, 1))
     np.testing.assert_allclose(symmetric, rectangular, rtol=1e-13, atol=1e-13)
@@ -184,7 +184,7 @@ def test_every_engine_sums_the_same_derivatives(prior, engine, rows, monkeypatch
     generator = np.random.default_rng(3)
     for n in np.geomspace(1, 300, 5).astype(int):
         X = np.vstack([rows[:n], 10.0 ** generator.uniform(-6, 6, (n, 1)) * generator.standard_normal((n, 4))])
-        check_contracted(VarianceParameters(prior, per_layer=True), X, generator)
+        check_contracted(LogParameters(prior, per_layer=True), X, generator)
 
 
 @pytest.mark.parametrize("engine", available_engines(), ids=str)
@@ -196,21 +196,21 @@ def test_every_engine_sums_the_derivatives_of_networks(name, engine, rows, monke
     monkeypatch.setenv("NTK_FAST_ISA", engine.instruction_set or "")
     generator = np.random.default_rng(4)
     X = np.vstack([rows, 10.0 ** generator.uniform(-2, 1, (40, 1)) * generator.standard_normal((40, 4))])
-    check_contracted(VarianceParameters(NETWORK_PRIORS[name], per_layer=True), X, generator)
+    check_contracted(LogParameters(NETWORK_PRIORS[name], per_layer=True), X, generator)
 
 
 def test_weights_are_one_for_each_entry(rows):
     for prior in (BIASED["ntk-1"], ntk.NTK(1)):
         for Y, shape in ((None, (8, 7)), (rows[:3], (8, 8))):
             with pytest.raises(ValueError, match=r"weights must have shape \(8, "):
-                contracted_derivatives(VarianceParameters(prior, per_layer=False), rows, np.ones(shape), Y)
+                contracted_derivatives(LogParameters(prior, per_layer=False), rows, np.ones(shape), Y)
 
 
 def test_shifted_variances_may_take_more_terms_than_rows_have(rows):
     direction = rows[0] / np.linalg.norm(rows[0])
     for norm in np.geomspace(0.5, 2, 15):  # among them ends of what the same number of terms serves
         kernel = ntk.NTK(2, layers.Silu(), bias_variance=0.1)
-        parameters = VarianceParameters(kernel, per_layer=False)
+        parameters = LogParameters(kernel, per_layer=False)
         derivative = gram_derivatives(parameters, norm * direction[None], direction[None])
         assert np.isfinite(derivative).all()
 
@@ -219,24 +219,24 @@ def test_rows_of_one_norm_have_derivatives(rows):
     """The matrix is one table then, and its derivatives are not."""
     X = rows[[0, 1, 2, 7]] / np.linalg.norm(rows[[0, 1, 2, 7]], axis=1)[:, None]
     for prior in (BIASED["ntk-3"], NETWORK_PRIORS["ntk-residual"]):
-        check_contracted(VarianceParameters(prior, per_layer=True), X, np.random.default_rng(5))
+        check_contracted(LogParameters(prior, per_layer=True), X, np.random.default_rng(5))
 
 
 def test_parameters_and_kernels_correspond():
     prior = ntk.NTK(2, weight_variance=(1, 2, 2), bias_variance=(0.1, 0.0, 0.3))
     for per_layer, n_parameters in ((False, 2), (True, 5)):
-        parameters = VarianceParameters(prior, per_layer)
+        parameters = LogParameters(prior, per_layer)
         assert len(parameters.theta) == n_parameters
         assert parameters.kernel_at(parameters.theta) == prior
         moved = parameters.kernel_at(parameters.theta + 1)
         np.testing.assert_allclose(moved.weight_variance, np.e * np.array(prior.weight_variance))
         np.testing.assert_allclose(moved.bias_variance, np.e * np.array(prior.bias_variance))
-    equal = VarianceParameters(ntk.NTK(2), per_layer=True)
+    equal = LogParameters(ntk.NTK(2), per_layer=True)
     assert len(equal.theta) == 3  # no less because the kernel writes equal variances as one number
 
 
 def test_arc_cosine_kernels_have_no_parameters(rows):
-    parameters = VarianceParameters(ntk.ArcCosine(2), per_layer=True)
+    parameters = LogParameters(ntk.ArcCosine(2), per_layer=True)
     assert parameters.theta.shape == (0,)
     assert parameters.kernel_at([]) == ntk.ArcCosine(2)
     assert gram_derivatives(parameters, rows).shape == (0, 8, 8)

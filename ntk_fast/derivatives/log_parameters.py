@@ -1,4 +1,4 @@
-"""The variances of a kernel's network as a vector of parameters, and what each of them does to the network's plan."""
+"""What is fitted of a kernel as a vector of logarithms, and what the variances among it do to the network's plan."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from ntk_fast.compensated import Reals
 from ntk_fast.kernels import NNGP, NTK, Kernel
+from ntk_fast.layers.activation import ActivationLayer
 from ntk_fast.layers.dense import with_variances
+from ntk_fast.layers.names import activation_named
+from ntk_fast.layers.nested_parameters import SEPARATOR
 from ntk_fast.lazy import lazy
 from ntk_fast.lower.plan import plan_of, variances_of
 from ntk_fast.lower.row_derivatives import LogWeights, row_derivatives
@@ -18,13 +21,35 @@ from ntk_fast.lower.scaled import UNIT
 from ntk_fast.lower.steps import Mix
 
 VARIANCES = ("weight_variance", "bias_variance")
+#: Of the parameters of sums and products, which are those of a network that they become when a variance moves.
+PARTS = ("k1", "k2")
+
+
+def activation_parameters(kernel: Kernel) -> dict[str, float]:
+    """Return the parameters of a kernel's activations that are real numbers, by the names of its `get_params`.
+
+    Examples
+    --------
+    >>> import ntk_fast as ntk
+    >>> activation_parameters(ntk.NTK(depth=2, activation=ntk.layers.LeakyRelu(0.1)))
+    {'activation__slope': 0.1}
+    """
+    every = kernel.get_params()
+    owners = {name: every.get(name.rpartition(SEPARATOR)[0]) for name in every}
+    owners = {name: activation_named(owner) if isinstance(owner, str) else owner for name, owner in owners.items()}
+    return {
+        name: value
+        for name, value in every.items()
+        if isinstance(owners[name], ActivationLayer) and isinstance(value, float) and not name.startswith(PARTS)
+    }
 
 
 @dataclass(frozen=True)
-class VarianceParameters:
-    """The variances of a kernel's network as a vector of logarithms, theta, and back.
+class LogParameters:
+    """Variances of a kernel's network, and parameters of its activations, as a vector of logarithms, theta, and back.
 
-    A variance of zero stays zero: it is no parameter. An :class:`ArcCosine` kernel has none.
+    Of a parameter of an activation it is the logarithm of the magnitude: the sign stays. What is zero stays zero: it is
+    no parameter. An :class:`ArcCosine` kernel has none.
 
     Parameters
     ----------
@@ -33,14 +58,15 @@ class VarianceParameters:
     per_layer : bool
         False: one parameter for all weight variances and one for all bias variances, each the geometric mean of those
         that are not zero; moving it multiplies them all. True: one parameter per Dense.
-    fitted : sequence of {"weight_variance", "bias_variance"}
-        Which variances are parameters.
+    fitted : sequence of str
+        What is in theta: "weight_variance", "bias_variance", and names out of `activation_parameters`. Variances come
+        first.
 
     Examples
     --------
     >>> import numpy as np
     >>> import ntk_fast as ntk
-    >>> parameters = VarianceParameters(ntk.NTK(depth=2, weight_variance=(1, 2, 2), bias_variance=0.1), False)
+    >>> parameters = LogParameters(ntk.NTK(depth=2, weight_variance=(1, 2, 2), bias_variance=0.1), False)
     >>> np.exp(parameters.theta).round(3)
     array([1.587, 0.1  ])
     >>> parameters.kernel_at(parameters.theta + np.log([2, 1]))
@@ -57,28 +83,49 @@ class VarianceParameters:
         return dict(zip(VARIANCES, self.kernel.variances, strict=True))  # type: ignore[attr-defined]
 
     @lazy
+    def activations(self) -> dict[str, float]:
+        """The parameters of activations among theta, by name."""
+        own = activation_parameters(self.kernel)
+        return {name: own[name] for name in self.fitted if own.get(name)}
+
+    @lazy
     def groups(self) -> list[tuple[str, NDArray[np.intp]]]:
-        """Each parameter's variance, and the layers that share it."""
+        """Each variance's name, and the layers that share it."""
         result = []
-        for name in self.fitted if isinstance(self.kernel, NTK | NNGP) else ():
+        for name in VARIANCES if isinstance(self.kernel, NTK | NNGP) else ():
+            if name not in self.fitted:
+                continue
             layers = np.flatnonzero(self._variances[name])
             if len(layers):
                 result += [(name, part) for part in (np.split(layers, len(layers)) if self.per_layer else [layers])]
         return result
 
     @property
+    def n_formulas(self) -> int:
+        """How many entries of theta, from the first, have derivatives by formulas: variances of networks on rows."""
+        return 0 if self.kernel.plan.shape is not None else len(self.groups)
+
+    @property
+    def degrees(self) -> list[int]:
+        """The degree of the kernel in what each entry of theta multiplies, or so: an amplitude's square counts."""
+        depth = getattr(self.kernel, "depth", None) or 1  # of a kernel given by its depth, all activations are one
+        return [*(len(layers) for _, layers in self.groups), *(2 * depth for _ in self.activations)]
+
+    @property
     def names(self) -> list[str]:
         """Of the parameters: ``weight_variance``, or ``weight_variance[0]`` where each layer has its own."""
-        return [
+        variances = [
             name if len(layers) > 1 or not self.per_layer else f"{name}[{layers[0]}]" for name, layers in self.groups
         ]
+        return [*variances, *self.activations]
 
     @property
     def theta(self) -> Reals:
         """The logarithms, (n_parameters,)."""
-        return np.array([np.log(np.take(self._variances[name], layers)).mean() for name, layers in self.groups])
+        variances = [np.log(np.take(self._variances[name], layers)).mean() for name, layers in self.groups]
+        return np.array([*variances, *(np.log(abs(value)) for value in self.activations.values())], dtype=np.float64)
 
-    def at(self, theta: ArrayLike) -> VarianceParameters:
+    def at(self, theta: ArrayLike) -> LogParameters:
         """Return the same parameters of the kernel with these logarithms.
 
         Parameters
@@ -87,10 +134,10 @@ class VarianceParameters:
 
         Returns
         -------
-        VarianceParameters
+        LogParameters
         """
         moved = replace(self, kernel=self.kernel_at(theta))
-        if self._directions_are_constant:
+        if self._directions_are_constant and not self.activations:
             vars(moved)["directions"] = self.directions
         return moved
 
@@ -105,16 +152,21 @@ class VarianceParameters:
         -------
         The kernel
         """
-        if not self.groups:
-            return self.kernel
-        changes = {name: np.array(values) for name, values in self._variances.items()}
-        for (name, layers), old, new in zip(self.groups, self.theta, np.asarray(theta), strict=True):
-            changes[name][layers] *= np.exp(new - old)
-        return self.kernel.with_variances(*(values.tolist() for values in changes.values()))  # type: ignore[attr-defined]
+        factors, n_variances = np.exp(np.asarray(theta) - self.theta), len(self.groups)
+        kernel = self.kernel
+        if self.groups:
+            changes = {name: np.array(values) for name, values in self._variances.items()}
+            for (name, layers), factor in zip(self.groups, factors[:n_variances], strict=True):
+                changes[name][layers] *= factor
+            kernel = kernel.with_variances(*(values.tolist() for values in changes.values()))  # type: ignore[attr-defined]
+        if self.activations:
+            moved = zip(self.activations.items(), factors[n_variances:], strict=True)
+            kernel = kernel.with_parameters(**{name: float(value * factor) for (name, value), factor in moved})
+        return kernel
 
     @lazy
     def directions(self) -> list[LogWeights]:
-        """What each parameter does to the weights of the plan's mixes."""
+        """What each variance does to the weights of the plan's mixes."""
         result = []
         for name, layers in self.groups:
             plans = {}
@@ -145,7 +197,9 @@ class VarianceParameters:
 
     @lazy
     def powers(self) -> Reals | None:
-        """The power of each parameter that the kernel is proportional to; None where it is more than a product."""
+        """The power of each variance that the kernel is proportional to; None where it is more than a product."""
+        if self.kernel.plan.shape is not None:
+            return None
         if not isinstance(self.kernel, NTK | NNGP) or any(self.kernel.variances[1]):
             return None if any(bias for _, bias in variances_of(self.kernel.network)) else np.zeros(0)
         unit = RowParameters(self.kernel.plan, UNIT)
