@@ -41,6 +41,7 @@ def test_entries_of_difficult_pairs_are_exact(kernel, n_features, dtype, backend
 @kernels(DEEP)
 def test_entries_of_deep_kernels_are_exact(kernel, dtype, backend):
     X, Y = near_pairs(16, dtype)
+    Y = Y if kernel.depth < 1000 else Y[::2]  # exact values of so many layers take a second each
     worst = worst_entry(kernel, X, Y, kernel(X, Y, backend=backend))
     assert worst.error <= tolerance(kernel, dtype), worst
 

@@ -91,7 +91,7 @@ def errors(kernel: ntk.kernels.Kernel, X: np.ndarray, Y: np.ndarray | None, dtyp
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @given(st.data())
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=6, deadline=None)
 def test_networks_with_kinks_equal_the_reference(dtype, data):
     network = data.draw(networks(KINKED))
     kernel = data.draw(st.sampled_from([ntk.NNGP, ntk.NTK]))(network=network)

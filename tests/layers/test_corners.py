@@ -128,7 +128,7 @@ def test_corners_lose_no_digits_of_any_pair(name):
     """Equal and scaled rows, near and opposite ones: chords and derivative's duals."""
     activation = MAPS[name]
     rng = np.random.default_rng(len(name))
-    for k in range(3):
+    for k in range(3 if name != "zigzag" else 2):  # of many corners: exact values take seconds
         q = float(log_uniform(rng, 1e-2, 30.0))
         other = [q, q * (1 + log_uniform(rng, 1e-8, 1e-1)), float(log_uniform(rng, 1e-2, 30.0))][k % 3]
         nearer = float(rng.choice([1e-12, 1e-9, 1e-6, 1.1e-5, 1e-3, 0.1, 0.7]))
