@@ -1,6 +1,7 @@
 """Kernels of networks on images at 50 digits, straight from the equations: covariances of positions in dictionaries.
 
-Written for itself: nothing of it is shared with the package but the descriptions.
+Written for itself: nothing of it is shared with the package but the descriptions and, of activations that are not
+straight, the expectations that `ntk_fast.high_precision` has.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import numpy as np
 from mpmath import mpf
 
 from ntk_fast import layers
+from ntk_fast.high_precision.expectations import expectations
+from ntk_fast.layers.activation import ActivationLayer
 
 DIGITS = 50
 
@@ -70,20 +73,92 @@ def _apply(layer: layers.Layer, field: Field, images: list[np.ndarray]) -> Field
             return _convolved(layer, field)
         case layers.AveragePool() | layers.SumPool():
             return _pooled(layer, field)
-        case layers.GlobalAveragePool():
-            n = len(field.positions())
+        case layers.GlobalAveragePool() | layers.GlobalSumPool():
+            n = 1 if isinstance(layer, layers.GlobalSumPool) else len(field.positions())
             return _summed(field, lambda i, j: True, mpf(1) / n**2)
         case layers.Flatten():
             return _summed(field, lambda i, j: i == j, mpf(1) / len(field.positions()))
         case layers.Residual(parts):
-            branch = _apply(layers.Sequential(*parts), field, images)
-            return _all(field.grid, lambda *key: tuple(map(sum, zip(field.at(*key), branch.at(*key), strict=True))))
+            return _joined([field, _apply(layers.Sequential(*parts), field, images)], [1, 1])
+        case layers.Sum(branches):
+            return _joined([_apply(branch, field, images) for branch in branches], [1] * len(branches))
+        case layers.Concatenate(branches, shares):
+            weights = [mpf(share) for share in shares or (1,) * len(branches)]
+            fields = [_apply(branch, field, images) for branch in branches]
+            return _joined(fields, [weight / sum(weights) for weight in weights])
+        case layers.Product(branches):
+            first, *others = [_apply(branch, field, images) for branch in branches]
+            for other in others:
+                first = _multiplied(first, other)
+            return first
+        case layers.Tangent():
+            return _all(field.grid, lambda *key: (field.at(*key)[1], mpf(0)))
+        case layers.Attention():
+            return _attended(layer, field)
         case layers.LayerNorm():
             return _all(field.grid, lambda *key: _normalised(field, key))
         case layers.Relu() | layers.LeakyRelu() | layers.Abs():
             right, left = {layers.Relu: (1, 0), layers.Abs: (1, -1)}.get(type(layer), (1, getattr(layer, "slope", 0)))
             return _all(field.grid, lambda *key: _folded(field, key, (right + left) / mpf(2), (right - left) / mpf(2)))
+        case ActivationLayer():
+            return _all(field.grid, lambda *key: _activated(layer, field, key))
     raise NotImplementedError(layer)
+
+
+def _joined(fields: list[Field], weights: list[Any]) -> Field:
+    def value(*key: Any) -> tuple[mpf, mpf]:
+        parts = zip(*(field.at(*key) for field in fields), strict=True)
+        return tuple(mpmath.fdot(weights, part) for part in parts)
+
+    return _all(fields[0].grid, value)
+
+
+def _multiplied(one: Field, other: Field) -> Field:
+    def value(*key: Any) -> tuple[mpf, mpf]:
+        (s, t), (own, slope) = one.at(*key), other.at(*key)
+        return s * own, t * own + slope * s
+
+    return _all(one.grid, value)
+
+
+def _activated(layer: ActivationLayer, field: Field, key: Any) -> tuple[mpf, mpf]:
+    """By the expectations that the oracle of networks on rows has."""
+    covariance, tangent = field.at(*key)
+    value, slope = expectations(layer, *_variances(field, key), covariance)
+    return value, slope * tangent
+
+
+def _attended(layer: layers.Attention, field: Field) -> Field:
+    positions, scale = field.positions(), mpf(layer.query_key_scale)
+    weight, bias, trained = mpf(layer.weight_variance), mpf(layer.bias_variance), int(layer.trained)
+    if layer.scaling == "d^-0.5":
+
+        def value(a: int, i: Position, b: int, j: Position) -> tuple[mpf, mpf]:
+            covariance, tangent = field.at(a, i, b, j)
+            pairs = [field.at(a, k, b, m) for k in positions for m in positions]
+            squares, products = sum(s * s for s, _ in pairs), sum(s * t for s, t in pairs)
+            slope = 2 * products * covariance + squares * (tangent + trained * 4 * covariance)
+            return scale**2 * weight * squares * covariance + bias, scale**2 * weight * slope + trained * bias
+
+        return _all(field.grid, value)
+
+    def weights(image: int, i: Position) -> list[Any]:
+        covariances = [scale * field.at(image, i, image, k)[0] for k in positions]
+        if layer.zeta == "softmax":
+            powers = [mpmath.exp(part - max(covariances)) for part in covariances]
+            return [power / sum(powers) for power in powers]
+        return [max(part, mpf(0)) for part in covariances] if layer.zeta == "relu" else covariances
+
+    rows = {(image, i): weights(image, i) for image in (0, 1) for i in positions}
+
+    def summed(a: int, i: Position, b: int, j: Position) -> tuple[mpf, mpf]:
+        total = [mpf(0), mpf(0)]
+        for left, k in zip(rows[a, i], positions, strict=True):
+            for right, m in zip(rows[b, j], positions, strict=True):
+                total = [part + left * right * own for part, own in zip(total, field.at(a, k, b, m), strict=True)]
+        return weight * total[0] + bias, weight * total[1] + trained * (2 * weight * total[0] + bias)
+
+    return _all(field.grid, summed)
 
 
 def _affine(pair: tuple[mpf, mpf], weight: mpf, bias: mpf, trained: bool) -> tuple[mpf, mpf]:

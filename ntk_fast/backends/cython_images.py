@@ -13,9 +13,10 @@ from ntk_fast.backends.base import GramTask
 from ntk_fast.backends.image_forms import condensed_forms
 from ntk_fast.backends.image_schedule import ImageSchedule, schedule_of
 from ntk_fast.backends.numpy_backend import store
-from ntk_fast.backends.numpy_images import LARGEST_LOSS, without_losses
+from ntk_fast.backends.numpy_images import without_losses
 from ntk_fast.compensated import Reals
 from ntk_fast.layers.near_pairs import near_pair_thresholds
+from ntk_fast.lower.near_images import LARGEST_LOSS
 from ntk_fast.lower.positions import Pairs, n_positions
 from ntk_fast.lower.spatial_program import GatherStep, SpatialProgram
 from ntk_fast.rows.prepared import Rows
@@ -212,9 +213,9 @@ class ImageRows:
         return np.concatenate(parts, axis=-1).astype(np.float64, copy=False)
 
     def output(self) -> Reals:
-        """Return m, p and t at the output, (3, n)."""
-        parts = [run.output()[:3, : part.stop - part.start] for part, run, _ in self._runs]
-        return np.concatenate([np.empty((3, 0)), *parts], axis=1)
+        """Return m, p, t and what is lost at the output, (4, n)."""
+        parts = [run.output()[:, : part.stop - part.start] for part, run, _ in self._runs]
+        return np.concatenate([np.empty((4, 0)), *parts], axis=1)
 
     def _packed(self, run: ImageRun, planes: Reals, values: NDArray[np.floating]) -> Packed:
         given = np.ascontiguousarray(planes, dtype=self._dtype)

@@ -346,9 +346,9 @@ class ImageRows:
         return np.concatenate(parts, axis=-1).astype(np.float64, copy=False)
 
     def output(self) -> Reals:
-        """Return m, p and t at the output, (3, n)."""
-        parts = [run.output()[:3, : part.stop - part.start] for part, run in self._runs]
-        return np.concatenate([np.empty((3, 0)), *parts], axis=1)
+        """Return m, p, t and what is lost at the output, (4, n)."""
+        parts = [run.output()[:, : part.stop - part.start] for part, run in self._runs]
+        return np.concatenate([np.empty((4, 0)), *parts], axis=1)
 
     def _put(self, run: ImageRun, part: slice, planes: Reals) -> None:
         run.put_left(self._values[part], planes[:, part])

@@ -9,7 +9,7 @@ from ntk_fast.backends.base import GramTask
 from ntk_fast.compensated import Reals
 from ntk_fast.layers.pair_state import cosine_of
 from ntk_fast.lower.evaluate import State
-from ntk_fast.lower.near_images import near_state
+from ntk_fast.lower.near_images import LARGEST_LOSS, near_state
 from ntk_fast.lower.spatial_evaluate import Evaluation, Side
 from ntk_fast.lower.spatial_program import SpatialProgram
 from ntk_fast.rows.prepared import Rows
@@ -21,8 +21,6 @@ NUMBERS_AT_A_TIME = 1 << 19
 MOST_IMAGES = 64
 #: About what a term of an entry costs, and what a tile may take.
 SECONDS_PER_TERM, LONGEST_TILE = 5e-8, 0.5
-#: What pools may take of an entry by subtractions, as `Evaluation.lost` has it.
-LARGEST_LOSS = {np.dtype(np.float64): 1e-14, np.dtype(np.float32): 1e-6}
 
 
 def image_block(program: SpatialProgram) -> tuple[int, int]:

@@ -147,6 +147,13 @@ class ActivationLayer(Layer, abstract=True):
         """
         return None
 
+    def variance_of(self, parameters: Reals) -> Reals | None:
+        """Return the variances of rows with these row parameters, (n_parameters, ...), where they have it.
+
+        Only of an activation with a `cosine_series` whose Hermite coefficients keep their signs at every variance.
+        """
+        return None
+
     def map_with_rests(
         self, m: Reals, p: Reals, m_rest: Reals | float, x: Reals, y: Reals
     ) -> tuple[Reals, Reals, Reals | float, Reals, Reals | None]:

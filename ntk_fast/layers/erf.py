@@ -65,6 +65,9 @@ class ErrorFunction(CurvedActivation, abstract=True):
         angle = np.arctan2(2 * q, np.sqrt(1 + 4 * q))
         return np.stack([np.sqrt(2 * q / (1 + 2 * q)), np.sqrt(1 / (1 + 2 * q)), 1 / np.sqrt(angle)])
 
+    def variance_of(self, parameters: Reals) -> Reals:
+        return 0.5 * (parameters[2] / (self.rate * parameters[3])) ** 2
+
     def rounding(self, x: Reals, y: Reals) -> Reals:
         return noise_shortfall(x, y) / (x[0] * y[0])
 

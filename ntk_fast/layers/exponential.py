@@ -38,6 +38,9 @@ class Exponential(ActivationLayer, abstract=True):
     def row_parameters(self, variance: Reals, tolerance: float, most: int | None = None) -> Reals:
         return in_two_parts(np.sqrt(self.squared_rate * variance))
 
+    def variance_of(self, parameters: Reals) -> Reals:
+        return (parameters[0] + parameters[1]) ** 2 / self.squared_rate
+
     def cosine_series(self, variance: float, n_terms: int) -> Reals:
         return poisson(self.squared_rate * variance, n_terms)
 

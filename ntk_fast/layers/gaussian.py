@@ -79,6 +79,9 @@ class Gaussian(ActivationLayer):
         w = -2 * self.exponent * variance
         return np.stack([w / (1 + w), np.sqrt(1 + 2 * w) / (1 + w)])
 
+    def variance_of(self, parameters: Reals) -> Reals:
+        return parameters[0] / (1 - parameters[0]) / (-2 * self.exponent)
+
     def cosine_series(self, variance: float, n_terms: int) -> Reals:
         w = -2 * self.exponent * variance
         series = np.zeros(n_terms)

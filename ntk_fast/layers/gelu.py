@@ -59,6 +59,9 @@ class Gelu(CurvedActivation):
         square, beta, _ = _shares(variance)
         return np.stack([np.sqrt(square), beta, 1 / np.sqrt(_moment_over_variance(variance))])
 
+    def variance_of(self, parameters: Reals) -> Reals:
+        return (parameters[2] / parameters[3]) ** 2
+
     def rounding(self, x: Reals, y: Reals) -> Reals:
         return noise_shortfall(x, y) / (x[0] * y[0])
 

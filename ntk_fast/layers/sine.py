@@ -110,6 +110,9 @@ class Sinusoid(CurvedActivation, abstract=True):
         angle_variance = self._angle_variance(variance)
         return np.concatenate([in_two_parts(np.sqrt(angle_variance)), 1 / np.sqrt(self._spread(angle_variance))[None]])
 
+    def variance_of(self, parameters: Reals) -> Reals:
+        return ((parameters[2] + parameters[3]) / self.frequency) ** 2
+
     def cosine_series(self, variance: float, n_terms: int) -> Reals:
         odd, even = self.shares
         series = poisson(float(self._angle_variance(variance)), n_terms)

@@ -25,7 +25,10 @@ from ntk_fast.lower.spatial_program import (
     SpatialStep,
 )
 from ntk_fast.lower.wide import Wide, folded
+from ntk_fast.lower.wide_series import coefficients_of, summed
 
+#: What pools may take of an entry by subtractions, as `Evaluation.lost` has it.
+LARGEST_LOSS = {np.dtype(np.float64): 1e-14, np.dtype(np.float32): 1e-6}
 #: Of each watched pool the inverse norms of what its windows sum to, (n_outputs, n).
 Norms = dict[int, Wide]
 
@@ -128,15 +131,22 @@ class _WideEvaluation(Evaluation):
             for other in sources[1:]:
                 cosine = cosine * other
             return cosine
-        if step.map is not None:
-            return folded(sources[0], step.map.constants[1])
-        if not step.n_planes:
-            return sources[0]
         n = n_positions(planes.grid)
+        rows = slice(step.first, step.first + step.n_planes * n)
+        parameters = [side.planes[rows].reshape(step.n_planes, n, side.planes.shape[1]) for side in (self._x, self._y)]
+        if step.map is not None:
+            if step.map.kind == "fold":
+                return folded(sources[0], step.map.constants[1])
+            placed = step.map.placed
+            own = slice(placed.first, placed.first + placed.count)
+            x, y = (coefficients_of(step.map, part[own]) for part in parameters)
+            sources = [summed(sources[0], x, y, (planes.left, planes.right), self._poll)]
+            parameters = [part[: placed.first] for part in parameters]
+        if not len(parameters[0]):
+            return sources[0]
         shares = []
-        for side in (self._x, self._y):
-            own = Wide.of(side.planes[step.first : step.first + step.n_planes * n].reshape(step.n_planes, n, -1))
-            shares.append(own * (own * own).total().inverse_root())
+        for part in map(Wide.of, parameters):
+            shares.append(part * (part * part).total().inverse_root())
         both = shares[0][:, planes.left] * shares[1][:, planes.right]
         total = Wide.of(np.zeros_like(both.high[0]))
         for share, source in zip(instruction.shares, sources, strict=True):

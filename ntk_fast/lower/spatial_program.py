@@ -24,6 +24,7 @@ from ntk_fast.layers.window import Grid, Window
 from ntk_fast.lazy import lazy
 from ntk_fast.lower.positions import Pairs, n_positions
 from ntk_fast.lower.program import Instruction, PairMap, Table
+from ntk_fast.lower.wide_series import has_series
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,7 +149,7 @@ class SpatialProgram:
 
     @lazy
     def watched(self) -> frozenset[int]:
-        """Those of them before which there is no activation but alpha z + beta |z|: near windows can be computed again.
+        """Those of them before which all is known in twice the digits: near windows can be computed again.
 
         An angle has a square root of the rounding of what they subtract; see `near_images`.
         """
@@ -192,5 +193,5 @@ def sources_of(step: SpatialStep) -> tuple[int, ...]:
 
 def _is_exact(step: SpatialStep) -> bool:
     return not isinstance(step, PointStep) or (
-        not step.instruction.promotes and (step.map is None or step.map.kind == "fold")
+        not step.instruction.promotes and (step.map is None or step.map.kind == "fold" or has_series(step.map))
     )

@@ -17,6 +17,7 @@ from ntk_fast.layers.activation import ActivationLayer
 from ntk_fast.layers.pair_state import cosine_of
 from ntk_fast.layers.window import OUTSIDE, seen_positions
 from ntk_fast.lower.accuracy import row_tolerance
+from ntk_fast.lower.near_images import LARGEST_LOSS, near_state
 from ntk_fast.lower.position_sums import plain, ratio, relative, roots_of, sums_seen
 from ntk_fast.lower.positions import n_positions
 from ntk_fast.lower.row_forms import RowValues, moment_of, scaled_fraction
@@ -69,7 +70,7 @@ class RowExecutor(Protocol):
         """Return m, p and t of a node that later segments take, (3, n_pairs, n), once its segment has run."""
 
     def output(self) -> Reals:
-        """Return m, p and t at the output, (3, n)."""
+        """Return m, p, t and what is lost at the output, (4, n)."""
 
 
 class SpatialRows:
@@ -100,10 +101,16 @@ class SpatialRows:
             for node, (step, own) in steps:
                 self._variances[node] = self._prepared(node, step, own)
             state = self._run.state(last)
-            tangent = Scaled.of(state.tangent[0], state.rest[0])
+            slope, rest, lost = state.tangent[0].copy(), state.rest[0], self._run.lost
         else:
             self._execute(steps, self._executor)
-            tangent = Scaled.of(self._executor.output()[2])
+            _, _, slope, lost = self._executor.output()
+            rest = np.zeros_like(slope)
+        for k in np.flatnonzero(lost > LARGEST_LOSS[self._dtype]).tolist():
+            some = slice(k, k + 1)
+            itself = Side(self._pixels.values[some], self._planes[:, some])
+            slope[k], rest[k] = near_state(self._program, itself, itself).tangent[0, 0], 0.0
+        tangent = Scaled.of(slope, rest)
         output = self._variances[last]
         variance = Scaled(output.high[0], output.low[0], output.exponent[0])
         return SpatialValues(self._planes, variance, tangent * variance)

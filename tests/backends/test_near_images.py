@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from drawn_images import drawn_images, drawn_network
 from image_oracle import exact_entry
 
 import ntk_fast as ntk
@@ -12,6 +13,20 @@ from ntk_fast.backends.engines import available_engines
 
 ENGINES = available_engines()
 TOLERANCE = {np.float64: 1e-14, np.float32: 1e-6}
+#: Of activations that are not made of straight pieces.
+CURVED_TOLERANCE = {np.float64: 1e-12, np.float32: 3e-6}
+CURVED = (
+    L.Erf(),
+    L.Gelu(),
+    L.Sin(frequency=0.7, phase=0.3),
+    L.Cos(),
+    L.Rbf(0.5),
+    L.Gaussian(exponent=-0.5),
+    L.Exp(rate=0.3),
+    L.SigmoidLike(),
+    L.Hermite(3),
+    L.Polynomial((0.5, 1.0, 0.3)),
+)
 
 
 def random_network(rng: np.random.Generator, shape: tuple[int, ...]) -> L.Sequential:
@@ -65,3 +80,57 @@ def test_near_images_are_the_same_in_any_company():
     for i, j in ((2, 7), (3, 7)):
         assert kernel(X[i : i + 1], X[j : j + 1])[0, 0] == K[i, j]
     assert abs(K[2, 7] - exact_entry(network, X[2], X[7], True)[0]) <= 1e-14 * K[2, 2]
+
+
+@pytest.mark.parametrize("dtype", CURVED_TOLERANCE)
+@pytest.mark.parametrize("activation", CURVED, ids=str)
+def test_pools_behind_other_activations_lose_nothing_either(activation, dtype):
+    seed = CURVED.index(activation)
+    rng = np.random.default_rng([22, seed])
+    for engine in (ENGINES[seed % len(ENGINES)], ENGINES[0]):
+        shape, kind = (3, *rng.integers(2, 4, 1).tolist(), 2), rng.choice([L.AveragePool, L.SumPool])
+        end = (
+            L.Conv(1, bias_variance=rng.choice([0.0, 0.1])),
+            L.Relu(),
+            rng.choice([L.Flatten(), L.GlobalAveragePool()]),
+        )
+        network = L.Sequential(L.Input(*shape), L.Conv(2, bias_variance=0.1), activation, kind(2, 1), *end, L.Dense())
+        x = rng.uniform(0.2, 2) * rng.standard_normal(shape)
+        y = x + 10 ** rng.uniform(-10, -4) * rng.standard_normal(shape)
+        x, y = x.astype(dtype), y.astype(dtype)
+        value, scale = exact_entry(network, x, y, True)
+        with engine.selected() as backend:
+            got = ntk.NTK(network=network)(x[None], y[None], backend=backend)[0, 0]
+        assert abs(got - value) <= CURVED_TOLERANCE[dtype] * scale, (engine, network, x.tolist(), y.tolist())
+
+
+@pytest.mark.parametrize("engine", ENGINES, ids=str)
+@pytest.mark.parametrize("activation", [L.Relu(), L.Erf()], ids=str)
+def test_what_an_image_is_to_itself_loses_nothing(activation, engine):
+    """Where its own windows are nearly equal: a pattern that repeats, nearly."""
+    rng = np.random.default_rng(23)
+    conv = L.Conv(2, padding="CIRCULAR", bias_variance=0.1), activation, L.AveragePool(2, 1)
+    network = L.Sequential(L.Input(4, 4, 2), *conv, L.Conv(1), L.Relu(), L.GlobalAveragePool(), L.Dense())
+    kernel = ntk.NTK(network=network)
+    for distance in (1e-2, 1e-4, 1e-6):
+        x = np.tile(rng.standard_normal((2, 2, 2)), (2, 2, 1)) + distance * rng.standard_normal((4, 4, 2))
+        value, scale = exact_entry(network, x, x, True)
+        with engine.selected() as backend:
+            for got in (kernel.diag(x[None], backend=backend)[0], kernel(x[None], backend=backend)[0, 0]):
+                assert abs(got - value) <= 1e-14 * scale, (engine, distance, x.tolist())
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("seed", range(8))
+def test_drawn_networks_are_exact(seed, dtype):
+    """Every layer, and attention, on images of any scale."""
+    rng = np.random.default_rng([24, seed])
+    grid = rng.integers(1, 4, 2) if seed % 4 else rng.integers(2, 6, 1)
+    shape = (*grid.tolist(), int(rng.integers(1, 3)))
+    network, (x, y) = drawn_network(rng, shape), drawn_images(rng, shape, 2).astype(dtype)
+    kernel = rng.choice([ntk.NTK, ntk.NNGP])(network=network)
+    value, scale = exact_entry(network, x, y, kernel.has_tangent)
+    for engine in ENGINES:
+        with engine.selected() as backend:
+            got = kernel(x[None], y[None], backend=backend)[0, 0]
+        assert abs(got - value) <= TOLERANCE[dtype] * scale, (engine, network, x.tolist(), y.tolist())
