@@ -12,7 +12,7 @@ from ntk_fast.kernels import NNGP, NTK, Kernel
 from ntk_fast.layers.activation import ActivationLayer
 from ntk_fast.layers.dense import with_variances
 from ntk_fast.layers.names import activation_named
-from ntk_fast.layers.nested_parameters import SEPARATOR
+from ntk_fast.layers.nested_parameters import SEPARATOR, nested
 from ntk_fast.lazy import lazy
 from ntk_fast.lower.plan import plan_of, variances_of
 from ntk_fast.lower.row_derivatives import LogWeights, row_derivatives
@@ -21,12 +21,12 @@ from ntk_fast.lower.scaled import UNIT
 from ntk_fast.lower.steps import Mix
 
 VARIANCES = ("weight_variance", "bias_variance")
-#: Of the parameters of sums and products, which are those of a network that they become when a variance moves.
-PARTS = ("k1", "k2")
 
 
 def activation_parameters(kernel: Kernel) -> dict[str, float]:
     """Return the parameters of a kernel's activations that are real numbers, by the names of its `get_params`.
+
+    Those of a sum or a product of kernels are by the names of its network's: ``network__0__1__slope``.
 
     Examples
     --------
@@ -34,13 +34,13 @@ def activation_parameters(kernel: Kernel) -> dict[str, float]:
     >>> activation_parameters(ntk.NTK(depth=2, activation=ntk.layers.LeakyRelu(0.1)))
     {'activation__slope': 0.1}
     """
-    every = kernel.get_params()
+    own = kernel.get_params(deep=False)  # of a sum or a product its network, which stays when variances move
+    every = nested({name: activation_named(value) if name == "activation" else value for name, value in own.items()})
     owners = {name: every.get(name.rpartition(SEPARATOR)[0]) for name in every}
-    owners = {name: activation_named(owner) if isinstance(owner, str) else owner for name, owner in owners.items()}
     return {
         name: value
         for name, value in every.items()
-        if isinstance(owners[name], ActivationLayer) and isinstance(value, float) and not name.startswith(PARTS)
+        if isinstance(owners[name], ActivationLayer) and isinstance(value, float)
     }
 
 

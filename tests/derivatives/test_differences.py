@@ -103,6 +103,13 @@ def test_only_real_numbers_of_activations_are_parameters():
     assert activation_parameters(ntk.NTK(network=network)) == {"network__3__alpha": 0.5}
     assert activation_parameters(ntk.NTK(2)) == {}
     assert activation_parameters(ntk.ArcCosine(1)) == {}
+    both = ntk.NNGP(1, layers.Sin(frequency=0.5)) + ntk.NTK(1, "leaky_relu")
+    of_both = {name.rpartition("__")[2]: name for name in activation_parameters(both)}
+    assert of_both.keys() == {"amplitude", "frequency", "phase", "slope"}
+    moved = LogParameters(both, False, (of_both["slope"],)).kernel_at([np.log(0.3)])
+    X = drawn(4, 2, 8)
+    expected = ntk.NNGP(1, layers.Sin(frequency=0.5))(X) + ntk.NTK(1, layers.LeakyRelu(0.3))(X)
+    np.testing.assert_allclose(moved(X), expected, rtol=1e-12)
     # what is zero stays zero
     zero = ntk.NTK(2, layers.Sin())
     assert LogParameters(zero, False, ("activation__phase", "activation__frequency")).names == ["activation__frequency"]
