@@ -76,19 +76,18 @@ NEVER_INLINE void NAME(mix_back)(const ntk_instruction *step, parameters at, con
 NEVER_INLINE void NAME(fold_back)(const ntk_program *program, const ntk_instruction *step, const pairs *registers,
                                   sensitivities *by)
 {
-    const vreal zero = vreal_set(0), one = vreal_set(1), half = vreal_set((real)0.5);
+    const vreal zero = vreal_set(0), one = vreal_set(1);
     const vreal least = vreal_set((real)LEAST_SQUARE_SINE);
     const fold_weights w = NAME(fold_weights_of)(program->maps + step->map);
     const pairs *from = registers + step->sources[0];
     const sensitivities *after = by + step->destination;
     sensitivities *before = by + step->sources[0];
-    vreal chord[GROUP], angle[GROUP];
+    vreal nearer[GROUP];
     for (int g = 0; g < GROUP; g++)
-        chord[g] = vreal_sqrt(vreal_mul(half, vreal_max(vreal_min(from->m[g], from->p[g]), zero)));
-    const positions where = NAME(locate)(chord, NULL, 0, (real)program->fold_angle.scale);
-    NAME(evaluate)(&program->fold_angle, &where, angle);
+        nearer[g] = vreal_max(vreal_min(from->m[g], from->p[g]), zero);
+    const bends bent = NAME(bends_of)(nearer, 1);
     for (int g = 0; g < GROUP; g++) {
-        vreal turn = vreal_mul(vreal_mul(w.turned, chord[g]), angle[g]);
+        vreal turn = vreal_mul(vreal_mul(w.turned, bent.chord[g]), bent.half_angle[g]);
         turn = vreal_select(vreal_less(one, from->m[g]), vreal_sub(w.twice_fold, turn), turn);
         const vreal derivative = vreal_sub(one, turn), t = vreal_add(from->t[g], from->rest[g]);
         const vreal square_sine = vreal_mul(from->m[g], from->p[g]);

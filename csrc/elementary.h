@@ -16,10 +16,25 @@
 ALWAYS_INLINE vreal NAME(polynomial)(const real *coefficients, const int n_terms, vreal x)
 {
     vreal result = vreal_set(coefficients[n_terms - 1]);
-#pragma GCC unroll 16
+#pragma GCC unroll 20
     for (int k = n_terms - 2; k >= 0; k--)
         result = vreal_fma(result, x, vreal_set(coefficients[k]));
     return result;
+}
+
+/* Of n vectors at once: a polynomial is a chain of operations, each of which waits for the one before. */
+ALWAYS_INLINE void NAME(polynomials)(const real *coefficients, const int n_terms, const vreal *x, vreal *result, const int n)
+{
+#pragma GCC unroll 4
+    for (int g = 0; g < n; g++)
+        result[g] = vreal_set(coefficients[n_terms - 1]);
+#pragma GCC unroll 20
+    for (int k = n_terms - 2; k >= 0; k--) {
+        const vreal coefficient = vreal_set(coefficients[k]);
+#pragma GCC unroll 4
+        for (int g = 0; g < n; g++)
+            result[g] = vreal_fma(result[g], x[g], coefficient);
+    }
 }
 
 typedef struct {
@@ -41,13 +56,29 @@ ALWAYS_INLINE exponential NAME(exponential_of)(vreal x)
     return result;
 }
 
-/* asin x for x >= 0, given 1 - x with digits of its own: near 1 it is pi/2 - 2 asin(sqrt((1 - x) / 2)). */
-ALWAYS_INLINE vreal NAME(arc_sine)(vreal x, vreal one_less)
+/* asin(x) / x of n vectors of x^2 <= 1/2. */
+ALWAYS_INLINE void NAME(arcs_over_sines)(const vreal *square, vreal *result, const int n)
 {
-    const vreal half = vreal_set((real)0.5), quarter_turn = vreal_set((real)1.5707963267948966);
-    const vmask is_small = vreal_less(x, half);
-    const vreal y = vreal_select(is_small, vreal_mul(x, x), vreal_mul(half, one_less));
-    const vreal root = vreal_select(is_small, x, vreal_sqrt(y));
-    const vreal arc = vreal_fma(vreal_mul(root, y), NAME(polynomial)(ASIN_REST, N_TERMS(ASIN_REST), y), root);
-    return vreal_select(is_small, arc, vreal_sub(quarter_turn, vreal_add(arc, arc)));
+    NAME(polynomials)(ASIN_REST, N_TERMS(ASIN_REST), square, result, n);
+#pragma GCC unroll 4
+    for (int g = 0; g < n; g++)
+        result[g] = vreal_fma(square[g], result[g], vreal_set(1));
+}
+
+/* asin x of n vectors of x >= 0, given sqrt(1 - x^2) with digits of its own: where x^2 > 1/2 it is pi/2 less the arc of that. */
+ALWAYS_INLINE void NAME(arc_sines)(const vreal *x, const vreal *root, vreal *result, const int n)
+{
+    vreal square[GROUP];
+#pragma GCC unroll 4
+    for (int g = 0; g < n; g++) {
+        const vreal sine = vreal_min(x[g], root[g]);
+        square[g] = vreal_mul(sine, sine);
+    }
+    NAME(arcs_over_sines)(square, result, n);
+#pragma GCC unroll 4
+    for (int g = 0; g < n; g++) {
+        const vreal arc = vreal_mul(vreal_min(x[g], root[g]), result[g]);
+        const vreal other = vreal_sub(vreal_set((real)1.5707963267948966), arc);
+        result[g] = vreal_select(vreal_less(root[g], x[g]), other, arc);
+    }
 }

@@ -1,6 +1,7 @@
 """Prints elementary_coefficients.h: the polynomials of elementary.h, by Chebyshev interpolation at 40 digits.
 
-asin x = x + x^3 A(x^2)         0 <= x^2 <= 1/4
+asin x = x + x^3 A(x^2)         0 <= x^2 <= 1/2
+(2/pi) (sin f - f cos f) = x^3 B(x^2)  with f = 2 asin x, likewise
 exp r - 1 = r + r^2 E(r)        |r| <= log(2) / 2
 
 python csrc/elementary_coefficients.py > csrc/elementary_coefficients.h
@@ -22,6 +23,14 @@ def asin_rest(y: mpf) -> mpf:
         return mpf(1) / 6 + mpf(3) / 40 * y
     x = mpmath.sqrt(y)
     return (mpmath.asin(x) - x) / (y * x)
+
+
+def fold_bend(y: mpf) -> mpf:
+    if y < mpf(10) ** -12:
+        return (mpf(16) / 3 + mpf(8) / 5 * y) / mpmath.pi
+    x = mpmath.sqrt(y)
+    angle = 2 * mpmath.asin(x)
+    return 2 * (mpmath.sin(angle) - angle * mpmath.cos(angle)) / (mpmath.pi * y * x)
 
 
 def exp_rest(r: mpf) -> mpf:
@@ -63,7 +72,8 @@ def header() -> str:
     for branch, name in (("#if REAL_IS_FLOAT", "f32"), ("#else", "f64")):
         lines.append(branch)
         for array, function, low, high, share in (
-            ("ASIN_REST", asin_rest, mpf(0), mpf(1) / 4, lambda y: y),
+            ("ASIN_REST", asin_rest, mpf(0), mpf(1) / 2, lambda y: y),
+            ("FOLD_BEND", fold_bend, mpf(0), mpf(1) / 2, lambda y: 1 / fold_bend(y)),
             ("EXP_REST", exp_rest, -half_log, half_log, abs),
         ):
             found = shortest(function, low, high, share, TOLERANCE[name])

@@ -35,17 +35,16 @@ static NAME(source) NAME(source_at)(const NAME(image_run) *run, int number, cons
 }
 
 /* Runs of pairs through alpha z + beta |z|: all of m, t and, where it may be near 0, p. A weight of NULL is 1. */
-ALWAYS_INLINE void NAME(fold_run)(const ntk_program *program, const ntk_map *map, const NAME(node) *from,
+ALWAYS_INLINE void NAME(fold_run)(const ntk_map *map, const NAME(node) *from,
                                   const vreal *weight, const NAME(node) *to, ptrdiff_t n, const int has_tangent,
                                   const int has_opposite)
 {
     const fold_weights w = NAME(fold_weights_of)(map);
-    const vreal half = vreal_set((real)0.5), one = vreal_set(1), two = vreal_set(2);
+    const vreal one = vreal_set(1), two = vreal_set(2);
     const vreal *const from_m = from->m, *const from_t = from->t, *const from_p = from->p;
     vreal *const to_m = to->m, *const to_t = to->t, *const to_p = to->p, *const to_c = to->c;
-    const ntk_table value = program->fold_value, angles = program->fold_angle; /* no stored vector changes these */
     for (ptrdiff_t start = 0; start < n; start += GROUP) {
-        vreal chord[GROUP], bend[GROUP], angle[GROUP];
+        vreal nearer[GROUP];
         pair old[GROUP];
 #pragma GCC unroll 4
         for (int g = 0; g < GROUP; g++) {
@@ -54,19 +53,16 @@ ALWAYS_INLINE void NAME(fold_run)(const ntk_program *program, const ntk_map *map
             old[g].p = has_opposite ? from_p[k] : vreal_sub(two, old[g].m);
             if (has_tangent)
                 old[g].t = from_t[k];
-            chord[g] = vreal_sqrt(vreal_mul(half, has_opposite ? vreal_min(old[g].m, old[g].p) : old[g].m));
+            nearer[g] = has_opposite ? vreal_min(old[g].m, old[g].p) : old[g].m;
         }
-        const positions where = NAME(locate)(chord, NULL, 0, (real)value.scale);
-        NAME(evaluate)(&value, &where, bend);
-        if (has_tangent)
-            NAME(evaluate)(&angles, &where, angle);
+        const bends bent = NAME(bends_of)(nearer, has_tangent);
 #pragma GCC unroll 4
         for (int g = 0; g < GROUP; g++) {
             const ptrdiff_t k = start + g < n ? start + g : n - 1;
             const vmask opposite = vreal_less(one, old[g].m);
-            pair new = NAME(folded)(old[g], opposite, chord[g], bend[g], w, !has_opposite);
+            pair new = NAME(folded)(old[g], opposite, bent.chord[g], bent.bend[g], w, !has_opposite);
             if (has_tangent) {
-                vreal turn = vreal_mul(vreal_mul(w.turned, chord[g]), angle[g]);
+                vreal turn = vreal_mul(vreal_mul(w.turned, bent.chord[g]), bent.half_angle[g]);
                 if (has_opposite)
                     turn = vreal_select(opposite, vreal_sub(w.twice_fold, turn), turn);
                 new.t = vreal_fma(turn, vreal_sub(vreal_set(0), old[g].t), old[g].t);
@@ -88,10 +84,10 @@ ALWAYS_INLINE void NAME(fold_run)(const ntk_program *program, const ntk_map *map
 }
 
 #define FOLD_RUN(name, has_tangent, has_opposite) \
-    NEVER_INLINE void NAME(name)(const ntk_program *program, const ntk_map *map, const NAME(node) *from, \
+    NEVER_INLINE void NAME(name)(const ntk_map *map, const NAME(node) *from, \
                                  const vreal *weight, const NAME(node) *to, ptrdiff_t n) \
     { \
-        NAME(fold_run)(program, map, from, weight, to, n, has_tangent, has_opposite); \
+        NAME(fold_run)(map, from, weight, to, n, has_tangent, has_opposite); \
     }
 
 FOLD_RUN(fold_nngp_run, 0, 0)
@@ -105,13 +101,13 @@ static void NAME(fold_some)(const NAME(image_run) *run, const ntk_image_step *st
     const ntk_program *program = &run->program->program;
     const ntk_map *map = program->maps + step->instruction.map;
     if (program->carries_tangent && from->p)
-        NAME(fold_ntk_run_of_all)(program, map, from, weight, to, n);
+        NAME(fold_ntk_run_of_all)(map, from, weight, to, n);
     else if (program->carries_tangent)
-        NAME(fold_ntk_run)(program, map, from, weight, to, n);
+        NAME(fold_ntk_run)(map, from, weight, to, n);
     else if (from->p)
-        NAME(fold_nngp_run_of_all)(program, map, from, weight, to, n);
+        NAME(fold_nngp_run_of_all)(map, from, weight, to, n);
     else
-        NAME(fold_nngp_run)(program, map, from, weight, to, n);
+        NAME(fold_nngp_run)(map, from, weight, to, n);
 }
 
 /* A node's memory from some pair on. */

@@ -265,7 +265,10 @@ static corner_sums NAME(sums_over_corners)(const ntk_map *map, parameters at, in
     const int any_near = vmask_any(is_near), n_pairs = NAME(corner_pairs)(map, at, g, is_mirrored, pairs, any_near ? &one : NULL);
     result.sums.first = result.sums.second = result.first_at_one = result.second_lacking = vreal_set(0);
     if (!any_near || vmask_any(is_far)) {
-        const vreal angle = NAME(arc_sine)(vreal_min(cosine, vreal_set((real)(1 - NEAR_ONE))), vreal_max(m, vreal_set((real)NEAR_ONE)));
+        const vreal farther = vreal_min(cosine, vreal_set((real)(1 - NEAR_ONE))), lost = vreal_max(m, vreal_set((real)NEAR_ONE));
+        const vreal sine = vreal_sqrt(vreal_mul(lost, vreal_add(vreal_set(1), farther)));
+        vreal angle;
+        NAME(arc_sines)(&farther, &sine, &angle, 1);
         two_sums sums = {vreal_set(0), vreal_set(0)};
         if (vmask_any(is_high) || !vmask_any(is_low))
             sums = NAME(covariances)(pairs, n_pairs, angle, cosine, many_nodes, many_weights, NODES);

@@ -8,6 +8,8 @@
  * a row are for that: ell, the arc length of the curve of its output, and bend, the curve's squared curvature.
  */
 
+#define VECTORS_WITH_NOISE GROUP
+
 /* alpha alpha', beta beta' and 1 - alpha alpha' of shares of signal and noise: planes `first` and `first + 1`. */
 typedef struct {
     vreal kept, noise, shortfall, normalisation;
@@ -23,45 +25,51 @@ ALWAYS_INLINE noise_shares NAME(noise_shares_of)(parameters at, ptrdiff_t first,
     return result;
 }
 
-/* x = kept cosine, 1 - x, sqrt(1 - x^2) and asin x of the pair with its noise. */
+/* x = kept cosine, sqrt(1 - x^2) and asin x of pairs with their noise, and that. */
 typedef struct {
-    vreal x, root, arc;
-} noisy_pair;
+    noise_shares shares[GROUP];
+    vreal x[GROUP], root[GROUP], arc[GROUP];
+} noisy_pairs;
 
-ALWAYS_INLINE noisy_pair NAME(with_noise)(vreal m, vreal cosine, noise_shares s)
+ALWAYS_INLINE noisy_pairs NAME(with_noise)(parameters at, ptrdiff_t first, int g, const int n, const vreal *m,
+                                           const vreal *cosine)
 {
-    const vreal one_less = vreal_fma(s.kept, m, s.shortfall), x = vreal_mul(s.kept, cosine);
-    const noisy_pair result = {x, vreal_sqrt(vreal_mul(one_less, vreal_add(vreal_set(1), x))),
-                               NAME(arc_sine)(x, one_less)};
-    return result;
+    noisy_pairs noisy;
+#pragma GCC unroll 4
+    for (int k = 0; k < n; k++) {
+        const noise_shares s = NAME(noise_shares_of)(at, first, g + k);
+        const vreal one_less = vreal_fma(s.kept, m[k], s.shortfall), x = vreal_mul(s.kept, cosine[k]);
+        noisy.shares[k] = s;
+        noisy.x[k] = x;
+        noisy.root[k] = vreal_sqrt(vreal_mul(one_less, vreal_add(vreal_set(1), x)));
+    }
+    NAME(arc_sines)(noisy.x, noisy.root, noisy.arc, n);
+    return noisy;
 }
 
 /* layers/erf.py */
-ALWAYS_INLINE parts NAME(erf_parts)(vreal m, vreal cosine, noise_shares s)
+ALWAYS_INLINE parts NAME(erf_parts)(noise_shares s, vreal root, vreal arc)
 {
     const vreal zero = vreal_set(0);
-    const noisy_pair noisy = NAME(with_noise)(m, cosine, s);
-    const parts result = {vreal_mul(s.normalisation, noisy.arc), zero,
-                          vreal_div(vreal_mul(s.normalisation, s.kept), noisy.root), zero};
+    const parts result = {vreal_mul(s.normalisation, arc), zero, vreal_div(vreal_mul(s.normalisation, s.kept), root), zero};
     return result;
 }
 
 /* layers/gelu.py */
-ALWAYS_INLINE parts NAME(gelu_parts)(vreal m, vreal cosine, noise_shares s)
+ALWAYS_INLINE parts NAME(gelu_parts)(noise_shares s, vreal cosine, vreal x, vreal root, vreal arc)
 {
     const vreal one = vreal_set(1), quarter = vreal_set((real)0.25), turn = vreal_set((real)0.15915494309189534);
-    const noisy_pair noisy = NAME(with_noise)(m, cosine, s);
-    const vreal inverse = vreal_div(one, noisy.root), even_scale = vreal_mul(s.normalisation, turn);
+    const vreal inverse = vreal_div(one, root), even_scale = vreal_mul(s.normalisation, turn);
     const vreal square = vreal_mul(s.noise, s.noise);
     const vreal noisy_cosine = vreal_mul(s.noise, cosine);
-    const vreal outer = vreal_fma(vreal_mul(noisy_cosine, noisy_cosine), inverse, noisy.root);
+    const vreal outer = vreal_fma(vreal_mul(noisy_cosine, noisy_cosine), inverse, root);
     const vreal inner =
         vreal_fma(s.shortfall, vreal_add(one, s.kept), vreal_fma(vreal_mul(inverse, inverse), square, square));
     const parts result = {
         vreal_mul(s.normalisation, vreal_mul(cosine, quarter)),
-        vreal_mul(even_scale, vreal_fma(cosine, noisy.arc, vreal_mul(s.kept, outer))),
+        vreal_mul(even_scale, vreal_fma(cosine, arc, vreal_mul(s.kept, outer))),
         vreal_mul(s.normalisation, quarter),
-        vreal_mul(even_scale, vreal_fma(vreal_mul(noisy.x, inverse), inner, noisy.arc)),
+        vreal_mul(even_scale, vreal_fma(vreal_mul(x, inverse), inner, arc)),
     };
     return result;
 }
@@ -100,14 +108,17 @@ ALWAYS_INLINE void NAME(parts_of)(const ntk_map *map, parameters at, int g, cons
         NAME(polynomial_parts)(map, at, g, n, m, cosine, result, has_slope, parity);
         return;
     }
-    for (int k = 0; k < n; k++) {
-        if (kind == NTK_ERF)
-            result[k] = NAME(erf_parts)(m[k], cosine[k], NAME(noise_shares_of)(at, first, g + k));
-        else if (kind == NTK_GELU)
-            result[k] = NAME(gelu_parts)(m[k], cosine[k], NAME(noise_shares_of)(at, first, g + k));
-        else
+    if (kind == NTK_SINE) {
+        for (int k = 0; k < n; k++)
             result[k] = NAME(sine_parts)(map, at, g + k, m[k], cosine[k]);
+        return;
     }
+    const noisy_pairs noisy = NAME(with_noise)(at, first, g, n, m, cosine);
+#pragma GCC unroll 4
+    for (int k = 0; k < n; k++)
+        result[k] = kind == NTK_ERF
+                        ? NAME(erf_parts)(noisy.shares[k], noisy.root[k], noisy.arc[k])
+                        : NAME(gelu_parts)(noisy.shares[k], cosine[k], noisy.x[k], noisy.root[k], noisy.arc[k]);
 }
 
 /* The shortfall of the g-th vector where outputs are near: from L = ell - ell', bend, and the integral of D, by three
@@ -159,12 +170,12 @@ ALWAYS_INLINE void NAME(apply_curved)(const ntk_map *map, parameters at, const p
                                       const int parity, const int has_tangent,
                                       vreal (*near)(const ntk_map *, parameters, int, vreal, vreal))
 {
-    const int block = kind == NTK_POLYNOMIAL ? VECTORS_OF_POLYNOMIAL : 1;
+    const int block = kind == NTK_POLYNOMIAL ? VECTORS_OF_POLYNOMIAL : kind == NTK_SINE ? 1 : VECTORS_WITH_NOISE;
     const vreal zero = vreal_set(0), one = vreal_set(1);
     vreal m[GROUP], shortfall[GROUP], nearest = one;
     parts found[GROUP];
     for (int g = 0; g < GROUP; g += block) {
-        vreal cosine[VECTORS_OF_POLYNOMIAL];
+        vreal cosine[GROUP];
         for (int k = 0; k < block; k++) {
             m[g + k] = vreal_min(from->m[g + k], from->p[g + k]);
             cosine[k] = vreal_sub(one, m[g + k]);

@@ -1,7 +1,7 @@
 /* alpha z + beta |z|, of which ReLU is one, and the dense layer after it: what networks are mostly made of.
  *
- * linear = alpha^2 / (alpha^2 + beta^2) and fold = 1 - linear are each given with digits of their own. With two tables that
- * all slopes share, 1 - kappa of |z| is 2 chord^2 - chord^3 R (for 1 - |cosine| = 2 chord^2), and the angle is chord A:
+ * linear = alpha^2 / (alpha^2 + beta^2) and fold = 1 - linear are each given with digits of their own. 1 - kappa of |z| is 2 chord^2 - chord^3 R (for 1 - |cosine| = 2 chord^2), and the angle is chord A. R and A / 2 are
+ * polynomials in chord^2, which needs no root, and of so few terms that nothing is looked up:
  *
  *     m' = linear m + fold (1 - kappa)  = m - fold chord^3 R where cosine >= 0
  *     p' = linear p + fold (1 + kappa)  = 2 - m'             where cosine >= 0
@@ -9,6 +9,27 @@
  */
 
 #define TWO_OVER_PI 0.63661977236758134308
+
+/* R, where it is wanted A / 2, and the chord, of GROUP vectors of 2 chord^2. */
+typedef struct {
+    vreal chord[GROUP], bend[GROUP], half_angle[GROUP];
+} bends;
+
+ALWAYS_INLINE bends NAME(bends_of)(const vreal *nearer, const int has_angle)
+{
+    const vreal half = vreal_set((real)0.5);
+    bends at;
+    vreal square[GROUP];
+#pragma GCC unroll 4
+    for (int g = 0; g < GROUP; g++) {
+        square[g] = vreal_mul(half, nearer[g]);
+        at.chord[g] = vreal_sqrt(square[g]);
+    }
+    NAME(polynomials)(FOLD_BEND, N_TERMS(FOLD_BEND), square, at.bend, GROUP);
+    if (has_angle)
+        NAME(arcs_over_sines)(square, at.half_angle, GROUP);
+    return at;
+}
 
 typedef struct {
     vreal minus_fold, twice_fold, turned;
@@ -19,7 +40,7 @@ typedef struct {
 ALWAYS_INLINE fold_weights NAME(fold_weights_of)(const ntk_map *map)
 {
     const double linear = map->constants[0], fold = map->constants[1];
-    const fold_weights w = {vreal_set((real)-fold), vreal_set((real)(2 * fold)), vreal_set((real)(fold * TWO_OVER_PI)),
+    const fold_weights w = {vreal_set((real)-fold), vreal_set((real)(2 * fold)), vreal_set((real)(2 * fold * TWO_OVER_PI)),
                             vreal_set((real)(linear < fold ? linear : fold)),
                             vreal_less(vreal_set((real)fold), vreal_set((real)0.500001))};
     return w;
@@ -74,10 +95,9 @@ ALWAYS_INLINE pair NAME(folded_and_rest)(pair from, vreal *rest, vmask opposite,
     return to;
 }
 
-/* Pairs, with R and A at their chords, through the activation and the mix. */
-ALWAYS_INLINE void NAME(fold_and_mix)(const ntk_instruction *step, parameters at, const vreal *chord,
-                                      const vreal *bend, const vreal *angle, fold_weights w, const pairs *from,
-                                      pairs *to, const int has_tangent, const int is_whole, const int is_plain,
+/* Pairs, with R and A / 2 at their chords, through the activation and the mix. */
+ALWAYS_INLINE void NAME(fold_and_mix)(const ntk_instruction *step, parameters at, const bends *bent,
+                                      fold_weights w, const pairs *from, pairs *to, const int has_tangent, const int is_whole, const int is_plain,
                                       const int keeps_rest)
 {
     const vreal r_i = NAME(of_row)(at, step->shares[0]), tau_i = NAME(of_row)(at, step->bias);
@@ -87,11 +107,11 @@ ALWAYS_INLINE void NAME(fold_and_mix)(const ntk_instruction *step, parameters at
         const pair old = NAME(pair_of)(from, g);
         const vmask opposite = vreal_less(one, old.m);
         vreal m_rest = keeps_rest ? from->m_rest[g] : vreal_set(0);
-        pair new = keeps_rest ? NAME(folded_and_rest)(old, &m_rest, opposite, chord[g], bend[g], w, is_plain)
-                              : NAME(folded)(old, opposite, chord[g], bend[g], w, is_plain);
+        pair new = keeps_rest ? NAME(folded_and_rest)(old, &m_rest, opposite, bent->chord[g], bent->bend[g], w, is_plain)
+                              : NAME(folded)(old, opposite, bent->chord[g], bent->bend[g], w, is_plain);
         vreal turn = w.turned;
         if (has_tangent) {
-            turn = vreal_mul(vreal_mul(w.turned, chord[g]), angle[g]);
+            turn = vreal_mul(vreal_mul(w.turned, bent->chord[g]), bent->half_angle[g]);
             if (!is_plain)
                 turn = vreal_select(opposite, vreal_sub(w.twice_fold, turn), turn);
         }
@@ -113,23 +133,20 @@ ALWAYS_INLINE void NAME(apply_fold)(const ntk_program *program, const ntk_instru
 {
     const fold_weights w = NAME(fold_weights_of)(program->maps + step->map);
     const vreal half = vreal_set((real)0.5), one = vreal_set(1), r_i = NAME(of_row)(at, step->shares[0]);
-    vreal chord[GROUP], bend[GROUP], angle[GROUP], most = one, least = one;
+    vreal nearer[GROUP], most = one, least = one;
 #pragma GCC unroll 4
     for (int g = 0; g < GROUP; g++) {
-        chord[g] = vreal_sqrt(vreal_mul(half, vreal_min(from->m[g], from->p[g])));
+        nearer[g] = vreal_min(from->m[g], from->p[g]);
         most = vreal_max(most, from->m[g]);
         if (!is_whole)
             least = vreal_min(least, vreal_mul(r_i, NAME(of_columns)(at, step->shares[0], g)));
     }
     const int is_plain = !vmask_any(vreal_less(one, most)) && !vmask_any(vreal_less(least, half));
-    const positions where = NAME(locate)(chord, NULL, 0, (real)program->fold_value.scale);
-    NAME(evaluate)(&program->fold_value, &where, bend);
-    if (has_tangent)
-        NAME(evaluate)(&program->fold_angle, &where, angle);
+    const bends bent = NAME(bends_of)(nearer, has_tangent);
     if (is_plain)
-        NAME(fold_and_mix)(step, at, chord, bend, angle, w, from, to, has_tangent, is_whole, 1, keeps_rest);
+        NAME(fold_and_mix)(step, at, &bent, w, from, to, has_tangent, is_whole, 1, keeps_rest);
     else
-        NAME(fold_and_mix)(step, at, chord, bend, angle, w, from, to, has_tangent, is_whole, 0, keeps_rest);
+        NAME(fold_and_mix)(step, at, &bent, w, from, to, has_tangent, is_whole, 0, keeps_rest);
 }
 
 #define APPLY_FOLD(name, has_tangent, is_whole, keeps_rest) \

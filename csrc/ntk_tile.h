@@ -86,7 +86,6 @@ typedef struct {
     const ntk_instruction *instructions;
     const ntk_map *maps;
     ntk_table profile;
-    ntk_table fold_value, fold_angle; /* of every NTK_FOLD, in the same positions */
     double near, near_exact;          /* squared chords below these come from the rows themselves (exactly) */
 } ntk_program;
 

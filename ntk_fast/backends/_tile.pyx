@@ -82,8 +82,6 @@ cdef extern from "ntk_tile.h" nogil:
         const ntk_instruction *instructions
         const ntk_map *maps
         ntk_table profile
-        ntk_table fold_value
-        ntk_table fold_angle
         double near
         double near_exact
 
@@ -316,8 +314,6 @@ cdef class CompiledProgram:
         self.program.instructions = self.instructions
         self.program.maps = self.maps
         fill_table(&self.program.profile, program.profile)
-        fill_table(&self.program.fold_value, program.fold_value)
-        fill_table(&self.program.fold_angle, program.fold_angle)
         self.program.near = program.near
         self.program.near_exact = program.near_exact
 
@@ -482,8 +478,6 @@ cdef class CompiledImages:
         self.program.program.maps = self.maps
         self.program.program.has_tangent = program.has_tangent
         self.program.program.carries_tangent = program.carries_tangent
-        fill_table(&self.program.program.fold_value, program.fold_value)
-        fill_table(&self.program.program.fold_angle, program.fold_angle)
         self.program.n_nodes = n_nodes
         self.program.n_segments = len(schedule.segment_starts) - 1
         self.program.all_planes = first_plane

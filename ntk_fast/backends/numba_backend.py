@@ -186,7 +186,7 @@ def _fill(
 def _compile() -> None:
     """Compile the tile loop: some seconds, or some milliseconds from Numba's cache."""
     program = Program(
-        (), (), 1, 0, True, None, None, None, 0.0, 0.0, np.dtype(np.float64), cost=0, counts=(), tabulated=frozenset()
+        (), (), 1, 0, True, None, 0.0, 0.0, np.dtype(np.float64), cost=0, counts=(), tabulated=frozenset()
     )
     one = np.ones(1)
     dots = np.ones((1, 1))

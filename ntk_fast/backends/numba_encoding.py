@@ -13,15 +13,17 @@ from ntk_fast.backends.numba_tables import PIECES, TERMS
 from ntk_fast.backends.numba_tails import FIRST_ROW, ROWS_EACH
 from ntk_fast.backends.numba_tile import MIX, PRODUCT, PROMOTION, SUM
 from ntk_fast.layers.near_pairs import near_pair_thresholds
+from ntk_fast.lower.chord_functions import fold_tables
 from ntk_fast.lower.program import ABSENT, WHOLE, PairMap, Program, Table, Tail
 
 
 class EncodedMaps:
     """Maps, their constants and all their tables."""
 
-    def __init__(self, maps: Sequence[PairMap], fold_value: Table | None, fold_angle: Table | None) -> None:
+    def __init__(self, maps: Sequence[PairMap], dtype: np.dtype) -> None:
         self._tables = [np.zeros((TERMS, PIECES))]
-        self._fold = [(self.add(table), table.scale) for table in (fold_value, fold_angle) if table is not None]
+        folds = fold_tables(PIECES, dtype) if any(part.kind == "fold" for part in maps) else ()
+        self._fold = [(self.add(table), table.scale) for table in folds]
         self.codes = np.zeros((len(maps), 8), dtype=np.int64)
         self.constants = np.zeros((len(maps), 7))
         for index, part in enumerate(maps):
@@ -73,7 +75,7 @@ class EncodedProgram:
     """A program on rows."""
 
     def __init__(self, program: Program) -> None:
-        maps = EncodedMaps(program.maps, program.fold_value, program.fold_angle)
+        maps = EncodedMaps(program.maps, program.dtype)
         self.profile = np.zeros(2)
         self.profile_terms = np.zeros(2, dtype=np.int64)
         if program.profile is not None:

@@ -58,7 +58,7 @@ class EncodedImages:
         self._sources: list[int] = []
         self._shares: list[int] = []
         points = [step for step in program.steps if isinstance(step, PointStep) and step.map is not None]
-        maps = EncodedMaps([step.map for step in points if step.map], program.fold_value, program.fold_angle)
+        maps = EncodedMaps([step.map for step in points if step.map], program.dtype)
         self.codes, self.constants, self.tables = maps.codes, maps.constants, maps.tables
         steps: tuple[SpatialStep | None, ...] = (None, *program.steps)
         self.nodes = np.array([self._node(program, node, step, points) for node, step in enumerate(steps)])

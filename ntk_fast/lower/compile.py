@@ -14,7 +14,7 @@ import numpy as np
 
 from ntk_fast.compensated import Reals
 from ntk_fast.lower.accuracy import ACCURACY, row_tolerance
-from ntk_fast.lower.chord_functions import PlacedAlike, compiled_map, compiled_profile, fold_tables, near_thresholds
+from ntk_fast.lower.chord_functions import PlacedAlike, compiled_map, compiled_profile, near_thresholds
 from ntk_fast.lower.corner_parts import corner_parts
 from ntk_fast.lower.instructions import MapSlot, instructions_of
 from ntk_fast.lower.program import PairMap, Program
@@ -111,9 +111,7 @@ def _compiled_program(
             compiled_profile(instructions, has_tangent, dtype, pieces, PlacedAlike(placed, column)) if pieces else None
         )
         if profile is not None:
-            return Program(
-                (), (), 1, 0, has_tangent, profile, None, None, *near, dtype, cost=0, counts=(), tabulated=frozenset()
-            )
+            return Program((), (), 1, 0, has_tangent, profile, *near, dtype, cost=0, counts=(), tabulated=frozenset())
     maps, first, counts, tabulated = [], instructions.n_shares, [], set()
     for index, slot in enumerate(instructions.maps):
         activation, count, table = slot.step.activation, 0, None
@@ -133,8 +131,6 @@ def _compiled_program(
         maps.append(PairMap(activation, kind, first, count, activation.parity, constants, table, tail, corners))
         counts.append(count)
         first += count
-    folds = pieces and any(part.kind == "fold" for part in maps)
-    fold_value, fold_angle = fold_tables(pieces, dtype) if folds else (None, None)
     return Program(
         instructions.instructions,
         tuple(maps),
@@ -142,8 +138,6 @@ def _compiled_program(
         first,
         has_tangent,
         None,
-        fold_value,
-        fold_angle,
         *near,
         dtype,
         cost=len(instructions.instructions),

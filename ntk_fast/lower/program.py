@@ -137,8 +137,6 @@ class Program:
     n_parameters: int  # planes of a row
     has_tangent: bool  # an entry is scale scale' t, else scale scale' cosine
     profile: Table | None  # second half of the pieces: cosine < 0
-    fold_value: Table | None  # of every "fold", on all pieces: R with 2 chord^2 - chord^3 R = 1 - kappa of |z| ...
-    fold_angle: Table | None  # ... and A with chord A = angle
     near: float  # squared chords of the rows below this are computed from the rows themselves ...
     near_exact: float  # ... and below this to full relative accuracy
     dtype: np.dtype  # what tiles compute in: that of the rows, or float64

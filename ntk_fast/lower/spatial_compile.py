@@ -11,7 +11,7 @@ import numpy as np
 from ntk_fast.layers.curved import LARGEST_VARIANCE
 from ntk_fast.layers.window import Window
 from ntk_fast.lower.accuracy import row_tolerance
-from ntk_fast.lower.chord_functions import compiled_map, fold_tables
+from ntk_fast.lower.chord_functions import compiled_map
 from ntk_fast.lower.positions import Pairs, n_positions
 from ntk_fast.lower.program import ABSENT, WHOLE, Instruction, PairMap
 from ntk_fast.lower.scaled import Scaled
@@ -87,7 +87,6 @@ def _compiled(plan: Plan, has_tangent: bool, dtype: np.dtype, pieces: int, expon
         largest = list(_largest_variances(plan, float(np.ldexp(1.0, min(exponent, 1000)))))
     planes = _Planes()
     steps = tuple(_compiled_step(plan, node, largest, planes, dtype, pieces) for node in range(1, len(plan.steps) + 1))
-    fold_value, fold_angle = fold_tables(pieces, dtype) if pieces else (None, None)
     shape = plan.shape
     assert shape is not None
     return SpatialProgram(
@@ -98,8 +97,6 @@ def _compiled(plan: Plan, has_tangent: bool, dtype: np.dtype, pieces: int, expon
         Pairs.of_rows(plan),
         planes.count,
         has_tangent,
-        fold_value,
-        fold_angle,
         dtype,
     )
 

@@ -23,7 +23,7 @@ import numpy as np
 from ntk_fast.layers.window import Grid, Window
 from ntk_fast.lazy import lazy
 from ntk_fast.lower.positions import Pairs, n_positions
-from ntk_fast.lower.program import Instruction, PairMap, Table
+from ntk_fast.lower.program import Instruction, PairMap
 from ntk_fast.lower.wide_series import has_series
 
 
@@ -119,8 +119,6 @@ class SpatialProgram:
     row_pairs: Pairs  # the same for an image with itself: see `Pairs.of_rows`
     n_parameters: int  # planes of an image
     has_tangent: bool  # an entry is scale scale' t, else scale scale' cosine
-    fold_value: Table | None  # as in `Program`
-    fold_angle: Table | None
     dtype: np.dtype  # what tiles compute in
 
     @property

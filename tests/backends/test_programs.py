@@ -16,7 +16,6 @@ from ntk_fast.gram import prepare
 from ntk_fast.kernels import Kernel
 from ntk_fast.layers.activation import ActivationLayer
 from ntk_fast.layers.layer import Layer
-from ntk_fast.lower.chord_functions import fold_tables
 from ntk_fast.lower.program import ABSENT, WHOLE, Instruction, PairMap, Program
 from ntk_fast.lower.tails import tail_of
 from ntk_fast.rows.prepared import Rows
@@ -179,8 +178,6 @@ def random_program(rng: np.random.Generator, n_rows: int, dtype: np.dtype, piece
         n_parameters=n_planes,
         has_tangent=bool(rng.integers(2)),
         profile=None,
-        fold_value=fold_tables(pieces, dtype)[0],
-        fold_angle=fold_tables(pieces, dtype)[1],
         near=0.1,
         near_exact=1e-3,
         dtype=np.dtype(dtype),

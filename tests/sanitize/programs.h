@@ -203,8 +203,6 @@ static random_program new_program(int n_steps, int pieces, int is_float)
         }
     }
     program.profile = new_table(pieces, 1, (double)pick(3), 1, 0, is_float);
-    program.fold_value = new_table(pieces, 0, 0, 1.7, 0.01, is_float);
-    program.fold_angle = new_table(pieces, 0, 0, 2, 0.01, is_float);
     made.program = program;
     return made;
 }
@@ -218,8 +216,6 @@ static void free_program(random_program made)
             free((void *)made.maps[kind].tail.functions[k].coefficients);
     }
     free((void *)made.program.profile.coefficients);
-    free((void *)made.program.fold_value.coefficients);
-    free((void *)made.program.fold_angle.coefficients);
     free(made.instructions);
     free(made.maps);
     free(made.numbers);
