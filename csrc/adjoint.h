@@ -76,7 +76,7 @@ NEVER_INLINE void NAME(mix_back)(const ntk_instruction *step, parameters at, con
 NEVER_INLINE void NAME(fold_back)(const ntk_program *program, const ntk_instruction *step, const pairs *registers,
                                   sensitivities *by)
 {
-    const vreal zero = vreal_set(0), one = vreal_set(1);
+    const vreal zero = vreal_set(0), one = vreal_set(1), half = vreal_set((real)0.5);
     const vreal least = vreal_set((real)LEAST_SQUARE_SINE);
     const fold_weights w = NAME(fold_weights_of)(program->maps + step->map);
     const pairs *from = registers + step->sources[0];
@@ -91,7 +91,7 @@ NEVER_INLINE void NAME(fold_back)(const ntk_program *program, const ntk_instruct
         turn = vreal_select(vreal_less(one, from->m[g]), vreal_sub(w.twice_fold, turn), turn);
         const vreal derivative = vreal_sub(one, turn), t = vreal_add(from->t[g], from->rest[g]);
         const vreal square_sine = vreal_mul(from->m[g], from->p[g]);
-        vreal bend = vreal_div(w.turned, vreal_sqrt(vreal_max(square_sine, least)));
+        vreal bend = vreal_div(vreal_mul(half, w.turned), vreal_sqrt(vreal_max(square_sine, least)));
         bend = vreal_select(vreal_less(least, square_sine), bend, zero);
         const vreal by_cosine = vreal_fma(after->cosine[g], derivative, vreal_mul(vreal_mul(after->t[g], t), bend));
         before->cosine[g] = vreal_add(before->cosine[g], by_cosine);

@@ -1,7 +1,8 @@
 /* alpha z + beta |z|, of which ReLU is one, and the dense layer after it: what networks are mostly made of.
  *
- * linear = alpha^2 / (alpha^2 + beta^2) and fold = 1 - linear are each given with digits of their own. 1 - kappa of |z| is 2 chord^2 - chord^3 R (for 1 - |cosine| = 2 chord^2), and the angle is chord A. R and A / 2 are
- * polynomials in chord^2, which needs no root, and of so few terms that nothing is looked up:
+ * linear = alpha^2 / (alpha^2 + beta^2) and fold = 1 - linear are each given with digits of their own. 1 - kappa of |z| is
+ * 2 chord^2 - chord^3 R (for 1 - |cosine| = 2 chord^2), and the angle is chord A. R and A / 2 are polynomials in chord^2,
+ * which needs no root, and of so few terms that nothing is looked up:
  *
  *     m' = linear m + fold (1 - kappa)  = m - fold chord^3 R where cosine >= 0
  *     p' = linear p + fold (1 + kappa)  = 2 - m'             where cosine >= 0
@@ -32,7 +33,8 @@ ALWAYS_INLINE bends NAME(bends_of)(const vreal *nearer, const int has_angle)
 }
 
 typedef struct {
-    vreal minus_fold, twice_fold, turned;
+    vreal minus_fold, twice_fold;
+    vreal turned; /* 2 fold 2/pi: what half the angle turns by */
     vreal lesser; /* of linear and fold */
     vmask is_mostly_linear;
 } fold_weights;
@@ -97,8 +99,8 @@ ALWAYS_INLINE pair NAME(folded_and_rest)(pair from, vreal *rest, vmask opposite,
 
 /* Pairs, with R and A / 2 at their chords, through the activation and the mix. */
 ALWAYS_INLINE void NAME(fold_and_mix)(const ntk_instruction *step, parameters at, const bends *bent,
-                                      fold_weights w, const pairs *from, pairs *to, const int has_tangent, const int is_whole, const int is_plain,
-                                      const int keeps_rest)
+                                      fold_weights w, const pairs *from, pairs *to, const int has_tangent,
+                                      const int is_whole, const int is_plain, const int keeps_rest)
 {
     const vreal r_i = NAME(of_row)(at, step->shares[0]), tau_i = NAME(of_row)(at, step->bias);
     const vreal own = vreal_set((real)step->adds_own), one = vreal_set(1);
