@@ -323,7 +323,7 @@ def test_labels_in_a_column_are_a_vector_and_a_warning_in_the_callers_line(data)
     labels = np.arange(len(X)) % 3
     with pytest.warns(DataConversionWarning, match="y is a column") as warned:
         model = ntk.NTKClassifier(PRIOR, ridge=0.1).fit(X, labels[:, None])
-    assert [warning.filename for warning in warned] == [__file__]
+    assert {warning.filename for warning in warned} == {__file__}
     np.testing.assert_array_equal(model.predict(X), ntk.NTKClassifier(PRIOR, ridge=0.1).fit(X, labels).predict(X))
 
 
