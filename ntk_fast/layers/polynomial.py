@@ -202,10 +202,6 @@ class Polynomial(FiniteExpansion):
     def parity(self) -> int:
         return -1 if not any(self.coefficients[::2]) else 1 if not any(self.coefficients[1::2]) else 0
 
-    @property
-    def homogeneity(self) -> int | None:
-        return None if any(self.coefficients[:-1]) else len(self.coefficients) - 1
-
     def __call__(self, z: Reals) -> Reals:
         return polynomial.polyval(z, self.coefficients)
 

@@ -13,12 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ntk_fast.compensated import Reals
-from ntk_fast.layers.pair_state import cosine_of
+from ntk_fast.layers.activation import ActivationLayer
+from ntk_fast.layers.pair_state import cosine_of, place
 from ntk_fast.lower.program import ABSENT, WHOLE, Instruction, PlacedMap
-from ntk_fast.lower.row_derivatives import FORWARD_WEIGHTS, WEIGHTS
+from ntk_fast.lower.row_derivatives import FORWARD_WEIGHTS, STEP, WEIGHTS
 
 #: The same on either side of 0 apart, to the third order: D of parallel rows has a corner where variances are equal.
 CORNER_WEIGHTS = {-3: -1 / 6, -2: 3 / 4, -1: -3 / 2, 1: 3 / 2, 2: -3 / 4, 3: 1 / 6}
+
+#: Of an angle below which D moves with nothing: the cosine's own derivatives go with the square of the sine.
+LEAST_SINE = 1e-100
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,24 +79,42 @@ def _mapped(placed: PlacedMap, index: int, state: _Moving, x: MovedRows, y: Move
     activation = placed.activation
     mapped = activation.map_pairs
     m, p, derivative = mapped(state.m, state.p, x.parameters[own], y.parameters[own])
-    cosine_dot = derivative * state.cosine_dot
+    cosine_dot = _slope(activation, state, derivative) * state.cosine_dot
     derivative_dot = _bend(placed, state, x, y, x.steps[index], y.steps[index]) * state.cosine_dot
-    for side, other, is_row in ((x, y, True), (y, x, False)):
-        shifted, step = side.shifted[index], side.steps[index]
-        if shifted is None or step is None:
-            continue
-        cosines, derivatives = np.zeros_like(m), np.zeros_like(m)
+    x_shifted, y_shifted, x_step, y_step = x.shifted[index], y.shifted[index], x.steps[index], y.steps[index]
+    if x_shifted is not None and y_shifted is not None and x_step is not None and y_step is not None:
+
+        def along(weights: dict[int, float], columns: Callable[[int], Reals]) -> tuple[Reals, Reals]:
+            """Return the derivatives of cosine and D as x moves by its steps, and y as it is told."""
+            cosine, slope = np.zeros_like(m), np.zeros_like(m)
+            for k, weight in weights.items():
+                m_k, p_k, slope_k = mapped(state.m, state.p, x_shifted[k], columns(k))
+                cosine += weight * np.where(p < m, p_k, -m_k)  # weights add up to 0; the nearer side has the digits
+                slope += weight * slope_k
+            return cosine, slope
+
+        # both together first: of nearly equal rows either alone is large beside what is left of the two
+        together = y.log_variance_dot[:, index] / y_step
+        alone = x.log_variance_dot[:, index] / x_step - together
         weights = WEIGHTS if activation.map_kind != "corners" else CORNER_WEIGHTS
-        for k, weight in weights.items():
-            rows, columns = shifted[k], other.parameters[own]
-            m_k, p_k, derivative_k = mapped(state.m, state.p, *((rows, columns) if is_row else (columns, rows)))
-            cosines += weight / step * cosine_of(m_k, p_k)
-            derivatives += weight / step * derivative_k
-        moved = side.log_variance_dot[:, index]
-        cosine_dot = cosine_dot + cosines * moved
-        derivative_dot = derivative_dot + derivatives * moved
+        for moved, (cosine, slope) in (
+            (together, along(WEIGHTS, lambda k: y_shifted[k])),
+            (alone, along(weights, lambda k: y.parameters[own])),
+        ):
+            cosine_dot = cosine_dot + cosine * moved
+            derivative_dot = derivative_dot + slope * moved
     tangent_dot = derivative * state.tangent_dot + derivative_dot * state.tangent
     return _Moving(m, p, derivative * state.tangent, cosine_dot, tangent_dot)
+
+
+def _slope(activation: ActivationLayer, state: _Moving, derivative: Reals) -> Reals:
+    """Return d cosine' / d cosine: D, but of what jumps at 0, whose cosine' is linear in the angle and whose D is 0."""
+    if activation.homogeneity != 0:
+        return derivative
+    right = np.ones(1)
+    at_right_angle, _, _ = activation.map_pairs(right, right, np.empty((0, 1)), np.empty((0, 1)))
+    sine = np.sqrt(state.m * state.p)
+    return np.where(sine > LEAST_SINE, 2 / np.pi * at_right_angle / np.where(sine > LEAST_SINE, sine, 1.0), 0.0)
 
 
 def _bend(
@@ -103,9 +125,10 @@ def _bend(
     known: Callable[[Reals, Reals], Reals] | None = activation.second_derivative
     if known is not None:
         return known(state.m, state.p)
-    assert x_step is not None
-    assert y_step is not None
-    step = np.minimum(x_step, y_step)
+    if x_step is None or y_step is None:  # of the angle alone, by powers of its cosine up to the degree
+        step = np.full_like(state.m, STEP / max(1, activation.homogeneity or 1))
+    else:
+        step = np.minimum(x_step, y_step)
     nearer, opposite = np.minimum(state.m, state.p), state.p < state.m
     half = np.arcsin(np.sqrt(0.5 * nearer))
     total = np.zeros_like(nearer)
@@ -121,8 +144,8 @@ def _bend(
             slope = activation.map_pairs(m, p, x.parameters[own], y.parameters[own])[2]
             total += np.where(applies, weight / step * slope, 0.0)
     sine = np.sin(2 * half)
-    safe = np.where(sine > 1e-7, sine, 1.0)
-    return np.where(sine > 1e-7, np.where(opposite, total, -total) / safe, 0.0)
+    safe = np.where(sine > LEAST_SINE, sine, 1.0)
+    return np.where(sine > LEAST_SINE, np.where(opposite, total, -total) / safe, 0.0)
 
 
 def _mixed(instruction: Instruction, sources: list[_Moving], x: MovedRows, y: MovedRows) -> _Moving:
@@ -173,10 +196,9 @@ def _product(sources: list[_Moving]) -> _Moving:
     state = sources[0]
     for other in sources[1:]:
         a, b = cosine_of(state.m, state.p), cosine_of(other.m, other.p)
-        cosine = a * b
+        u, v = np.minimum(state.m, state.p), np.minimum(other.m, other.p)
         state = _Moving(
-            1 - cosine,
-            1 + cosine,
+            *place(u + (1 - u) * v, (state.p < state.m) != (other.p < other.m)),
             state.tangent * b + other.tangent * a,
             state.cosine_dot * b + a * other.cosine_dot,
             state.tangent_dot * b

@@ -29,6 +29,10 @@ def dense(weight=1.5, bias=0.0, trained=True):
     return layers.Dense(weight, bias, trained)
 
 
+def hard_tanh(z):
+    return np.clip(z, -1, 1)
+
+
 NETWORKS = {
     "residual": (dense(bias=0.2), layers.Residual(RELU, dense(bias=0.1), RELU, dense()), RELU, dense()),
     "normalised": (dense(bias=0.3), NORM, RELU, dense(bias=0.1), NORM, RELU, dense(0.7)),
@@ -50,6 +54,15 @@ NETWORKS = {
     "frozen": (dense(bias=0.2), RELU, dense(0.9, 0.3, False), dense(0.8, 0.1, False), dense(1.2, 0.2), RELU, dense()),
     "gelu": (dense(bias=0.2), GELU, dense(bias=0.1), layers.Residual(NORM, GELU, dense()), dense()),
     "monomials": (dense(bias=0.2), layers.RectifiedMonomial(2), dense(0.5, 0.1), layers.Erf(), dense()),
+    "whole-monomials": (
+        *(dense(0.5, 0.2), layers.Monomial(2), dense(0.1, 0.1), layers.Polynomial((0.0, 0.0, 0.0, 0.5)), dense()),
+        *(layers.LayerNorm(), layers.Monomial(3), dense(bias=0.3)),
+    ),
+    "kink-after-product": (
+        dense(bias=0.1),
+        layers.Product(layers.Sequential(GELU, dense(bias=0.2)), layers.Sequential(layers.Erf(), dense(0.5, 0.1))),
+        *(dense(bias=0.1), RELU, dense()),
+    ),
 }
 NETWORK_PRIORS = {
     **{f"ntk-{name}": ntk.NTK(network=layers.Sequential(*parts)) for name, parts in NETWORKS.items()},
@@ -98,6 +111,24 @@ def test_networks_against_finite_differences(prior, rows):
     parts = np.array([name.startswith("weight") for name in parameters.names])
     for k, part in enumerate((parts, ~parts)):
         np.testing.assert_allclose(shared[k], exact[part].sum(axis=0), rtol=1e-12, atol=1e-13 * np.abs(exact).max())
+
+
+@pytest.mark.parametrize(
+    ("activation", "most"),
+    [
+        *((layers.Sign(), 1e-10), (layers.Step(), 1e-10), (layers.Cos(), 1e-10), (layers.Rbf(0.3), 1e-10)),
+        (layers.Activation(hard_tanh), 1e-8),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("make", [ntk.NNGP, ntk.NTK])
+def test_a_kink_after_any_activation_keeps_the_digits_of_nearly_equal_rows(activation, most, make, rows):
+    """There the angle moves by what is left of two large numbers, as either row's variance moves."""
+    network = layers.Sequential(dense(0.5, 0.2), activation, dense(0.8, 0.1), RELU, dense(1.0, 0.1))
+    parameters = VarianceParameters(make(network=network), per_layer=True)
+    exact = gram_derivatives(parameters, rows[:6])
+    error = np.abs(exact - finite_differences(parameters, rows[:6], step=4e-3)).max()
+    assert error <= most * np.abs(exact).max()
 
 
 @pytest.mark.parametrize("activation", [layers.Erf(), GELU, layers.Sin()], ids=repr)

@@ -51,6 +51,8 @@ CLOSED = {
     "polynomial": (layers.Polynomial([0.3, 0.5, -0.2, 0.1]), oracle.polynomial([0.3, 0.5, -0.2, 0.1]), 1e16),
     "odd polynomial": (layers.Polynomial([0, 1, 0, -0.2]), oracle.polynomial([0, 1, 0, -0.2]), 1e16),
     "even polynomial": (layers.Polynomial([0, 0, 1, 0, 0.1]), oracle.polynomial([0, 0, 1, 0, 0.1]), 1e16),
+    "one power": (layers.Polynomial([0, 0, 0, -0.7]), oracle.polynomial([0, 0, 0, mpf(-0.7)]), 1e16),
+    "a multiple": (layers.Polynomial([0, 1.3]), oracle.polynomial([0, mpf(1.3)]), 1e16),
     "hermite": (layers.Hermite(3), oracle.polynomial([0, -mp.sqrt(mpf(3) / 2), 0, 1 / mp.sqrt(6)]), 1e16),
 }
 
