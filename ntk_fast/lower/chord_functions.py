@@ -111,9 +111,14 @@ def compiled_map(activation, parameters: bytes, count: int, pieces: int, dtype: 
 
     exact = 1e-15 if activation.homogeneity is not None else 2e-14
     error = exact if dtype == np.float64 else 5e-8
+    # of monomials from degree 16 on, tables right to less are taken: they have no other way through a compiled backend;
+    # D is measured in that of parallel rows, about half of the degree
+    size = max(1.0, float(np.abs(derivative(np.zeros(1), np.zeros(1, dtype=bool)))[0]))
+    looser = (1, 4, 16, 64, 256, 1024) if activation.homogeneity is not None else (1,)
     tables = []
-    for function in (value, derivative):
-        table = fit_table(function, pieces, dtype, two_sided=two_sided, error=error)
+    for function, unit in ((value, 1.0), (derivative, size)):
+        fits = (fit_table(function, pieces, dtype, two_sided=two_sided, error=error * unit * k) for k in looser)
+        table = next((fit for fit in fits if fit is not None), None)
         if table is None:
             return None
         tables.append(table)

@@ -99,6 +99,19 @@ def product(activation: Layer) -> Layer:
 SHAPES = [chain, residual, product]
 
 
+@pytest.mark.parametrize("activation", [layers.Monomial(16), layers.RectifiedMonomial(20)], ids=repr)
+def test_monomials_of_high_degree_have_tables(activation, dtype, engine):
+    """Their slopes, as large as half the degree, are right to as many digits as others."""
+    X = np.random.default_rng(0).normal(size=(12, 3))
+    X[1:3] = -X[0], X[0] * (1 + 1e-9)
+    X = (X / np.linalg.norm(X, axis=1, keepdims=True)).astype(dtype)
+    network = layers.Sequential(layers.Dense(0.5, 0.1), activation, layers.Dense("he", 0.1))
+    for kernel in (ntk.NTK(network=network), ntk.NNGP(network=network)):
+        for rows in (X, X * dtype.type(1.5) ** np.arange(-1, 2).repeat(4)[:, None].astype(dtype)):
+            with engine.selected() as backend:
+                assert normalised_error(kernel, rows, kernel(rows, backend=backend)) <= TOLERANCES[dtype]
+
+
 @pytest.mark.parametrize(
     ("name", "shape"),
     [
