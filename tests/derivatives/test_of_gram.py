@@ -125,7 +125,7 @@ def test_networks_against_finite_differences(prior, rows):
 def test_a_kink_after_any_activation_keeps_the_digits_of_nearly_equal_rows(activation, most, make, rows):
     """There the angle moves by what is left of two large numbers, as either row's variance moves."""
     network = layers.Sequential(dense(0.5, 0.2), activation, dense(0.8, 0.1), RELU, dense(1.0, 0.1))
-    parameters = VarianceParameters(make(network=network), per_layer=True)
+    parameters = LogParameters(make(network=network), per_layer=True)
     exact = gram_derivatives(parameters, rows[:6])
     error = np.abs(exact - finite_differences(parameters, rows[:6], step=4e-3)).max()
     assert error <= most * np.abs(exact).max()
