@@ -250,6 +250,9 @@ def test_describe_says_positions_pairs_and_what_it_costs(capsys):
     assert "8836" in text  # |offset| <= 1: 32^2 + 4 x 32 x 31 + 4 x 31^2
     assert f"on {'cython' if 'cython' in ntk.available_backends() else 'numpy'}: about" in text
     assert "1000 images:" in text
+    assert "nearly equal" not in text  # nothing that takes angles follows the pool
+    ntk.NTK(network=POOLED).describe()
+    assert "nearly equal images, from which pools would take digits: about" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from ntk_fast.layers.window import shown
 from ntk_fast.lower.accuracy import promised
 from ntk_fast.lower.compile import compile_program
 from ntk_fast.lower.instructions import instructions_of
+from ntk_fast.lower.near_images import seconds_of_pair
 from ntk_fast.lower.plan import ROWS, Builder, plan_of
 from ntk_fast.lower.positions import Pairs
 from ntk_fast.lower.program import Program
@@ -102,6 +103,11 @@ def _image_path(plan: Plan, has_tangent: bool, backend: Backend) -> list[str]:
         f"positions of all layers and {program.cost} terms",
         f"on {backend.name}: about {_duration(seconds)} an entry and core",
     ]
+    near = seconds_of_pair(program)
+    if near:
+        lines.append(
+            f"nearly equal images, from which pools would take digits: about {_duration(near)} a pair and core"
+        )
     for n in (1000, 10_000):
         lines.append(
             f"{n} images: {_duration(seconds * n * (n + 1) / 2)} on one core, {8e-6 * n * n:.0f} MB in float64 for the "

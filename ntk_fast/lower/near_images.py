@@ -9,6 +9,8 @@ with each other, are computed with 32 digits, of which 16 are left of any distan
 from __future__ import annotations
 
 from collections.abc import Callable
+from hashlib import blake2b
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -29,19 +31,48 @@ from ntk_fast.lower.wide_series import coefficients_of, summed
 
 #: What pools may take of an entry by subtractions, as `Evaluation.lost` has it.
 LARGEST_LOSS = {np.dtype(np.float64): 1e-14, np.dtype(np.float32): 1e-6}
+#: About what a term of an entry costs here, and where Hermite coefficients are summed.
+SECONDS_PER_TERM, SECONDS_PER_TERM_OF_SERIES = 1e-6, 3e-6
 #: Of each watched pool the inverse norms of what its windows sum to, (n_outputs, n).
 Norms = dict[int, Wide]
+#: Images of a program whose norms are kept, at most: of many that are all near each other each is needed many times.
+MOST_KEPT = 4096
+_kept: WeakKeyDictionary[SpatialProgram, dict[bytes, Norms]] = WeakKeyDictionary()
 
 
 def near_state(program: SpatialProgram, x: Side, y: Side, poll: Callable[[], None] | None = None) -> State:
     """Return the state at the output of pairs of images, one of x with each of y."""
-    norms = []
-    for side in (x, y):
-        itself = _WideEvaluation(program, program.row_pairs, side, side, None, poll)
+    norms = _norms_of(program, x, poll), _norms_of(program, y, poll)
+    return _WideEvaluation(program, program.pairs, x, y, norms, poll).run()
+
+
+def seconds_of_pair(program: SpatialProgram) -> float:
+    """Return about what a pair costs here: 0 where there is none."""
+    steps = [program.steps[node - 1] for node in program.before_watched]
+    maps = [step.map for step in steps if isinstance(step, PointStep) and step.map is not None]
+    has_series = any(pair_map.kind != "fold" for pair_map in maps)
+    return bool(steps) * program.cost * (SECONDS_PER_TERM_OF_SERIES if has_series else SECONDS_PER_TERM)
+
+
+def _norms_of(program: SpatialProgram, side: Side, poll: Callable[[], None] | None) -> Norms:
+    """Return the norms of images, computed where they are not kept: they cost as much as the pairs."""
+    kept = _kept.setdefault(program, {})
+    keys = [
+        blake2b(np.ascontiguousarray(image).tobytes() + np.ascontiguousarray(planes).tobytes()).digest()
+        for image, planes in zip(side.values, side.planes.T, strict=True)
+    ]
+    known = {key: kept[key] for key in keys if key in kept}
+    missing = [k for k, key in enumerate(keys) if key not in known]
+    if missing:
+        some = Side(side.values[missing], side.planes[:, missing])
+        itself = _WideEvaluation(program, program.row_pairs, some, some, None, poll)
         for node in sorted(program.before_watched):
             itself.widen(node, program.steps[node - 1])
-        norms.append(itself.norms)
-    return _WideEvaluation(program, program.pairs, x, y, (norms[0], norms[1]), poll).run()
+        new = {keys[k]: {node: norm[:, at] for node, norm in itself.norms.items()} for at, k in enumerate(missing)}
+        known |= new
+        if len(kept) + len(new) <= MOST_KEPT:
+            kept.update(new)
+    return {node: Wide.stacked([known[key][node] for key in keys]) for node in program.watched}
 
 
 class _WideEvaluation(Evaluation):

@@ -35,6 +35,11 @@ class Wide:
         """Return a * b of float64 numbers, exactly."""
         return Wide(*two_product(a, b))
 
+    @staticmethod
+    def stacked(parts: list[Wide]) -> Wide:
+        """Return columns beside each other."""
+        return Wide(np.stack([part.high for part in parts], -1), np.stack([part.low for part in parts], -1))
+
     def __getitem__(self, at: Any) -> Wide:
         return Wide(self.high[at], self.low[at])
 
@@ -46,7 +51,8 @@ class Wide:
         return _normal(total, error + (self.low + other.low))
 
     def __sub__(self, other: Wide) -> Wide:
-        return self + -other
+        total, error = two_sum(self.high, -other.high)
+        return _normal(total, error + (self.low - other.low))
 
     def __mul__(self, other: Wide) -> Wide:
         product, error = two_product(self.high, other.high)
@@ -55,6 +61,12 @@ class Wide:
     def scaled(self, power_of_two: float) -> Wide:
         """Return the product with a power of two."""
         return Wide(power_of_two * self.high, power_of_two * self.low)
+
+    def plus(self, number: float) -> Wide:
+        """Return the sum with one float64 number."""
+        total = self.high + number
+        part = total - self.high
+        return _normal(total, (self.high - (total - part)) + (number - part) + self.low)
 
     def inverse_root(self) -> Wide:
         """Return 1 / sqrt; 0 of 0."""
@@ -107,8 +119,8 @@ def folded(cosine: Wide, fold: float) -> Wide:
     before, here = Wide.of(np.zeros_like(m.high)), Wide.of(np.zeros_like(m.high))
     twice = x.scaled(2.0)
     for coefficient in _series()[:0:-1].tolist():  # Clenshaw
-        before, here = here, twice * here - before + Wide.of(np.full_like(m.high, coefficient))
-    series = x * here - before + Wide.of(np.full_like(m.high, float(_series()[0])))
+        before, here = here, (twice * here - before).plus(coefficient)
+    series = (x * here - before).plus(float(_series()[0]))
     square = m.scaled(0.5)
     cube = square * square * square.inverse_root()
     kappa = near + Wide.of(np.full_like(m.high, 2 / np.pi)) * (cube * series)

@@ -59,13 +59,16 @@ def _enough_terms(series_of: Callable[[float, int], Reals | None], variance: flo
 
 def summed(cosine: Wide, x: Reals, y: Reals, at: tuple[Positions, Positions], poll: Callable[[], None] | None) -> Wide:
     """Return the sum for wide cosines, (n_pairs, n), of coefficients (n_terms, n_positions, n) of the two sides."""
-    n_terms = min(len(x), len(y))
     norms = [Wide.of_product(part, part).total().inverse_root() for part in (x, y)]
+    present = [n for n in range(min(len(x), len(y))) if x[n].any() and y[n].any()]
+    parities = {n % 2 for n in present}
+    step = 2 if len(parities) == 1 else 1  # of an odd or even activation, a polynomial in the square
+    power = cosine * cosine if step == 2 else cosine
     total = Wide.of(np.zeros_like(cosine.high))
-    for n in range(n_terms - 1, -1, -1):
+    for n in range(max(present, default=-1), -1, -step):
         if poll is not None:
             poll()
+        total = total * power + Wide.of_product(x[n][at[0]], y[n][at[1]])
+    if step == 2 and 1 in parities:
         total = total * cosine
-        if x[n].any() and y[n].any():
-            total = total + Wide.of_product(x[n][at[0]], y[n][at[1]])
     return total * norms[0][at[0]] * norms[1][at[1]]

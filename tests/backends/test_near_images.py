@@ -10,6 +10,7 @@ from image_oracle import exact_entry
 import ntk_fast as ntk
 from ntk_fast import layers as L
 from ntk_fast.backends.engines import available_engines
+from ntk_fast.lower import near_images as near_images_of_package
 
 ENGINES = available_engines()
 TOLERANCE = {np.float64: 1e-14, np.float32: 1e-6}
@@ -134,3 +135,18 @@ def test_drawn_networks_are_exact(seed, dtype):
         with engine.selected() as backend:
             got = kernel(x[None], y[None], backend=backend)[0, 0]
         assert abs(got - value) <= TOLERANCE[dtype] * scale, (engine, network, x.tolist(), y.tolist())
+
+
+def test_many_near_images_are_what_pairs_of_them_are(monkeypatch):
+    """What is kept of an image depends on nothing else: not on the others, nor on how much is kept."""
+    rng = np.random.default_rng(25)
+    end = L.AveragePool(2), L.Conv(2), L.Relu(), L.Flatten(), L.Dense()
+    for activation in (L.Relu(), L.Erf()):
+        kernel = ntk.NTK(network=L.Sequential(L.Input(4, 4, 1), L.Conv(3), activation, *end))
+        X = rng.standard_normal((4, 4, 1)) * (1 + 1e-6 * rng.standard_normal((5, 4, 4, 1)))
+        K = kernel(X)
+        monkeypatch.setattr(near_images_of_package, "MOST_KEPT", 2)
+        near_images_of_package._kept.clear()
+        for i in range(4):
+            assert (kernel(X[i : i + 1], X[i + 1 :])[0] == K[i, i + 1 :]).all()
+            assert kernel(X[i : i + 1], X[4:])[0, 0] == K[i, 4]
