@@ -4,7 +4,7 @@ The map:
 
     base               what a backend is, and what tasks are
     cython_backend     C in SIMD (`_tile.pyx`, csrc/); `cython_images`
-    numba_backend      plain loops, to be read: `numba_tile`, `numba_maps`, ...; images: `numba_images`, ...
+    plain_loops        the same compiled by Numba, to be read
     numpy_backend      the reference; `numpy_images`
     image_schedule     what C and Numba do for a tile of images, and in which order
     blas_products      products with vectors by BLAS; `narrowed`: float32 matrices computed in float64
@@ -74,7 +74,7 @@ def _load(name: str) -> Backend:
 
         return CythonBackend(choose_instruction_set())
     if name == "numba":
-        from ntk_fast.backends.numba_backend import NumbaBackend
+        from ntk_fast.backends.plain_loops.backend import NumbaBackend
 
         return NumbaBackend()
     from ntk_fast.backends.numpy_backend import NumpyBackend

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ntk_fast.backends.numba_rectangles import (
+from ntk_fast.backends.plain_loops.rectangles import (
     DISTANCE,
     HEIGHT,
     N_PLANES,
@@ -16,8 +16,8 @@ from ntk_fast.backends.numba_rectangles import (
     place,
     rectangle,
 )
-from ntk_fast.backends.numba_state import TWO, ZERO
-from ntk_fast.backends.numba_tables import compiled
+from ntk_fast.backends.plain_loops.state import TWO, ZERO
+from ntk_fast.backends.plain_loops.tables import compiled
 
 
 @compiled

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-#: m, p, the tangent and what rounding took from it, and from m (`numba_rests`); D; scratch.
+#: m, p, the tangent and what rounding took from it, and from m (`rests`); D; scratch.
 M, P, TANGENT, REST, M_REST, SLOPE, SCRATCH, CHORD, ODD, EVEN, ODD_SLOPE, EVEN_SLOPE, OFFSET, PIECE, AT_ZERO, VALUE = (
     range(16)
 )

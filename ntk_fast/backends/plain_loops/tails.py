@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ntk_fast.backends.numba_state import (
+from ntk_fast.backends.plain_loops.state import (
     AT_ZERO,
     CHORD,
     EVEN,
@@ -25,7 +25,7 @@ from ntk_fast.backends.numba_state import (
     M,
     P,
 )
-from ntk_fast.backends.numba_tables import compiled, inlined, look_up
+from ntk_fast.backends.plain_loops.tables import compiled, inlined, look_up
 from ntk_fast.layers.hermite_tails import AT_ZERO as SHARES_AT_ZERO
 from ntk_fast.layers.hermite_tails import N_NODES, NODES, REACH
 

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ntk_fast.backends.numba_state import RUN, VECTORS
-from ntk_fast.backends.numba_tables import compiled
+from ntk_fast.backends.plain_loops.state import RUN, VECTORS
+from ntk_fast.backends.plain_loops.tables import compiled
 
 #: What the numbers of a node are; 0 where its kind has none.
 FIELDS = (
@@ -87,7 +87,7 @@ class Run(NamedTuple):
     outputs: Any
     sources: Any
     shares: Any  # planes, -1: 1 for every image
-    codes: Any  # of the maps, as in `numba_encoding`, as are ...
+    codes: Any  # of the maps, as in `encoding`, as are ...
     constants: Any
     tables: Any
     x: Any  # (n_parameters, 1), or (n_parameters, lanes): each image with itself
@@ -98,7 +98,7 @@ class Run(NamedTuple):
     weighed: Any  # (3 * room,): a plane
     sums: Any  # (3, length of a row and of what a filter sees beside it)
     rows: Any  # (N_ROWS, the same)
-    state: Any  # a line of `numba_state`
+    state: Any  # a line of `state`
     registers: Any  # (2, line)
     opposite: Any
     rounding: Any  # of mu

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from ntk_fast.backends.numba_maps import KINDS
-from ntk_fast.backends.numba_tables import PIECES, TERMS
-from ntk_fast.backends.numba_tails import FIRST_ROW, ROWS_EACH
-from ntk_fast.backends.numba_tile import MIX, PRODUCT, PROMOTION, SUM
+from ntk_fast.backends.plain_loops.maps import KINDS
+from ntk_fast.backends.plain_loops.tables import PIECES, TERMS
+from ntk_fast.backends.plain_loops.tails import FIRST_ROW, ROWS_EACH
+from ntk_fast.backends.plain_loops.tile import MIX, PRODUCT, PROMOTION, SUM
 from ntk_fast.layers.near_pairs import near_pair_thresholds
 from ntk_fast.lower.chord_functions import fold_tables
 from ntk_fast.lower.program import ABSENT, WHOLE, PairMap, Program, Table, Tail
@@ -44,7 +44,7 @@ class EncodedMaps:
         return start, start + len(padded)
 
     def _encode_tail(self, code: Any, constants: Any, tail: Tail) -> None:
-        """All its functions in one table, of the same number of terms: see `numba_tails`."""
+        """All its functions in one table, of the same number of terms: see `tails`."""
         most = max(len(table.coefficients) for table in tail.functions)
         n_rows = -(-most // TERMS) * TERMS
         padded = [

@@ -1,7 +1,6 @@
 """The backend for machines without a C compiler: plain loops, compiled for this processor at first use by Numba.
 
-`numba_tables` looks tables up, `numba_maps` is the activations, `numba_tile` runs a program on a tile, `numba_images`
-on images. It shares tables and programs with the compiled backend, and no code.
+It shares programs with C, and no code.
 """
 
 from __future__ import annotations
@@ -16,18 +15,18 @@ from numpy.typing import NDArray
 from ntk_fast.backends.base import GramTask, MultiplyTile, ProductTask
 from ntk_fast.backends.blas_products import multiply_with_blas
 from ntk_fast.backends.left_to_numpy import fill_in_numpy
-from ntk_fast.backends.numba_encoding import EncodedProgram
-from ntk_fast.backends.numba_images import (
+from ntk_fast.backends.numpy_backend import store
+from ntk_fast.backends.plain_loops.encoding import EncodedProgram
+from ntk_fast.backends.plain_loops.images import (
     SECONDS_PER_TERM,
     ImageRows,
     fill_images,
     image_block,
     rows_at_a_time,
 )
-from ntk_fast.backends.numba_state import N_KEPT, N_STATES, RUN
-from ntk_fast.backends.numba_tables import PIECES
-from ntk_fast.backends.numba_tile import dot_products, fill, transpose
-from ntk_fast.backends.numpy_backend import store
+from ntk_fast.backends.plain_loops.state import N_KEPT, N_STATES, RUN
+from ntk_fast.backends.plain_loops.tables import PIECES
+from ntk_fast.backends.plain_loops.tile import dot_products, fill, transpose
 from ntk_fast.compensated import square_norms
 from ntk_fast.lower.program import Program
 from ntk_fast.lower.spatial_program import SpatialProgram

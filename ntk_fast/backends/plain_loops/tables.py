@@ -13,7 +13,7 @@ from numba import njit
 from numpy.polynomial import Chebyshev, Polynomial
 from numpy.typing import NDArray
 
-from ntk_fast.backends.numba_state import CHORD, HALF, OFFSET, ONE, PIECE, RUN, ZERO
+from ntk_fast.backends.plain_loops.state import CHORD, HALF, OFFSET, ONE, PIECE, RUN, ZERO
 
 #: Columns of every table: the two halves of the chords, or cosine >= 0 and cosine < 0.
 PIECES = 2

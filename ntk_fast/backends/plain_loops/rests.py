@@ -1,7 +1,7 @@
 """What rounding takes from m, kept from layer to layer: of programs in which many layers are nearly linear.
 
 Elsewhere layers contract, and forget their rounding errors. Here the sides of pairs go through an activation and a mix
-once more, and replace what `numba_maps.fold` and `numba_tile.mix` made of them; rows ODD and EVEN hold them meanwhile.
+once more, and replace what `maps.fold` and `tile.mix` made of them; rows ODD and EVEN hold them meanwhile.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from typing import Any
 
 from numba import njit
 
-from ntk_fast.backends.numba_state import CHORD, EVEN, M_REST, ODD, RUN, SCRATCH, M, P
-from ntk_fast.backends.numba_tables import inlined
+from ntk_fast.backends.plain_loops.state import CHORD, EVEN, M_REST, ODD, RUN, SCRATCH, M, P
+from ntk_fast.backends.plain_loops.tables import inlined
 
 #: No contraction: rounding errors are to be known. Said, as Numba otherwise takes it from whoever calls.
 exactly = njit(nogil=True, cache=True, fastmath=False, error_model="numpy")

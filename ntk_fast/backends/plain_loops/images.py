@@ -1,6 +1,6 @@
 """Tiles of images in plain loops: one image against several at a time, and images with themselves.
 
-Which planes are computed when, and where, `image_schedule` says, as it does to C; `numba_planes` and `numba_pools`
+Which planes are computed when, and where, `image_schedule` says, as it does to C; `planes` and `pools`
 compute them, in float32 only where no activation takes parameters. They share no code with C.
 """
 
@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ntk_fast.backends import numba_rectangles as fields
 from ntk_fast.backends.base import GramTask
 from ntk_fast.backends.image_schedule import LONG_WINDOW, ImageSchedule, schedule_of
-from ntk_fast.backends.numba_encoding import EncodedMaps
-from ntk_fast.backends.numba_pools import begin_segment, run_components
-from ntk_fast.backends.numba_rectangles import FIELDS, Layout, Run
-from ntk_fast.backends.numba_state import N_KEPT, N_STATES, RUN, VECTORS
 from ntk_fast.backends.numpy_backend import store
 from ntk_fast.backends.numpy_images import without_losses
+from ntk_fast.backends.plain_loops import rectangles as fields
+from ntk_fast.backends.plain_loops.encoding import EncodedMaps
+from ntk_fast.backends.plain_loops.pools import begin_segment, run_components
+from ntk_fast.backends.plain_loops.rectangles import FIELDS, Layout, Run
+from ntk_fast.backends.plain_loops.state import N_KEPT, N_STATES, RUN, VECTORS
 from ntk_fast.compensated import Reals
 from ntk_fast.lower.positions import Pairs, n_positions
 from ntk_fast.lower.spatial_program import (

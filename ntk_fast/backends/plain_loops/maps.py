@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ntk_fast.backends.numba_state import (
+from ntk_fast.backends.plain_loops.state import (
     CHORD,
     EVEN,
     EVEN_SLOPE,
@@ -25,8 +25,8 @@ from ntk_fast.backends.numba_state import (
     M,
     P,
 )
-from ntk_fast.backends.numba_tables import arcsine, compiled, inlined, look_up
-from ntk_fast.backends.numba_tails import add_tails, before_terms, has_tail, tail_parts
+from ntk_fast.backends.plain_loops.tables import arcsine, compiled, inlined, look_up
+from ntk_fast.backends.plain_loops.tails import add_tails, before_terms, has_tail, tail_parts
 from ntk_fast.layers.near_pairs import BENDING, GAUSS_NODES, GAUSS_WEIGHTS
 
 KINDS = ("fold", "table", "exponential", "gaussian", "erf", "gelu", "sine", "polynomial")

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ntk_fast.backends.numba_attention import attend
-from ntk_fast.backends.numba_planes import (
+from ntk_fast.backends.plain_loops.attention import attend
+from ntk_fast.backends.plain_loops.planes import (
     arrange,
     convolve_any,
     convolve_box,
@@ -17,7 +17,7 @@ from ntk_fast.backends.numba_planes import (
     promote_plane,
     weigh,
 )
-from ntk_fast.backends.numba_rectangles import (
+from ntk_fast.backends.plain_loops.rectangles import (
     ARRANGE,
     BIAS,
     CONVOLVED,
@@ -61,8 +61,8 @@ from ntk_fast.backends.numba_rectangles import (
     spread,
     whole_vectors,
 )
-from ntk_fast.backends.numba_state import HALF, ONE, RUN, TWO, ZERO
-from ntk_fast.backends.numba_tables import compiled
+from ntk_fast.backends.plain_loops.state import HALF, ONE, RUN, TWO, ZERO
+from ntk_fast.backends.plain_loops.tables import compiled
 
 #: As in `lower.spatial_evaluate`.
 FAR_TAPS, NEAR_WINDOWS = np.float32(0.01), np.float32(0.0625)

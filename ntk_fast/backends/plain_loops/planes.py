@@ -1,7 +1,7 @@
 """The steps of `lower.spatial_program` in plain loops, a plane at a time. Compiled by Numba.
 
-A row of a plane, lanes and all, goes through a line of states of `numba_state`, which stays in the first-level cache,
-in runs of at most `RUN` numbers. Pools are in `numba_pools`.
+A row of a plane, lanes and all, goes through a line of states of `state`, which stays in the first-level cache,
+in runs of at most `RUN` numbers. Pools are in `pools`.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ntk_fast.backends.numba_maps import FOLD, TABLE, fold, univariate
-from ntk_fast.backends.numba_rectangles import (
+from ntk_fast.backends.plain_loops.maps import FOLD, TABLE, fold, univariate
+from ntk_fast.backends.plain_loops.rectangles import (
     ADDS_OWN,
     BEFORE_X,
     BEFORE_Y,
@@ -49,9 +49,9 @@ from ntk_fast.backends.numba_rectangles import (
     spread,
     whole_vectors,
 )
-from ntk_fast.backends.numba_state import CHORD, HALF, ODD, ONE, RUN, SCRATCH, SLOPE, TANGENT, TWO, ZERO, M, P
-from ntk_fast.backends.numba_tables import compiled
-from ntk_fast.backends.numba_tile import apply_map, copy, multiply
+from ntk_fast.backends.plain_loops.state import CHORD, HALF, ODD, ONE, RUN, SCRATCH, SLOPE, TANGENT, TWO, ZERO, M, P
+from ntk_fast.backends.plain_loops.tables import compiled
+from ntk_fast.backends.plain_loops.tile import apply_map, copy, multiply
 
 #: m and p below this take a gap in which nothing cancels.
 NEAR_GAP = np.float32(1 / 32)

@@ -10,10 +10,23 @@ from typing import Any
 
 import numpy as np
 
-from ntk_fast.backends import numba_maps as maps
-from ntk_fast.backends.numba_rests import exactly, fold_again, forget_rest, keep_sides, mix_again, put_sides
-from ntk_fast.backends.numba_state import CHORD, M_REST, N_KEPT, ONE, REST, RUN, SLOPE, TANGENT, TWO, VECTORS, M, P
-from ntk_fast.backends.numba_tables import compiled, look_up
+from ntk_fast.backends.plain_loops import maps
+from ntk_fast.backends.plain_loops.rests import exactly, fold_again, forget_rest, keep_sides, mix_again, put_sides
+from ntk_fast.backends.plain_loops.state import (
+    CHORD,
+    M_REST,
+    N_KEPT,
+    ONE,
+    REST,
+    RUN,
+    SLOPE,
+    TANGENT,
+    TWO,
+    VECTORS,
+    M,
+    P,
+)
+from ntk_fast.backends.plain_loops.tables import compiled, look_up
 
 #: What an instruction's numbers are; it takes its sources from START to STOP.
 DESTINATION, MAP, BIAS, ADDS_OWN, START, STOP, KIND = range(7)
@@ -212,7 +225,7 @@ def promote(plane: Any, x: Any, y: Any, state: Any, n: Any) -> None:
 @compiled
 def apply_map(code: Any, constants: Any, tables: Any, state: Any, opposite: Any, n: Any, x: Any, y: Any) -> Any:
     """Apply a map to the state; returns whether D is in the state, or else 1 - D. `code`: kind, first plane, parity,
-    power, and where its two tables start and stop, or those of `numba_tails`."""
+    power, and where its two tables start and stop, or those of `tails`."""
     kind, first, parity = code[0], code[1], code[2]
     own, columns = x[first:], y[first:]
     odd, even = constants[0], constants[1]
