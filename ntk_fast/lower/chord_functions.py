@@ -9,36 +9,12 @@ import numpy as np
 
 from ntk_fast.compensated import Reals
 from ntk_fast.layers.pair_state import pair_of_chord
-from ntk_fast.layers.relu import sine_minus_angle_cosine
 from ntk_fast.lower.accuracy import ACCURACY, promised
 from ntk_fast.lower.evaluate import evaluate
 from ntk_fast.lower.instructions import Instructions
 from ntk_fast.lower.program import Table, UnivariateMap
 from ntk_fast.lower.row_parameters import Placed
 from ntk_fast.lower.tables import LARGEST_CHORD, STRETCHES, Truths, fit_table
-
-
-@lru_cache(maxsize=64)
-def fold_tables(pieces: int, dtype: np.dtype) -> tuple[Table, Table]:
-    """Return the two tables of all ReLU-type activations (see `layers.relu`), one-sided.
-
-    With f = 2 asin(chord): (2/pi) (sin f - f cos f) / chord^3, and f / chord.
-    """
-
-    def value(chord: Reals, opposite: Truths) -> Reals:
-        safe = np.maximum(chord, 1e-100)
-        return np.where(chord < 1e-100, 16 / (3 * np.pi), 2 * sine_minus_angle_cosine(2 * np.arcsin(safe)) / safe**3)
-
-    def angle(chord: Reals, opposite: Truths) -> Reals:
-        safe = np.maximum(chord, 1e-100)
-        return 2 * np.arcsin(safe) / safe
-
-    tables = []
-    for function, weight in ((value, lambda chord: chord**3), (angle, lambda chord: chord)):
-        table = fit_table(function, pieces, dtype, two_sided=False, error=0.0, weight=weight)
-        assert table is not None
-        tables.append(table)
-    return tables[0], tables[1]
 
 
 def profile_of(

@@ -9,7 +9,7 @@ from registry import DEEP_KERNELS, ENGINES, KERNELS, tolerance
 import ntk_fast as ntk
 from ntk_fast import layers
 from ntk_fast.backends import choose_backend
-from ntk_fast.lower.chord_functions import fold_tables, profile_of
+from ntk_fast.lower.chord_functions import profile_of
 from ntk_fast.lower.compile import compile_program
 from ntk_fast.lower.row_parameters import RowParameters, norm_range
 from ntk_fast.lower.scaled import Scaled
@@ -44,11 +44,14 @@ def test_profiles_are_the_functions_that_they_stand_for(kernel, dtype, opposite)
 
 
 def test_tables_are_aligned_and_of_the_dtype(dtype):
-    for table in fold_tables(8, dtype):
-        assert table.coefficients.dtype == dtype
-        assert table.coefficients.flags.c_contiguous
-        assert table.coefficients.ctypes.data % 64 == 0
-        assert np.isfinite(table.coefficients).all()
+    for kernel in (ntk.NTK(3), ntk.NNGP(2, "abs"), ntk.NTK(5, "leaky_relu")):
+        for pieces in pieces_in_use(dtype):
+            table = compile_program(kernel.plan, kernel.has_tangent, dtype, pieces, norm_range(UNEQUAL)).profile
+            assert table is not None
+            assert table.coefficients.dtype == dtype
+            assert table.coefficients.flags.c_contiguous
+            assert table.coefficients.ctypes.data % 64 == 0
+            assert np.isfinite(table.coefficients).all()
 
 
 @pytest.mark.parametrize("name", [name for name in DEEP_KERNELS if "bias" not in name and "1000" not in name])

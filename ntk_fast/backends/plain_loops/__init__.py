@@ -4,7 +4,8 @@ The map:
 
     backend      the backend: tiles of rows and of images
     tile         a program on a tile of rows; `state`: the numbers of a pair, `rests`: what rounding took from them
-    maps         the activations; `tables` looks tables up, `tails` sums what a kink leaves, `encoding`: as arrays
+    maps         the activations; `tails` sums what a kink leaves of their expansions
+    tables       looks tables up; `series`: polynomials of the chord's square, `encoding`: all of them as arrays
     images       a program on images, in the order of `image_schedule`; `rectangles`: the fields of their planes
     planes       convolutions and activations at positions; `pools`, `attention`: sums over pairs of positions
 """

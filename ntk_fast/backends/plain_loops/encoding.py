@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from ntk_fast.backends.plain_loops.maps import KINDS
+from ntk_fast.backends.plain_loops.series import fold_coefficients
 from ntk_fast.backends.plain_loops.tables import PIECES, TERMS
 from ntk_fast.backends.plain_loops.tails import FIRST_ROW, ROWS_EACH
 from ntk_fast.backends.plain_loops.tile import MIX, PRODUCT, PROMOTION, SUM
+from ntk_fast.compensated import Reals
 from ntk_fast.layers.near_pairs import near_pair_thresholds
-from ntk_fast.lower.chord_functions import fold_tables
-from ntk_fast.lower.program import ABSENT, WHOLE, PairMap, Program, Table, Tail
+from ntk_fast.lower.program import ABSENT, WHOLE, PairMap, Program, Tail
 
 
 class EncodedMaps:
@@ -22,8 +22,8 @@ class EncodedMaps:
 
     def __init__(self, maps: Sequence[PairMap], dtype: np.dtype) -> None:
         self._tables = [np.zeros((TERMS, PIECES))]
-        folds = fold_tables(PIECES, dtype) if any(part.kind == "fold" for part in maps) else ()
-        self._fold = [(self.add(table), table.scale) for table in folds]
+        folds = fold_coefficients(dtype) if any(part.kind == "fold" for part in maps) else ()
+        self._fold = [self.add(coefficients[:, None]) for coefficients in folds]
         self.codes = np.zeros((len(maps), 8), dtype=np.int64)
         self.constants = np.zeros((len(maps), 7))
         for index, part in enumerate(maps):
@@ -34,11 +34,11 @@ class EncodedMaps:
         """All tables, (rows, PIECES)."""
         return np.concatenate(self._tables)
 
-    def add(self, table: Table) -> tuple[int, int]:
-        """Append a table to the others; returns where it starts and stops."""
-        n_terms = len(table.coefficients)
+    def add(self, coefficients: Reals) -> tuple[int, int]:
+        """Append a table to the others, (n_terms, PIECES) or of one piece; returns where it starts and stops."""
+        n_terms = len(coefficients)
         padded = np.zeros((-(-n_terms // TERMS) * TERMS, PIECES))
-        padded[:n_terms] = table.coefficients
+        padded[:n_terms] = coefficients
         start = sum(map(len, self._tables))
         self._tables.append(padded)
         return start, start + len(padded)
@@ -50,7 +50,7 @@ class EncodedMaps:
         padded = [
             np.pad(table.coefficients, ((0, n_rows - len(table.coefficients)), (0, 0))) for table in tail.functions
         ]
-        start, _ = self.add(replace(tail.functions[0], coefficients=np.concatenate(padded)))
+        start, _ = self.add(np.concatenate(padded))
         code[FIRST_ROW], code[ROWS_EACH] = start, n_rows
         constants[2:6] = tail.functions[0].scale, tail.largest_square, tail.reach, tail.shift
 
@@ -60,14 +60,14 @@ class EncodedMaps:
         constants[: len(part.constants)] = part.constants
         constants[6], _ = near_pair_thresholds(np.dtype(np.float64))
         if part.kind == "fold":
-            code[4:8] = [end for terms, _ in self._fold for end in terms]
-            constants[2:5] = *(scale for _, scale in self._fold), constants[1] * 2 / np.pi
+            code[4:8] = [end for terms in self._fold for end in terms]
+            constants[2] = constants[1] * 4 / np.pi
         elif part.tail is not None:
             self._encode_tail(code, constants, part.tail)
         elif part.table is not None:
             code[3] = part.table.power
             for k, table in enumerate((part.table.value, part.table.derivative)):
-                code[4 + 2 * k : 6 + 2 * k] = self.add(table)
+                code[4 + 2 * k : 6 + 2 * k] = self.add(table.coefficients)
                 constants[2 + k], constants[4 + k] = table.scale, table.stretch
 
 
@@ -79,7 +79,7 @@ class EncodedProgram:
         self.profile = np.zeros(2)
         self.profile_terms = np.zeros(2, dtype=np.int64)
         if program.profile is not None:
-            self.profile_terms[:] = maps.add(program.profile)
+            self.profile_terms[:] = maps.add(program.profile.coefficients)
             self.profile[:] = program.profile.scale, program.profile.stretch
         # two planes more: of ones, for shares that are WHOLE, and of zeros, for a bias that is ABSENT
         whole, absent = program.n_parameters, program.n_parameters + 1

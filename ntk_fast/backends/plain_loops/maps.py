@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ntk_fast.backends.plain_loops.series import MIDDLE
 from ntk_fast.backends.plain_loops.state import (
     CHORD,
     EVEN,
@@ -17,15 +18,15 @@ from ntk_fast.backends.plain_loops.state import (
     HALF,
     ODD,
     ODD_SLOPE,
+    OFFSET,
     RUN,
     SCRATCH,
     SLOPE,
     TWO,
-    ZERO,
     M,
     P,
 )
-from ntk_fast.backends.plain_loops.tables import arcsine, compiled, inlined, look_up
+from ntk_fast.backends.plain_loops.tables import arcsine, compiled, inlined, look_up, sum_powers
 from ntk_fast.backends.plain_loops.tails import add_tails, before_terms, has_tail, tail_parts
 from ntk_fast.layers.near_pairs import BENDING, GAUSS_NODES, GAUSS_WEIGHTS
 
@@ -43,16 +44,18 @@ def chords(state: Any, opposite: Any, n: Any) -> None:
 
 
 @compiled
-def fold(state: Any, opposite: Any, n: Any, linear: Any, share: Any, tables: Any, terms: Any, scale: Any) -> None:
+def fold(state: Any, opposite: Any, n: Any, linear: Any, share: Any, turn: Any, tables: Any, terms: Any) -> None:
     """ReLU and its kind: see `layers.relu`. D is replaced by 1 - D, which keeps its digits.
 
-    `scale`: of the two tables, and 2 share / pi.
+    `terms`: where the two polynomials of `fold_coefficients` start and stop in `tables`; `turn`: 4 share / pi.
     """
     n = min(n, RUN)
     chords(state, opposite, n)
-    look_up(tables, terms, scale[0], scale[0] * ZERO, False, state, opposite, SCRATCH, n)
-    look_up(tables, terms[2:], scale[1], scale[1] * ZERO, False, state, opposite, SLOPE, n)
-    turn, lesser, is_linear = scale[2], min(linear, share), linear >= share
+    for j in range(n):
+        state[OFFSET * RUN + j] = HALF * min(state[M * RUN + j], state[P * RUN + j]) - MIDDLE
+    sum_powers(tables, terms, state, SCRATCH, n)
+    sum_powers(tables, terms[2:], state, SLOPE, n)
+    lesser, is_linear = min(linear, share), linear >= share
     for j in range(n):
         m, p = state[M * RUN + j], state[P * RUN + j]
         chord, nearer = state[CHORD * RUN + j], min(m, p)  # nearer: 2 chord^2, without the roundings of a root

@@ -389,7 +389,7 @@ def map_plane(run: Any, node: Any, plane: Any, parameters: Any) -> None:
             derivative = apply_map(code, constants, run.tables, state, run.opposite, whole, row, columns)
             take_slopes(state, derivative, whole)
         elif code[0] == FOLD:
-            fold(state, run.opposite, whole, constants[0], constants[1], run.tables, code[4:], constants[2:])
+            fold(state, run.opposite, whole, constants[0], constants[1], constants[2], run.tables, code[4:])
             take_slopes(state, False, whole)
         else:
             scales = constants[2:]

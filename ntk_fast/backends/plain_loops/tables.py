@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 from numba import njit
-from numpy.polynomial import Chebyshev, Polynomial
-from numpy.typing import NDArray
 
+from ntk_fast.backends.plain_loops.series import ARCSINE
 from ntk_fast.backends.plain_loops.state import CHORD, HALF, OFFSET, ONE, PIECE, RUN, ZERO
 
 #: Columns of every table: the two halves of the chords, or cosine >= 0 and cosine < 0.
@@ -29,21 +28,6 @@ compiled = njit(nogil=True, cache=True, fastmath=FAST, error_model="numpy")
 inlined = njit(nogil=True, cache=True, fastmath=FAST, error_model="numpy", inline="always")
 
 
-def _arcsine_coefficients() -> NDArray[np.float64]:
-    """Of (asin(z) / z - 1) / z^2 by powers of z^2, for z up to 1/2."""
-
-    def rest(square: NDArray[np.float64]) -> NDArray[np.float64]:
-        z = np.sqrt(np.maximum(square, 1e-4))
-        series = sum(c * square**k for k, c in enumerate((1 / 6, 3 / 40, 15 / 336, 105 / 3456, 945 / 42240)))
-        return np.where(square < 1e-4, series, (np.arcsin(z) / z - 1) / z**2)
-
-    fit = Chebyshev.interpolate(rest, 16, domain=[0.0, 0.25])
-    return np.asarray(fit.convert(kind=Polynomial).coef, dtype=np.float64)
-
-
-ARCSINE = _arcsine_coefficients()
-
-
 @inlined
 def arcsine(x: Any, complement: Any) -> Any:
     """Return asin(x) for 0 <= x <= 1, to relative accuracy, given 1 - x with digits of its own."""
@@ -55,6 +39,20 @@ def arcsine(x: Any, complement: Any) -> Any:
         total = total * square + ARCSINE[k]
     near = z + z * square * total
     return 0.5 * np.pi - 2.0 * near if steep else near
+
+
+@compiled
+def sum_powers(tables: Any, terms: Any, state: Any, result: Any, n: Any) -> None:
+    """Put a polynomial of the part OFFSET of a state into the part `result`: rows terms[0] to terms[1], one piece."""
+    n = min(n, RUN)
+    value = state[result * RUN : (result + 1) * RUN]
+    for j in range(n):
+        value[j] = 0.0
+    for k in range(terms[1] - TERMS, terms[0] - 1, -TERMS):
+        a0, a1, a2, a3 = tables[k, 0], tables[k + 1, 0], tables[k + 2, 0], tables[k + 3, 0]
+        for j in range(n):
+            x = state[OFFSET * RUN + j]
+            value[j] = (((value[j] * x + a3) * x + a2) * x + a1) * x + a0
 
 
 @compiled

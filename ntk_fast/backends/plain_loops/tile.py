@@ -230,7 +230,7 @@ def apply_map(code: Any, constants: Any, tables: Any, state: Any, opposite: Any,
     own, columns = x[first:], y[first:]
     odd, even = constants[0], constants[1]
     if kind == maps.FOLD:
-        maps.fold(state, opposite, n, odd, even, tables, code[4:], constants[2:])
+        maps.fold(state, opposite, n, odd, even, constants[2], tables, code[4:])
         return False
     if kind == maps.TABLE:
         maps.univariate(state, opposite, n, parity, code[3], tables, code[4:], constants[2:])
