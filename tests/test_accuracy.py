@@ -31,7 +31,7 @@ def kernels(table: dict[str, Kernel]) -> pytest.MarkDecorator:
 
 
 @kernels(SHALLOW)
-@pytest.mark.parametrize("n_features", [1, 2, 3, 10, 64])
+@pytest.mark.parametrize("n_features", [1, 3, 64])
 def test_entries_of_difficult_pairs_are_exact(kernel, n_features, dtype, backend):
     X, Y = adversarial_pairs(n_features, dtype, degree(kernel))
     worst = worst_entry(kernel, X, Y, kernel(X, Y, backend=backend))

@@ -72,7 +72,7 @@ def _one_column(y: Any) -> Any:
     """Return labels as a vector, with a warning if they are a column; what is neither is refused elsewhere."""
     if len(shape := np.shape(y)) != 2 or shape[1] != 1:
         return y
-    warn_caller("y is a column, and a vector of labels is expected: pass y.ravel().", DataConversionWarning)
+    warn_caller("A column-vector y was passed when a 1d array was expected: pass y.ravel().", DataConversionWarning)
     return np.asarray(y).ravel()
 
 

@@ -321,7 +321,7 @@ def test_labels_that_are_missing_or_mixed_are_named(y, error, message, data):
 def test_labels_in_a_column_are_a_vector_and_a_warning_in_the_callers_line(data):
     X = data[0]
     labels = np.arange(len(X)) % 3
-    with pytest.warns(DataConversionWarning, match="y is a column") as warned:
+    with pytest.warns(DataConversionWarning, match="A column-vector y was passed") as warned:
         model = ntk.NTKClassifier(PRIOR, ridge=0.1).fit(X, labels[:, None])
     assert {warning.filename for warning in warned} == {__file__}
     np.testing.assert_array_equal(model.predict(X), ntk.NTKClassifier(PRIOR, ridge=0.1).fit(X, labels).predict(X))

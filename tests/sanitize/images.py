@@ -1,4 +1,4 @@
-"""Runs images through an extension that was built under the sanitizers; run by test_csrc.py, not on its own.
+"""Runs images through an extension that was built under the sanitizers; run by backends/test_csrc.py, not on its own.
 
     images.py EXTENSION SEED N_NETWORKS
 
@@ -32,7 +32,6 @@ def main(extension: str, seed: int, n_networks: int) -> None:
     from drawn_images import OTHERS, RELU_LIKE, drawn_images, drawn_network
 
     import ntk_fast as ntk
-    from ntk_fast import layers as L
     from ntk_fast.backends import cython_images
     from ntk_fast.backends.engines import available_engines
 
@@ -42,7 +41,7 @@ def main(extension: str, seed: int, n_networks: int) -> None:
         rng = np.random.default_rng([seed, k])
         grid = rng.integers(1, 10, 2) if rng.random() < 0.7 else rng.integers(1, 40, 1)
         shape = (*grid.tolist(), int(rng.integers(1, 4)))
-        activations = RELU_LIKE if rng.random() < 0.5 else (*RELU_LIKE, *OTHERS, L.Silu(), L.Elu())
+        activations = RELU_LIKE if rng.random() < 0.5 else (*RELU_LIKE, *OTHERS)
         network = drawn_network(rng, shape, activations, n_blocks=int(rng.integers(1, 4)))
         kind, dtype = (choices[int(rng.integers(2))] for choices in ((ntk.NTK, ntk.NNGP), (np.float32, np.float64)))
         engine = engines[k % len(engines)]

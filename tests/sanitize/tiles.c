@@ -1,5 +1,5 @@
 /* Runs every tile function over many odd shapes, in memory that is exactly as large as promised; compiled together with
- * csrc/ under the address and undefined-behaviour sanitizers, and run by test_csrc.py.
+ * csrc/ under the address and undefined-behaviour sanitizers, and run by backends/test_csrc.py.
  *
  * The table of a profile is 1 everywhere, so an entry is the product of its two rows' scales, which are small whole
  * numbers: every result is known exactly. A program's values must be finite, and the same in both halves.
