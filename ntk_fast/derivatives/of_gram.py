@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -132,8 +134,7 @@ def contracted_derivatives(
         arguments = parameters, x, y, weights, n_threads, progress
         in_reverse = contracted_in_reverse(*arguments)
         by_formula = _contracted_forward(*arguments) if in_reverse is None else in_reverse
-    places = range(parameters.n_formulas, len(parameters.names))
-    return np.array([*by_formula, *(difference(parameters, place, moved, progress) for place in places)])
+    return _with_differences(by_formula, parameters, moved, progress)
 
 
 def _contracted_forward(
@@ -179,5 +180,15 @@ def contracted_diagonal_derivatives(parameters: LogParameters, X: ArrayLike, wei
         by_formula = parameters.powers * moved(parameters.kernel)
     elif parameters.n_formulas:
         by_formula = diagonal_derivatives(parameters, values) @ weights
+    return _with_differences(by_formula, parameters, moved, None)
+
+
+def _with_differences(
+    by_formula: Reals,
+    parameters: LogParameters,
+    value: Callable[[Kernel, Progress | None], float],
+    progress: Progress | None,
+) -> Reals:
+    """Return derivatives that formulas gave, and behind them those that they do not give."""
     places = range(parameters.n_formulas, len(parameters.names))
-    return np.array([*by_formula, *(difference(parameters, place, moved, None) for place in places)])
+    return np.array([*by_formula, *(difference(parameters, place, value, progress) for place in places)])

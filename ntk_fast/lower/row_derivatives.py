@@ -8,10 +8,11 @@ its logarithm moves by the mean of what its terms' do, weighted by their shares.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
 
@@ -22,6 +23,8 @@ from ntk_fast.lower.row_forms import RowValues, scaled_fraction
 from ntk_fast.lower.row_parameters import RowParameters
 from ntk_fast.lower.scaled import Scaled
 from ntk_fast.lower.steps import Map, Mix, Multiply, Normalise, Plan, Promote, Step
+
+Value = TypeVar("Value", float, Reals)
 
 #: A central difference: sum of WEIGHTS[k] f(k STEP) over STEP is f' to the sixth order, errors near 1e-13.
 STEP = 2.0**-6
@@ -38,9 +41,11 @@ def step_for(variance: Reals) -> Reals:
     return STEP / np.sqrt(1 + variance)
 
 
-def central_difference(function: Callable[[float], Reals]) -> Reals:
+def central_difference(
+    function: Callable[[float], Value], step: float = STEP, weights: Mapping[int, float] = WEIGHTS
+) -> Value:
     """Return the derivative of a function of a shift, at 0."""
-    return sum(weight * function(k * STEP) for k, weight in WEIGHTS.items()) / STEP  # type: ignore[return-value]
+    return sum(weight * function(k * step) for k, weight in weights.items()) / step  # type: ignore[return-value]
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 from functools import lru_cache
-from itertools import accumulate, zip_longest
-from operator import mul
+from itertools import zip_longest
 
 import numpy as np
 
@@ -15,11 +14,9 @@ from ntk_fast.compensated import Reals
 #: Of the series below: what is beyond them is less than 1e-20 of what is before, at squares up to 1/2.
 SERIES_TERMS = 60
 #: Of asin(x) / x by powers of x^2.
-ARCS = list(
-    accumulate(
-        (Fraction((2 * k - 1) ** 2, 2 * k * (2 * k + 1)) for k in range(1, SERIES_TERMS)), mul, initial=Fraction(1)
-    )
-)
+ARCS = [Fraction(1)]
+for k in range(1, SERIES_TERMS):
+    ARCS.append(ARCS[-1] * Fraction((2 * k - 1) ** 2, 2 * k * (2 * k + 1)))
 #: The degrees that take their place by the dtype that is computed in, to relative errors of 1e-17 and 1e-8.
 DEGREES = {np.dtype(np.float64): 19, np.dtype(np.float32): 9}
 #: The middle of these squares, from which powers are taken: from 0 their coefficients would cancel.
