@@ -86,7 +86,7 @@ class Builder:
 
     def refuse(self, reason: str) -> ValueError:
         """Return the error that names the layer being lowered."""
-        return ValueError(f"network: {', '.join(self._places)}: {reason}")
+        return ValueError(": ".join(["network", *filter(None, [", ".join(self._places)]), reason]))
 
     def _add(self, step: Step) -> int:
         self._steps.append(step)

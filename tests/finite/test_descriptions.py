@@ -252,6 +252,7 @@ def sequential(*layers):
             lambda: draw(Sequential(Relu(), Dense())),
             "network: layer 1 of 2, Relu: an activation needs a Dense, a Conv or an Attention before it",
         ),
+        (lambda: draw(Relu()), "network: an activation needs a Dense, a Conv or an Attention before it"),
         (lambda: draw(Identity()), "network must have a Dense"),
         (
             lambda: draw(sequential(Product(Identity(), Relu()))),
