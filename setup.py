@@ -1,6 +1,8 @@
 """The compiled extension, which is optional: everything else about the package stands in pyproject.toml."""
 
+import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from setuptools import Extension, setup
@@ -12,9 +14,17 @@ HEADERS = list(map(str, sorted(Path("csrc").glob("*.h"))))
 
 
 class OptionalBuild(build_ext):
-    """Build the extension if the machine can; say plainly what happens if it cannot."""
+    """Build the extension if the machine can, its files at once; say plainly what happens if it cannot."""
 
     def build_extension(self, extension):
+        compile_files = self.compiler.compile
+
+        def compile_at_once(sources, **options):
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                of_each = pool.map(lambda source: compile_files([source], **options), sources)
+                return [name for names in of_each for name in names]
+
+        self.compiler.compile = compile_at_once
         try:
             super().build_extension(extension)
         except (CCompilerError, ExecError, PlatformError) as error:
