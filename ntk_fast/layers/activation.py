@@ -52,6 +52,11 @@ class ActivationLayer(Layer, abstract=True):
         return None
 
     @property
+    def fold(self) -> float:
+        """The share b^2 / (a^2 + b^2) of sign(z) z^d in a homogeneous activation, a z^d + b sign(z) z^d."""
+        raise NotImplementedError
+
+    @property
     def gain(self) -> Fraction | float:
         """E[sigma(z)^2] for a standard normal z, exactly where the activation is homogeneous."""
         return float(self.second_moment(1.0))

@@ -49,6 +49,10 @@ class Sign(ActivationLayer):
         return 0
 
     @property
+    def fold(self) -> float:
+        return 1.0
+
+    @property
     def gain(self) -> Fraction:
         return Fraction(1)
 
@@ -93,6 +97,10 @@ class RectifiedPower(ActivationLayer, abstract=True):
         return self.order
 
     @property
+    def fold(self) -> float:
+        return 0.5
+
+    @property
     def gain(self) -> Fraction:
         return _gain(self.order)
 
@@ -131,20 +139,20 @@ class RectifiedPower(ActivationLayer, abstract=True):
             sine = np.sqrt(m * p)
             return np.where(sine > 0, 1 / np.pi / np.where(sine > 0, sine, 1.0), 0.0)
         angle = 2 * np.arctan2(np.sqrt(m), np.sqrt(p))
-        return _ratio(self.order) * _ratio(self.order - 1) * _kappa(self.order - 2, angle)
+        return _ratio(self.order) * _ratio(self.order - 1) * kappa(self.order - 2, np.pi - angle)
 
     def map_pairs(self, m: Reals, p: Reals, x: Reals, y: Reals) -> tuple[Reals, Reals, Reals]:
         angle, opposite = 2 * np.arcsin(chord_of(m, p)), p < m
-        away = np.where(opposite, np.pi - angle, angle)  # from y, not from the nearer of y and -y
+        # from y and from -y, not from the nearer of them
+        away, supplement = np.where(opposite, np.pi - angle, angle), np.where(opposite, angle, np.pi - angle)
         if self.order == 0:
             return away / np.pi, 2 - away / np.pi, np.zeros_like(away)
         ratio = _ratio(self.order)
         nodes, weights = _gauss(24 + self.order)
         near = np.where(opposite, 0.0, angle)[..., None] * nodes
-        lost = np.where(opposite, 0.0, angle) * (_kappa(self.order - 1, near) * np.sin(near) * weights).sum(-1) * ratio
-        kept = np.where(opposite, _kappa(self.order, np.where(opposite, away, np.pi)), 0.0)
-        decrease = np.where(opposite, 1 - kept, lost)
-        return decrease, 2 - decrease, ratio * _kappa(self.order - 1, away)
+        lost = (kappa(self.order - 1, np.pi - near) * np.sin(near) * weights).sum(-1)
+        decrease = np.where(opposite, 1 - kappa(self.order, supplement), np.where(opposite, 0.0, angle) * lost * ratio)
+        return decrease, 2 - decrease, ratio * kappa(self.order - 1, supplement)
 
 
 @dataclass(frozen=True, repr=False)
@@ -215,11 +223,10 @@ def _gauss(n: int) -> tuple[Reals, Reals]:
     return 0.5 * (1 + nodes), 0.5 * weights
 
 
-def _kappa(order: int, angle: Reals) -> Reals:
-    """The arc-cosine function, 1 at angle 0 and 0 at pi, to relative accuracy."""
-    supplement = np.pi - angle
+def kappa(order: int, supplement: Reals) -> Reals:
+    """Return the arc-cosine function of pi - angle, 0 at 0 and 1 at pi, to relative accuracy."""
     nodes, weights = _gauss(16 + order)
-    inside = supplement[..., None] * nodes
-    # cos t + cos phi as a product: nothing cancels
-    ray = np.cos(0.5 * (inside - angle[..., None])) * np.sin(0.5 * (supplement[..., None] - inside))
+    inside, whole = supplement[..., None] * nodes, supplement[..., None]
+    # cos t - cos(supplement) as a product: nothing cancels
+    ray = np.sin(0.5 * (whole + inside)) * np.sin(0.5 * (whole - inside))
     return supplement / np.pi * ((2 * ray) ** order @ weights) * (math.factorial(order) / (2 * float(_gain(order))))

@@ -100,11 +100,15 @@ def tail_terms(nodes: Reals, last: int) -> Reals:
     """Return a_n^2 of a row for n = START + 1, ..., last, given its g at the nodes."""
     result = np.zeros(max(0, last - START))
     for parity, own in enumerate((nodes[:N_NODES], nodes[N_NODES:])):
-        n = _orders(parity, last)
-        x = REACH / (n + SHIFT)
-        product = polynomial.polyval(x, _LAGRANGE.T @ own**2)
-        result[n.astype(np.int64) - START - 1] = np.maximum(_weight(n, parity) * product, 0.0)
+        n, shares = power_series(parity, last)
+        result[n.astype(np.int64) - START - 1] = np.maximum(own**2 @ shares, 0.0)
     return result
+
+
+def power_series(parity: int, last: int) -> tuple[Reals, Reals]:
+    """Return the n of a parity, START < n <= last, and of each tau_i its terms w(n) l_i(x), (N_NODES, len(n))."""
+    n = _orders(parity, last)
+    return n, _weight(n, parity) * polynomial.polyval(REACH / (n + SHIFT), _LAGRANGE.T)
 
 
 # the functions of the chord
@@ -139,15 +143,19 @@ def _series() -> Reals:
     m = 2 * LARGEST_SQUARE * (0.5 + 0.5 * np.cos(angles)) ** 2
     values = []
     for parity in (0, 1):
-        n = _orders(parity, _ADDED)
-        x, w = REACH / (n + SHIFT), _weight(n, parity)
-        shares = np.concatenate([[1 / (REACH * x)], [polynomial.polyval(x, lagrange) for lagrange in _LAGRANGE]])
+        n, terms = power_series(parity, _ADDED)
+        terms = np.concatenate([[_weight(n, parity) * (n + SHIFT) / REACH**2], terms])
         rest = _remainder(m, parity)
         rest[:, 1:] = rest[:, 1:] @ _LAGRANGE.T
-        values.append(np.exp(n * np.log1p(-m)[:, None]) @ (w * shares).T + rest)
+        values.append(np.exp(n * np.log1p(-m)[:, None]) @ terms.T + rest)
     cosines = np.cos(np.outer(np.arange(_DEGREE + 1), angles)) * (2 / (_DEGREE + 1))
     cosines[0] /= 2
     return (cosines @ np.concatenate(values, axis=1)).T
+
+
+def chord_series() -> Reals:
+    """Return Chebyshev coefficients of the tau_i in 2 chord / sqrt(LARGEST_SQUARE) - 1, (2 N_NODES, number)."""
+    return np.delete(_series(), (0, N_NODES + 1), axis=0)
 
 
 def tail_functions(chord: Reals, which: slice = slice(None)) -> Reals:

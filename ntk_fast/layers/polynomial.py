@@ -33,6 +33,18 @@ def _factor(k: int, j: int) -> float:
     return float(exact) * math.sqrt(math.factorial(k - 2 * j))
 
 
+@lru_cache(maxsize=64)
+def monomial_series(degree: int) -> dict[int, Fraction]:
+    """Return the coefficients by power of the cosine that z^degree makes of a cosine; they add up to 1."""
+    gain = math.prod(range(1, 2 * degree, 2))
+    found = {}
+    for j in range(degree // 2 + 1):
+        n = degree - 2 * j
+        whole = math.factorial(degree) // (2**j * math.factorial(j) * math.factorial(n))
+        found[n] = Fraction(whole * whole * math.factorial(n), gain)
+    return found
+
+
 @dataclass(frozen=True, repr=False)
 class Monomial(ActivationLayer):
     """z^degree, a function of the angle alone: cosine' = sum_n a_n^2 cosine^n with fixed coefficients.
@@ -69,6 +81,10 @@ class Monomial(ActivationLayer):
         return self.degree
 
     @property
+    def fold(self) -> float:
+        return 0.0
+
+    @property
     def gain(self) -> Fraction:
         return Fraction(math.prod(range(1, 2 * self.degree, 2)))
 
@@ -92,9 +108,7 @@ class Monomial(ActivationLayer):
 
     def map_pairs(self, m: Reals, p: Reals, x: Reals, y: Reals) -> tuple[Reals, Reals, Reals]:
         opposite, nearer = p < m, np.minimum(m, p)
-        shares = {
-            self.degree - 2 * j: _factor(self.degree, j) ** 2 / float(self.gain) for j in range(self.degree // 2 + 1)
-        }
+        shares = {n: float(share) for n, share in monomial_series(self.degree).items()}
         cosine = 1 - nearer
         decrease, slope, power, lost = (np.zeros_like(nearer) for _ in range(4))
         power += 1  # cosine^n; and 1 - cosine^n

@@ -12,5 +12,6 @@ The map:
     positions           of images: which pairs of positions each node is needed at
     spatial_compile     a program of images: `spatial_program`; of rows alone `spatial_rows`, with `position_sums`;
                         `spatial_evaluate`: its reference in NumPy
-    near_images         what pools take from nearly equal images, in the numbers of `wide` and sums of `wide_series`
+    near_images         what pools take from nearly equal images, in the numbers of `wide`: of homogeneous activations
+                        `wide_angle`, of others sums of `wide_series`, of kinked ones with `wide_tails` behind them
 """

@@ -26,13 +26,14 @@ from ntk_fast.lower.spatial_program import (
     SpatialProgram,
     SpatialStep,
 )
-from ntk_fast.lower.wide import Wide, folded
-from ntk_fast.lower.wide_series import coefficients_of, summed
+from ntk_fast.lower.wide import Wide
+from ntk_fast.lower.wide_angle import of_angle
+from ntk_fast.lower.wide_series import has_tail, summed
 
 #: What pools may take of an entry by subtractions, as `Evaluation.lost` has it.
 LARGEST_LOSS = {np.dtype(np.float64): 1e-14, np.dtype(np.float32): 1e-6}
-#: About what a term of an entry costs here, and where Hermite coefficients are summed.
-SECONDS_PER_TERM, SECONDS_PER_TERM_OF_SERIES = 1e-6, 3e-6
+#: About what a term of an entry costs here, where Hermite coefficients are summed, and where a tail is behind them.
+SECONDS_PER_TERM, SECONDS_PER_TERM_OF_SERIES, SECONDS_PER_TERM_OF_TAIL = 1e-6, 3e-6, 3e-5
 #: Of each watched pool the inverse norms of what its windows sum to, (n_outputs, n).
 Norms = dict[int, Wide]
 #: Images of a program whose norms are kept, at most: of many that are all near each other each is needed many times.
@@ -50,8 +51,10 @@ def seconds_of_pair(program: SpatialProgram) -> float:
     """Return about what a pair costs here: 0 where there is none."""
     steps = [program.steps[node - 1] for node in program.before_watched]
     maps = [step.map for step in steps if isinstance(step, PointStep) and step.map is not None]
-    has_series = any(pair_map.kind != "fold" for pair_map in maps)
-    return bool(steps) * program.cost * (SECONDS_PER_TERM_OF_SERIES if has_series else SECONDS_PER_TERM)
+    of_term = SECONDS_PER_TERM
+    if any(pair_map.activation.homogeneity is None for pair_map in maps):
+        of_term = SECONDS_PER_TERM_OF_TAIL if any(map(has_tail, maps)) else SECONDS_PER_TERM_OF_SERIES
+    return bool(steps) * program.cost * of_term
 
 
 def _norms_of(program: SpatialProgram, side: Side, poll: Callable[[], None] | None) -> Norms:
@@ -166,12 +169,11 @@ class _WideEvaluation(Evaluation):
         rows = slice(step.first, step.first + step.n_planes * n)
         parameters = [side.planes[rows].reshape(step.n_planes, n, side.planes.shape[1]) for side in (self._x, self._y)]
         if step.map is not None:
-            if step.map.kind == "fold":
-                return folded(sources[0], step.map.constants[1])
+            if step.map.activation.homogeneity is not None:
+                return of_angle(sources[0], step.map.activation)
             placed = step.map.placed
-            own = slice(placed.first, placed.first + placed.count)
-            x, y = (coefficients_of(step.map, part[own]) for part in parameters)
-            sources = [summed(sources[0], x, y, (planes.left, planes.right), self._poll)]
+            x, y = (part[placed.first : placed.first + placed.count] for part in parameters)
+            sources = [summed(step.map, sources[0], (x, y), (planes.left, planes.right), self._poll)]
             parameters = [part[: placed.first] for part in parameters]
         if not len(parameters[0]):
             return sources[0]

@@ -191,5 +191,6 @@ def sources_of(step: SpatialStep) -> tuple[int, ...]:
 
 def _is_exact(step: SpatialStep) -> bool:
     return not isinstance(step, PointStep) or (
-        not step.instruction.promotes and (step.map is None or step.map.kind == "fold" or has_series(step.map))
+        not step.instruction.promotes
+        and (step.map is None or step.map.activation.homogeneity is not None or has_series(step.map))
     )

@@ -1,4 +1,4 @@
-"""Arrays of numbers with twice the digits of float64, and what alpha z + beta |z| makes of cosines in them.
+"""Arrays of numbers with twice the digits of float64.
 
 A number is high + low, with low below the last digit of high (Dekker 1971): about 1e-32 of it, which is what a
 difference needs from which the last digits of a distance come by a square root.
@@ -7,16 +7,11 @@ difference needs from which the last digits of a distance come by a square root.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from ntk_fast.compensated import Reals, two_product, two_sum
-from ntk_fast.layers.relu import sine_minus_angle_cosine
-
-#: Terms of a Chebyshev series of (sin f - f cos f) / sin(f / 2)^3 for f up to a right angle.
-N_TERMS = 24
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +63,10 @@ class Wide:
         part = total - self.high
         return _normal(total, (self.high - (total - part)) + (number - part) + self.low)
 
+    def where(self, chosen: Any, other: Wide) -> Wide:
+        """Return these numbers where `chosen`, elsewhere the other ones."""
+        return Wide(np.where(chosen, self.high, other.high), np.where(chosen, self.low, other.low))
+
     def inverse_root(self) -> Wide:
         """Return 1 / sqrt; 0 of 0."""
         is_zero = self.high <= 0
@@ -94,35 +93,10 @@ def _normal(high: Reals, low: Reals) -> Wide:
     return Wide(total, low - (total - high))
 
 
-@lru_cache(maxsize=1)
-def _series() -> Reals:
-    """Chebyshev coefficients of (sin f - f cos f) / sin(f / 2)^3 in 4 sin(f / 2)^2 - 1."""
-
-    def function(x: Reals) -> Any:
-        chord = np.sqrt((x + 1) / 4)
-        return np.pi * sine_minus_angle_cosine(2 * np.arcsin(chord)) / chord**3
-
-    return np.polynomial.chebyshev.chebinterpolate(function, N_TERMS - 1)
-
-
-def folded(cosine: Wide, fold: float) -> Wide:
-    """Return (1 - fold) cosine + fold kappa of wide cosines, kappa = |cosine| + (2/pi) (sin f - f cos f): see `relu`.
-
-    Of kappa the first 16 digits are right, and all of its differences: it is one polynomial of what is given.
-    """
-    is_opposite = cosine.high < 0
-    near = Wide(np.abs(cosine.high), np.where(is_opposite, -cosine.low, cosine.low))
-    one = Wide.of(np.ones_like(near.high))
-    m = one - near
-    m = Wide(np.maximum(m.high, 0.0), np.where(m.high > 0, m.low, 0.0))
-    x = m.scaled(2.0) - one
-    before, here = Wide.of(np.zeros_like(m.high)), Wide.of(np.zeros_like(m.high))
+def chebyshev_sum(coefficients: Reals, x: Wide) -> Wide:
+    """Return sum_k coefficients_k T_k(x), by Clenshaw's recurrence."""
+    before, here = Wide.of(np.zeros_like(x.high)), Wide.of(np.zeros_like(x.high))
     twice = x.scaled(2.0)
-    for coefficient in _series()[:0:-1].tolist():  # Clenshaw
+    for coefficient in coefficients[:0:-1].tolist():
         before, here = here, (twice * here - before).plus(coefficient)
-    series = (x * here - before).plus(float(_series()[0]))
-    square = m.scaled(0.5)
-    cube = square * square * square.inverse_root()
-    kappa = near + Wide.of(np.full_like(m.high, 2 / np.pi)) * (cube * series)
-    share = Wide.of(np.full_like(m.high, fold))
-    return share * kappa + (one - share) * cosine
+    return (x * here - before).plus(float(coefficients[0]))

@@ -14,7 +14,7 @@ from ntk_fast.lower import near_images as near_images_of_package
 
 ENGINES = available_engines()
 TOLERANCE = {np.float64: 1e-14, np.float32: 1e-6}
-#: Of activations that are not made of straight pieces.
+#: Of other activations.
 CURVED_TOLERANCE = {np.float64: 1e-12, np.float32: 3e-6}
 CURVED = (
     L.Erf(),
@@ -27,6 +27,10 @@ CURVED = (
     L.SigmoidLike(),
     L.Hermite(3),
     L.Polynomial((0.5, 1.0, 0.3)),
+    L.Sign(),
+    L.Step(),
+    L.Monomial(3),
+    L.RectifiedMonomial(2),
 )
 
 
