@@ -137,6 +137,21 @@ static void NAME(fold_plane)(const NAME(image_run) *run, const ntk_image_step *s
     }
 }
 
+/* The plane after the last one that a map takes of GROUP pairs: of a polynomial's terms no more than they need. */
+static ptrdiff_t NAME(planes_taken)(const NAME(image_run) *run, const ntk_image_step *step, const ntk_map *map,
+                                    ptrdiff_t n_positions, const ptrdiff_t *i, const ptrdiff_t *j)
+{
+    const ptrdiff_t own = map->first_parameter, all = own + (map->kind == NTK_TABLE ? 0 : map->n_parameters);
+    if (map->kind != NTK_POLYNOMIAL)
+        return all;
+    const ptrdiff_t needed = step->first + (own + NEAR_PARAMETERS) * n_positions;
+    vreal most = vreal_set(0);
+    for (int g = 0; g < GROUP; g++)
+        most = vreal_max(most, vreal_max(NAME(of_x)(run, needed + i[g]), NAME(of_y)(run, needed + j[g])));
+    const ptrdiff_t last = NAME(before_terms)(map) + 1 + (ptrdiff_t)vreal_largest(most);
+    return last < all ? last : all;
+}
+
 /* Any other activation, GROUP pairs at a time; those beyond the last repeat it. */
 static void NAME(map_plane)(const NAME(image_run) *run, const ntk_image_step *step, const NAME(source) *source,
                             const NAME(node) *to, const rectangle *r)
@@ -145,8 +160,8 @@ static void NAME(map_plane)(const NAME(image_run) *run, const ntk_image_step *st
     const ntk_map *map = program->maps + step->instruction.map;
     const ptrdiff_t n = (ptrdiff_t)r->height * r->width, width = to->planes->width;
     const ptrdiff_t n_positions = (ptrdiff_t)to->planes->height * width;
-    const int n_parameters = map->kind == NTK_TABLE ? 0 : map->n_parameters, own = map->first_parameter;
-    real *left = run->group, *right = left + (ptrdiff_t)(own + n_parameters) * GROUP_REALS;
+    const ptrdiff_t n_planes = map->first_parameter + (map->kind == NTK_TABLE ? 0 : map->n_parameters);
+    real *left = run->group, *right = left + n_planes * GROUP_REALS;
     const parameters at = {left, right, 1};
     int row = 0, column = 0;
     ptrdiff_t from = source->start;
@@ -165,10 +180,13 @@ static void NAME(map_plane)(const NAME(image_run) *run, const ntk_image_step *st
             } else
                 i[g] = i[g - 1], j[g] = j[g - 1];
             NAME(put_pair)(&state, g, NAME(image_pair)(source->node, from), 1);
-            for (int plane = own; plane < own + n_parameters; plane++) {
-                const ptrdiff_t first = step->first + plane * n_positions;
-                vreal_store(left + (ptrdiff_t)plane * GROUP_REALS + g * LANES, NAME(of_x)(run, first + i[g]));
-                vreal_store(right + (ptrdiff_t)plane * GROUP_REALS + g * LANES, NAME(of_y)(run, first + j[g]));
+        }
+        const ptrdiff_t stop = NAME(planes_taken)(run, step, map, n_positions, i, j);
+        for (ptrdiff_t plane = map->first_parameter; plane < stop; plane++) {
+            const ptrdiff_t first = step->first + plane * n_positions;
+            for (int g = 0; g < GROUP; g++) {
+                vreal_store(left + plane * GROUP_REALS + g * LANES, NAME(of_x)(run, first + i[g]));
+                vreal_store(right + plane * GROUP_REALS + g * LANES, NAME(of_y)(run, first + j[g]));
             }
         }
         result = state;
