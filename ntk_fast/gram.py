@@ -157,10 +157,9 @@ def image_shape(kernel: Any) -> tuple[int, ...] | None:
 def compile_for(kernel: Limit, dtype: np.dtype, backend: Backend, *square_norms: Scaled) -> Program | SpatialProgram:
     """Compile a kernel for a backend's tiles and for rows whose squared norms lie in the range of those given."""
     norms = norm_range(*square_norms)
-    if kernel.plan.shape is not None:
-        return compile_spatial(kernel.plan, kernel.has_tangent, dtype, backend.pieces(dtype), norms)
     dtype = computing_dtype(kernel.plan, kernel.has_tangent, dtype, backend, norms)
-    return compile_program(kernel.plan, kernel.has_tangent, dtype, backend.pieces(dtype), norms)
+    compiled = compile_program if kernel.plan.shape is None else compile_spatial
+    return compiled(kernel.plan, kernel.has_tangent, dtype, backend.pieces(dtype), norms)
 
 
 def entries_within(seconds: float, kernel: Limit, dtype: np.dtype, backend: Backend) -> int | None:

@@ -17,7 +17,7 @@ from ntk_fast.lower.compile import compile_program
 from ntk_fast.lower.instructions import instructions_of
 from ntk_fast.lower.row_parameters import norm_range
 from ntk_fast.lower.scaled import Scaled
-from ntk_fast.lower.steps import Plan
+from ntk_fast.lower.steps import Map, Plan
 from ntk_fast.rows.preparing import measure, prepare_rows
 from ntk_fast.schedule.tiling import make_tiles
 
@@ -35,7 +35,12 @@ EXPONENTS = (-60, 60)
 
 def computing_dtype(plan: Plan, has_tangent: bool, dtype: np.dtype, backend: Backend, norms: Scaled) -> np.dtype:
     """Return the dtype for tiles to compute in, of a matrix of `dtype` on rows of these squared norms."""
-    if dtype == DOUBLE or backend.parameter_dtype(dtype) == DOUBLE:
+    if dtype == DOUBLE:
+        return dtype
+    if plan.shape is not None:
+        activations = [step.activation for step in plan.steps if isinstance(step, Map)]
+        return DOUBLE if any(part.map_kind == "corners" or part.homogeneity == 0 for part in activations) else dtype
+    if backend.parameter_dtype(dtype) == DOUBLE:
         return dtype
     maps = instructions_of(plan).maps
     if any(slot.step.activation.map_kind == "corners" for slot in maps):

@@ -125,6 +125,35 @@ def test_pools_between_activations(pair):
     assert abs(ntk.NTK(network=POOLED)(x[None], y[None])[0, 0] - value) <= 2e-15 * scale
 
 
+def hard_tanh(z: np.ndarray) -> np.ndarray:
+    return np.clip(z, -1, 1)
+
+
+def test_functions_with_corners_lose_no_digits():
+    clipped = layers.Activation(hard_tanh, lambda z: 1.0 * (np.abs(z) < 1))
+    small = layers.Sequential(layers.Input(2, 1), Conv(2, bias_variance=0.1), clipped, Flatten(), Dense())
+    x = np.array([[0.7], [-2.0]])
+    for distance in (1e-9, 1.0):
+        y = x + distance * np.array([[0.3], [1.1]])
+        value, scale = exact_entry(small, x, y, True)
+        for backend in ntk.available_backends():
+            assert abs(ntk.NTK(network=small)(x[None], y[None], backend=backend)[0, 0] - value) <= 1e-13 * scale
+    X = np.random.default_rng(2).standard_normal((3, 2, 1)).astype(np.float32)
+    for backend in ntk.available_backends():
+        K = ntk.NTK(network=small)(X, backend=backend)
+        assert K.dtype == np.float32
+        assert np.allclose(K, ntk.NTK(network=small)(X.astype(np.float64)), rtol=1e-7)
+
+
+@pytest.mark.parametrize("backend", ntk.available_backends())
+def test_signs_of_float32_images_are_as_exact_as_others(backend):
+    pooled = network(Conv(3, bias_variance=0.1), layers.Sign(), AveragePool(2), Conv(1), Relu())
+    X = np.random.default_rng(3).standard_normal((4, *SHAPE)).astype(np.float32)
+    X[1] = X[0] * (1 + 1e-4 * X[2])
+    K, exact = (ntk.NTK(network=pooled)(rows, backend=backend) for rows in (X, X.astype(np.float64)))
+    assert np.abs(K - exact).max() <= 1e-7 * exact.max()
+
+
 def test_float32_images_give_float32_matrices():
     X = np.random.default_rng(0).standard_normal((4, *SHAPE)).astype(np.float32)
     K = ntk.NTK(network=EXACT["global"])(X)

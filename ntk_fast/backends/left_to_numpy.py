@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ntk_fast.backends.base import GramTask
 from ntk_fast.backends.numpy_backend import NumpyBackend
+from ntk_fast.lower.spatial_program import SpatialProgram
 from ntk_fast.schedule.threads import single_threaded_blas
 from ntk_fast.schedule.tiling import FillTile, Tile
 
@@ -14,6 +15,8 @@ ROWS, COLUMNS = 32, 256
 def fill_in_numpy(task: GramTask) -> FillTile:
     """Return a function that fills a tile by smaller ones, in the reference backend."""
     fill = NumpyBackend().fill_tile(task)
+    if isinstance(task.program, SpatialProgram):
+        return fill
 
     def fill_by_parts(tile: Tile) -> None:
         with single_threaded_blas():

@@ -35,7 +35,7 @@ class Activation(ExpandedActivation):
     ----------
     function : callable
         Takes a float64 array of any shape, and returns real, finite numbers of the same shape; smooth ones need few
-        terms. What kinks and steep places cost in accuracy is measured, and said in a warning; but functions on rows
+        terms. What kinks and steep places cost in accuracy is measured, and said in a warning; but functions
         that are straight between corners, eight at most, as the hard tanh, are found out and computed in closed form.
     derivative : callable, optional
         Its derivative, likewise. By default differences of the function take its place.
@@ -92,7 +92,7 @@ class Activation(ExpandedActivation):
         return sum(differences) / step
 
     def lower(self, builder: Builder, node: Node) -> Node:
-        corners = None if node.grid else corners_of(self.function)
+        corners = corners_of(self.function)
         return builder.map(node, self if corners is None else Cornered(corners, repr(self)))
 
     def __reduce__(self) -> Any:

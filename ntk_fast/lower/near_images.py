@@ -32,8 +32,8 @@ from ntk_fast.lower.wide_series import has_tail, summed
 
 #: What pools may take of an entry by subtractions, as `Evaluation.lost` has it.
 LARGEST_LOSS = {np.dtype(np.float64): 1e-14, np.dtype(np.float32): 1e-6}
-#: About what a term of an entry costs here, where Hermite coefficients are summed, and where a tail is behind them.
-SECONDS_PER_TERM, SECONDS_PER_TERM_OF_SERIES, SECONDS_PER_TERM_OF_TAIL = 1e-6, 3e-6, 3e-5
+#: About what a term of a filter or pool costs here, and an activation: of the angle, by a series, and with a tail.
+SECONDS_PER_TERM, SECONDS_OF_ANGLE, SECONDS_OF_SERIES, SECONDS_OF_TAIL = 3e-7, 1e-6, 1.5e-5, 2.5e-5
 #: Of each watched pool the inverse norms of what its windows sum to, (n_outputs, n).
 Norms = dict[int, Wide]
 #: Images of a program whose norms are kept, at most: of many that are all near each other each is needed many times.
@@ -49,12 +49,20 @@ def near_state(program: SpatialProgram, x: Side, y: Side, poll: Callable[[], Non
 
 def seconds_of_pair(program: SpatialProgram) -> float:
     """Return about what a pair costs here: 0 where there is none."""
-    steps = [program.steps[node - 1] for node in program.before_watched]
-    maps = [step.map for step in steps if isinstance(step, PointStep) and step.map is not None]
-    of_term = SECONDS_PER_TERM
-    if any(pair_map.activation.homogeneity is None for pair_map in maps):
-        of_term = SECONDS_PER_TERM_OF_TAIL if any(map(has_tail, maps)) else SECONDS_PER_TERM_OF_SERIES
-    return bool(steps) * program.cost * of_term
+    total = 0.0
+    for node in program.before_watched:
+        step, planes = program.steps[node - 1], program.pairs.of_nodes[node]
+        if planes is not None:
+            total += planes.n_pairs * _seconds_of(program, step)
+    return total
+
+
+def _seconds_of(program: SpatialProgram, step: SpatialStep) -> float:
+    if not isinstance(step, PointStep) or step.map is None:
+        return SECONDS_PER_TERM * program.n_terms_of_pair(step)
+    if step.map.activation.homogeneity is not None:
+        return SECONDS_OF_ANGLE
+    return SECONDS_OF_TAIL if has_tail(step.map) else SECONDS_OF_SERIES
 
 
 def _norms_of(program: SpatialProgram, side: Side, poll: Callable[[], None] | None) -> Norms:

@@ -12,6 +12,7 @@ from ntk_fast.layers.curved import LARGEST_VARIANCE
 from ntk_fast.layers.window import Window
 from ntk_fast.lower.accuracy import row_tolerance
 from ntk_fast.lower.chord_functions import compiled_map
+from ntk_fast.lower.corner_parts import corner_parts
 from ntk_fast.lower.positions import Pairs, n_positions
 from ntk_fast.lower.program import ABSENT, WHOLE, Instruction, PairMap
 from ntk_fast.lower.scaled import Scaled
@@ -148,7 +149,8 @@ def _compiled_map(step: Map, first: int, largest: float, dtype: np.dtype, pieces
         table = compiled_map(activation, b"", 0, pieces, dtype)
         kind = kind if table is None else "table"
     tail = tail_of(pieces, dtype) if pieces and activation.has_tail and kind == "polynomial" else None
-    return PairMap(activation, kind, first, count, activation.parity, activation.map_constants, table, tail)
+    corners = corner_parts(activation, pieces) if pieces and kind == "corners" else None
+    return PairMap(activation, kind, first, count, activation.parity, activation.map_constants, table, tail, corners)
 
 
 def _largest_variances(plan: Plan, square: float) -> Iterator[float]:

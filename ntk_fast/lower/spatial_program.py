@@ -20,11 +20,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ntk_fast.layers.cornered import CORNER_PLANES
 from ntk_fast.layers.window import Grid, Window
 from ntk_fast.lazy import lazy
 from ntk_fast.lower.positions import Pairs, n_positions
 from ntk_fast.lower.program import Instruction, PairMap
 from ntk_fast.lower.wide_series import has_series
+
+#: What maps count for: two corners, any that is no table, and a tail; pairs rarely take more terms of an expansion.
+TERMS_OF_CORNERS, TERMS_OF_CURVED, TERMS_OF_TAIL, MOST_TERMS_TAKEN = 75, 10, 75, 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,9 +130,15 @@ class SpatialProgram:
         """Whether tangents are computed: they may be a factor of a covariance."""
         return self.has_tangent or any(isinstance(step, PointStep) and step.instruction.promotes for step in self.steps)
 
+    @property
+    def n_corners(self) -> int:
+        """How many maps are of corners away from 0, which tiles have in float64 alone."""
+        maps = [step.map for step in self.steps if isinstance(step, PointStep) and step.map is not None]
+        return sum(pair_map.kind == "corners" for pair_map in maps)
+
     @lazy
     def cost(self) -> int:
-        """How many terms an entry has: one for each tap of a filter, or map, at each pair of positions."""
+        """How many terms an entry has: one for each tap of a filter at each pair of positions; maps count for more."""
         return sum(
             self.n_terms_of_pair(step) * planes.n_pairs
             for step, planes in zip(self.steps, self.pairs.of_nodes[1:], strict=True)
@@ -174,8 +184,25 @@ class SpatialProgram:
                 return window.n_taps
             case GatherStep(source, window):
                 return 2 * n_positions(self.grids[source]) if window is None else window.n_taps**2
+            case PointStep(map=PairMap() as pair_map):
+                return _terms_of(pair_map)
             case _:
                 return 1
+
+
+def _terms_of(pair_map: PairMap) -> int:
+    """Return how many terms of a filter cost about what a map does, as measured in C."""
+    match pair_map.kind:
+        case "fold" | "table":
+            return 1
+        case "corners":
+            n_corners = pair_map.n_parameters // CORNER_PLANES
+            return TERMS_OF_CORNERS * n_corners * (n_corners if pair_map.parity == 0 else (n_corners + 1) // 2)
+        case "polynomial":
+            n_terms = min(pair_map.n_parameters, MOST_TERMS_TAKEN)
+            return TERMS_OF_CURVED + n_terms + (TERMS_OF_TAIL if pair_map.activation.has_tail else 0)
+        case _:
+            return TERMS_OF_CURVED
 
 
 def sources_of(step: SpatialStep) -> tuple[int, ...]:

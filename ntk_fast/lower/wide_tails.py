@@ -22,18 +22,19 @@ LAST = 144
 
 def tail(cosine: Wide, x: Reals, y: Reals, at: tuple[Positions, Positions], poll: Callable[[], None] | None) -> Wide:
     """Return sum_i g_i g_i' tau_i of wide cosines, (n_pairs, n), given g at the nodes, (2 N_NODES, n_positions, n)."""
-    total = Wide.of(np.zeros_like(cosine.high))
+    total, shape = Wide.of(np.zeros_like(cosine.high)), cosine.high.shape
     opposite = cosine.high < 0
     near = (-cosine).where(opposite, cosine)
     for some, functions in (near.high >= LEAST_COSINE, _near_one), (near.high < LEAST_COSINE, _far_from_one):
         if not some.any():
             continue
-        sums, column = Wide.of(np.zeros(int(some.sum()))), np.nonzero(some)
+        sums = Wide.of(np.zeros(int(some.sum())))
         sign = np.where(opposite[some], -1.0, 1.0)
         for k, function in enumerate(functions(near[some])):
             if poll is not None:
                 poll()
-            product = Wide.of_product(x[k][at[0]][column], y[k][at[1]][column])
+            own, other = (np.broadcast_to(part[k][seen], shape)[some] for part, seen in ((x, at[0]), (y, at[1])))
+            product = Wide.of_product(own, other)
             part = product * function
             sums = sums + (part if k < N_NODES else Wide(sign * part.high, sign * part.low))
         total.high[some], total.low[some] = sums.high, sums.low

@@ -145,7 +145,7 @@ def test_many_near_images_are_what_pairs_of_them_are(monkeypatch):
     """What is kept of an image depends on nothing else: not on the others, nor on how much is kept."""
     rng = np.random.default_rng(25)
     end = L.AveragePool(2), L.Conv(2), L.Relu(), L.Flatten(), L.Dense()
-    for activation in (L.Relu(), L.Erf()):
+    for activation in (L.Relu(), L.Erf(), L.Elu()):
         kernel = ntk.NTK(network=L.Sequential(L.Input(4, 4, 1), L.Conv(3), activation, *end))
         X = rng.standard_normal((4, 4, 1)) * (1 + 1e-6 * rng.standard_normal((5, 4, 4, 1)))
         K = kernel(X)

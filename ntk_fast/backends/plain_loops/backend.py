@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ntk_fast.backends.base import GramTask, MultiplyTile, ProductTask
 from ntk_fast.backends.blas_products import multiply_with_blas
 from ntk_fast.backends.left_to_numpy import fill_in_numpy
-from ntk_fast.backends.numpy_backend import store
+from ntk_fast.backends.numpy_backend import NumpyBackend, store
 from ntk_fast.backends.plain_loops.encoding import EncodedProgram
 from ntk_fast.backends.plain_loops.images import (
     SECONDS_PER_TERM,
@@ -32,6 +32,9 @@ from ntk_fast.lower.program import Program
 from ntk_fast.lower.spatial_program import SpatialProgram
 from ntk_fast.rows.prepared import Rows
 from ntk_fast.schedule.tiling import FillTile, Tile
+
+#: For maps that these loops do not have.
+REFERENCE = NumpyBackend()
 
 
 @lru_cache(maxsize=64)
@@ -64,20 +67,20 @@ class NumbaBackend:
         return 256, 512
 
     def image_block(self, program: SpatialProgram) -> tuple[int, int]:
-        return image_block(program)
+        return REFERENCE.image_block(program) if program.n_corners else image_block(program)
 
     def rows_at_a_time(self, program: SpatialProgram) -> int:
-        return rows_at_a_time(program)
+        return REFERENCE.rows_at_a_time(program) if program.n_corners else rows_at_a_time(program)
 
-    def row_executor(self, program: SpatialProgram, values: NDArray[np.floating]) -> ImageRows:
-        return ImageRows(program, values)
+    def row_executor(self, program: SpatialProgram, values: NDArray[np.floating]) -> ImageRows | None:
+        return None if program.n_corners else ImageRows(program, values)
 
     def fill_tile(self, task: GramTask) -> FillTile:
         program, x, y = task.program, task.x, task.x if task.y is None else task.y
-        if isinstance(program, SpatialProgram):
-            return fill_images(program, task)
         if program.n_corners:
             return fill_in_numpy(task)
+        if isinstance(program, SpatialProgram):
+            return fill_images(program, task)
         encoded = _encoded(program)
         x_planes, y_planes = np.ascontiguousarray(_planes(x.parameters).T), _planes(y.parameters)
         scratch = _scratch(program, len(y_planes))
