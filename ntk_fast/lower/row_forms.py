@@ -150,11 +150,13 @@ class StackedForms:
 
     def evaluate(self, bases: Sequence[Scaled], some: slice) -> Scaled:
         """Return some of them, (n_some, n)."""
-        n_some = len(range(*some.indices(self.n_forms)))
-        total = Scaled.of(np.zeros((n_some, len(bases[ONE].high))))
+        total: Scaled | None = None
         for base, column in self.coefficients.items():
-            total = total + Scaled(column.high[some], column.low[some], column.exponent[some]) * bases[base]
-        return total
+            if column.high[some].any():
+                term = Scaled(column.high[some], column.low[some], column.exponent[some]) * bases[base]
+                total = term if total is None else total + term
+        n_some = len(range(*some.indices(self.n_forms)))
+        return Scaled.of(np.zeros((n_some, len(bases[ONE].high)))) if total is None else total
 
 
 @lru_cache(maxsize=256)
@@ -213,10 +215,10 @@ class RowValues:
             case Ratio(numerator, denominator):
                 return self._evaluate(numerator) / self._evaluate(denominator)
             case ProductOf(factors):
-                result = self._bases[ONE]
-                for form, power in factors:
-                    result = result * self._evaluate(form) ** power
-                return result
+                first, *others = (self._evaluate(form) ** power for form, power in factors)
+                for other in others:
+                    first = first * other
+                return first
             case Moment(form, activation, of_derivative, place):
                 moments = activation.derivative_second_moment if of_derivative else activation.second_moment
                 return moment_of(self._evaluate(form), moments, place)

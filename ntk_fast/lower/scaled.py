@@ -17,6 +17,11 @@ from ntk_fast.compensated import Reals, two_product, two_sum
 
 Integers = NDArray[np.int64]
 
+#: How float64 numbers are stored.
+FRACTION_BITS, BIAS = 52, 1023
+#: Powers of two that are sure to be normal numbers, and to have no share in a sum with others.
+LARGEST_SHIFT = 1000
+
 
 @dataclass(frozen=True, eq=False)
 class Scaled:
@@ -29,9 +34,15 @@ class Scaled:
     @staticmethod
     def of(high: Any, low: Any = 0.0, exponent: Any = 0) -> Scaled:
         """Bring `high` into [1/2, 1)."""
-        high = np.asarray(high, dtype=np.float64)
-        mantissa, shift = np.frexp(high)
-        low = np.ldexp(np.asarray(low, dtype=np.float64), -shift)
+        high, low = np.asarray(high, dtype=np.float64), np.asarray(low, dtype=np.float64)
+        bits = high.view(np.int64)
+        shift = (bits >> FRACTION_BITS) - (BIAS - 1)
+        if (np.abs(shift) < LARGEST_SHIFT).all():
+            mantissa = (bits - (shift << FRACTION_BITS)).view(np.float64)
+            low = low * _power_of_two(-shift)
+        else:  # zeros among them, or numbers at the ends of the range
+            mantissa, shift = np.frexp(high)
+            low = np.ldexp(low, -shift)
         return Scaled(mantissa, low, np.asarray(exponent, dtype=np.int64) + shift)
 
     @staticmethod
@@ -65,15 +76,15 @@ class Scaled:
             other.exponent,
             np.where(other.is_zero, self.exponent, np.maximum(self.exponent, other.exponent)),
         )
-        shifts = [np.clip(part.exponent - top, -2000, 0).astype(np.int32) for part in (self, other)]
-        total, error = two_sum(np.ldexp(self.high, shifts[0]), np.ldexp(other.high, shifts[1]))
-        return Scaled.of(total, error + np.ldexp(self.low, shifts[0]) + np.ldexp(other.low, shifts[1]), top)
+        own, others = (_power_of_two(np.clip(part.exponent - top, -LARGEST_SHIFT, 0)) for part in (self, other))
+        total, error = two_sum(self.high * own, other.high * others)
+        return _at_most_one(total, error + self.low * own + other.low * others, top)
 
     def __mul__(self, other: Scaled) -> Scaled:
         product, error = two_product(self.high, other.high)
-        return Scaled.of(
-            product, error + (self.high * other.low + self.low * other.high), self.exponent + other.exponent
-        )
+        low, is_small = error + (self.high * other.low + self.low * other.high), product < 0.5
+        factor = 1.0 + is_small
+        return Scaled(product * factor, low * factor, self.exponent + other.exponent - is_small)
 
     def __truediv__(self, other: Scaled) -> Scaled:
         """Divide; 0 where the divisor is 0."""
@@ -82,11 +93,13 @@ class Scaled:
         product, error = two_product(quotient, divisor)
         rest = ((self.high - product) - error + self.low - quotient * other.low) / divisor
         quotient, rest = (np.where(other.is_zero, 0.0, part) for part in (quotient, rest))
-        return Scaled.of(quotient, rest, self.exponent - other.exponent)
+        return _at_most_one(quotient, rest, self.exponent - other.exponent)
 
     def __pow__(self, power: int) -> Scaled:
-        result = Scaled.of(np.ones_like(self.high))
-        for _ in range(power):
+        if power == 0:
+            return Scaled.of(np.ones_like(self.high))
+        result = self
+        for _ in range(power - 1):
             result = result * self
         return result
 
@@ -97,7 +110,19 @@ class Scaled:
         root = np.sqrt(high)
         square, error = two_product(root, root)
         rest = ((high - square) - error + low) / np.where(root == 0, 1.0, 2 * root)
-        return Scaled.of(root, rest, (self.exponent - odd) >> 1)
+        return _at_most_one(root, rest, (self.exponent - odd) >> 1)
+
+
+def _at_most_one(high: Reals, low: Reals, exponent: Integers) -> Scaled:
+    """Bring `high` from [1/2, 2) into [1/2, 1)."""
+    is_large = high >= 1
+    factor = 1.0 - 0.5 * is_large
+    return Scaled(high * factor, low * factor, exponent + is_large)
+
+
+def _power_of_two(exponent: Integers) -> Reals:
+    """Return 2**exponent, up to LARGEST_SHIFT either way."""
+    return ((exponent + BIAS) << FRACTION_BITS).view(np.float64)
 
 
 #: The squared norm of a unit row.
