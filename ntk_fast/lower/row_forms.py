@@ -14,6 +14,7 @@ from fractions import Fraction
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ntk_fast.compensated import Reals
 from ntk_fast.layers.activation import ActivationLayer
@@ -149,22 +150,22 @@ class StackedForms:
         return StackedForms(len(forms), columns)
 
     def evaluate(self, bases: Sequence[Scaled], some: slice) -> Scaled:
-        """Return some of them, (n_some, n)."""
+        """Return some of them, (n_some, n), or (n_some, 1) where they are the same for all rows."""
         total: Scaled | None = None
         for base, column in self.coefficients.items():
             if column.high[some].any():
-                term = Scaled(column.high[some], column.low[some], column.exponent[some]) * bases[base]
+                term = column[some] if base == ONE else column[some] * bases[base]
                 total = term if total is None else total + term
-        n_some = len(range(*some.indices(self.n_forms)))
-        return Scaled.of(np.zeros((n_some, len(bases[ONE].high)))) if total is None else total
+        return Scaled.of(np.zeros((len(range(*some.indices(self.n_forms))), 1))) if total is None else total
 
 
 @lru_cache(maxsize=256)
-def share_forms(plan: Plan) -> tuple[StackedForms, StackedForms]:
-    """Return what each source and each bias of the mixes that have shares contributes to q, and those q."""
+def share_forms(plan: Plan) -> tuple[StackedForms, StackedForms, NDArray[np.intp]]:
+    """Return what sources and biases of the mixes that have shares contribute to q, those q, and which is whose."""
     variances = row_forms(plan).variances
     parts: list[Form] = []
     wholes: list[Form] = []
+    whose: list[int] = []
     for node, step in enumerate(plan.steps, start=1):
         if isinstance(step, Mix) and step.has_shares:
             for source, weight in zip(step.sources, step.weights, strict=True):
@@ -173,8 +174,10 @@ def share_forms(plan: Plan) -> tuple[StackedForms, StackedForms]:
                 parts.append({ONE: step.bias})
         elif isinstance(step, Promote):  # a tangent in the place of a covariance: the old q over the new one
             parts.append(variances[step.source])
-        wholes += [variances[node]] * (len(parts) - len(wholes))
-    return StackedForms.of(parts), StackedForms.of(wholes)
+        if len(parts) > len(whose):
+            whose += [len(wholes)] * (len(parts) - len(whose))
+            wholes.append(variances[node])
+    return StackedForms.of(parts), StackedForms.of(wholes), np.array(whose, dtype=np.intp)
 
 
 def moment_of(variance: Scaled, moments: Callable[[Reals], Reals], place: str) -> Scaled:
@@ -254,14 +257,15 @@ class RowValues:
 
         Mix by mix, and zeros where q is. They are computed many at a time: of few rows it is the calls that cost.
         """
-        parts, wholes = share_forms(self._plan)
+        parts, wholes, whose = share_forms(self._plan)
         n_rows = len(self.square_norm.high)
         result = np.empty((parts.n_forms, n_rows))
         at_a_time = max(1, NUMBERS_AT_A_TIME // max(1, n_rows))
         for first in range(0, len(result), at_a_time):
             some = slice(first, first + at_a_time)
-            quotient = parts.evaluate(self._bases, some) / wholes.evaluate(self._bases, some)
-            result[some] = quotient.root().plain()
+            theirs = whose[some] - whose[first]
+            whole = wholes.evaluate(self._bases, slice(whose[first], whose[first] + theirs[-1] + 1))
+            result[some] = (parts.evaluate(self._bases, some) / whole[theirs]).root().plain()
         return result
 
     def mean_shares(self, node: int, activation: ActivationLayer) -> Reals:

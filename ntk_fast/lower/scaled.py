@@ -62,6 +62,9 @@ class Scaled:
         with np.errstate(over="ignore", under="ignore"):
             return np.ldexp(self.high + self.low, np.clip(self.exponent, -5000, 5000).astype(np.int32))
 
+    def __getitem__(self, at: Any) -> Scaled:
+        return Scaled(self.high[at], self.low[at], self.exponent[at])
+
     def where(self, condition: Any, other: Scaled) -> Scaled:
         """Return these where the condition holds, else the others."""
         return Scaled(

@@ -112,7 +112,7 @@ class SpatialRows:
             slope[k], rest[k] = near_state(self._program, itself, itself).tangent[0, 0], 0.0
         tangent = Scaled.of(slope, rest)
         output = self._variances[last]
-        variance = Scaled(output.high[0], output.low[0], output.exponent[0])
+        variance = output[0]
         return SpatialValues(self._planes, variance, tangent * variance)
 
     def _execute(self, steps: list[tuple[int, tuple[Step, SpatialStep]]], executor: RowExecutor) -> None:
