@@ -135,20 +135,24 @@ ALWAYS_INLINE void NAME(apply_fold)(const ntk_program *program, const ntk_instru
 {
     const fold_weights w = NAME(fold_weights_of)(program->maps + step->map);
     const vreal half = vreal_set((real)0.5), one = vreal_set(1), r_i = NAME(of_row)(at, step->shares[0]);
-    vreal nearer[GROUP], most = one, least = one;
+    vreal most = one, least = one;
 #pragma GCC unroll 4
     for (int g = 0; g < GROUP; g++) {
-        nearer[g] = vreal_min(from->m[g], from->p[g]);
         most = vreal_max(most, from->m[g]);
         if (!is_whole)
             least = vreal_min(least, vreal_mul(r_i, NAME(of_columns)(at, step->shares[0], g)));
     }
-    const int is_plain = !vmask_any(vreal_less(one, most)) && !vmask_any(vreal_less(least, half));
-    const bends bent = NAME(bends_of)(nearer, has_tangent);
-    if (is_plain)
+    if (!vmask_any(vreal_less(one, most)) && !vmask_any(vreal_less(least, half))) {
+        const bends bent = NAME(bends_of)(from->m, has_tangent);
         NAME(fold_and_mix)(step, at, &bent, w, from, to, has_tangent, is_whole, 1, keeps_rest);
-    else
+    } else {
+        vreal nearer[GROUP];
+#pragma GCC unroll 4
+        for (int g = 0; g < GROUP; g++)
+            nearer[g] = vreal_min(from->m[g], from->p[g]);
+        const bends bent = NAME(bends_of)(nearer, has_tangent);
         NAME(fold_and_mix)(step, at, &bent, w, from, to, has_tangent, is_whole, 0, keeps_rest);
+    }
 }
 
 #define APPLY_FOLD(name, has_tangent, is_whole, keeps_rest) \
