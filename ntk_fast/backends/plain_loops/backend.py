@@ -24,7 +24,7 @@ from ntk_fast.backends.plain_loops.images import (
     image_block,
     rows_at_a_time,
 )
-from ntk_fast.backends.plain_loops.state import N_KEPT, N_STATES, RUN
+from ntk_fast.backends.plain_loops.state import N_STATES, RUN
 from ntk_fast.backends.plain_loops.tables import PIECES
 from ntk_fast.backends.plain_loops.tile import dot_products, fill, transpose
 from ntk_fast.compensated import square_norms
@@ -64,7 +64,7 @@ class NumbaBackend:
 
     def block_shape(self, n_features: int, dtype: np.dtype, n_parameters: int) -> tuple[int, int]:
         _compile()  # here, in the calling thread, where an interrupt stops it, and not in the workers
-        return 256, 512
+        return 384, 384
 
     def image_block(self, program: SpatialProgram) -> tuple[int, int]:
         return REFERENCE.image_block(program) if program.n_corners else image_block(program)
@@ -82,19 +82,22 @@ class NumbaBackend:
         if isinstance(program, SpatialProgram):
             return fill_images(program, task)
         encoded = _encoded(program)
-        x_planes, y_planes = np.ascontiguousarray(_planes(x.parameters).T), _planes(y.parameters)
-        scratch = _scratch(program, len(y_planes))
+        x_planes = _planes(x.parameters)
+        y_planes = x_planes if y is x else _planes(y.parameters)
+        scratch, memory = _scratch(program, y_planes.shape[1]), _Memory()
 
         def fill_one(tile: Tile) -> None:
             rows, columns = slice(tile.row_start, tile.row_stop), slice(tile.column_start, tile.column_stop)
             # copies: loops are compiled for one kind of array, and rows are of any
-            left, right = _aligned(x.values[rows]), _aligned(y.values[columns].T)
-            dots = _aligned_empty((len(left), right.shape[1]))
+            left, near_rows = memory.copy("left", x.values[rows]), memory.copy("near", y.values[columns])
+            right = memory.take("right", near_rows.shape[::-1])
+            transpose(near_rows, right)
+            dots = memory.take("dots", (len(left), len(near_rows)))
             # a symmetric matrix needs no more than what is right of its diagonal
             offset = tile.column_start - tile.row_start if task.y is None else len(left)
             dot_products(left, right, dots, offset)
-            near_rows = np.array(y.values[columns], np.float64, order="C")
-            values = np.zeros_like(dots)
+            values = memory.take("values", dots.shape)
+            values.fill(0.0)
             planes = x_planes, y_planes
             _fill(program, encoded, dots, left, near_rows, x, y, rows, columns, planes, scratch, values, offset)
             store(task, tile, values, _transposed)
@@ -111,31 +114,41 @@ def _transposed(values: NDArray[np.floating]) -> NDArray[np.floating]:
     return result
 
 
-def _aligned_empty(shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """An array that begins at a cache line: vectors across two lines cost twice."""
-    line = 64 // 8
-    size = math.prod(shape)
-    buffer = np.empty(size + line)
-    start = -buffer.ctypes.data // 8 % line
-    return buffer[start : start + size].reshape(shape)
+class _Memory:
+    """A worker's arrays, which begin at cache lines; used again tile by tile, as fresh pages cost more than a table."""
 
+    def __init__(self) -> None:
+        self._kept: dict[str, NDArray[np.float64]] = {}
 
-def _aligned(values: NDArray[np.floating]) -> NDArray[np.float64]:
-    result = _aligned_empty(values.shape)
-    result[...] = values
-    return result
+    def take(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
+        """Return an array of a shape, with anything in it; what had the name before is lost."""
+        size = math.prod(shape)
+        if name not in self._kept or self._kept[name].size < size:
+            line = 64 // 8
+            buffer = np.empty(size + line)
+            start = -buffer.ctypes.data // 8 % line  # vectors across two lines cost twice
+            self._kept[name] = buffer[start : start + size]
+        return self._kept[name][:size].reshape(shape)
+
+    def copy(self, name: str, values: NDArray[np.floating]) -> NDArray[np.float64]:
+        result = self.take(name, values.shape)
+        result[...] = values
+        return result
 
 
 def _scratch(program: Program, n_planes: int) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """A worker's registers, state, and planes of columns."""
-    shapes = ((program.n_registers, N_KEPT * RUN), (N_STATES * RUN,), (n_planes, RUN))
-    registers, state, columns = (_aligned(np.zeros(shape)) for shape in shapes)
+    shapes = ((program.n_registers, N_STATES * RUN), (N_STATES * RUN,), (n_planes, RUN))
+    registers, state, columns = (_Memory().copy("", np.zeros(shape)) for shape in shapes)
     return registers, state, columns
 
 
 def _planes(parameters: NDArray[np.floating]) -> NDArray[np.float64]:
-    """The planes of rows' parameters, and one of ones and one of zeros: see `EncodedProgram`."""
-    return np.concatenate((parameters, np.ones((1, parameters.shape[1])), np.zeros((1, parameters.shape[1]))))
+    """Rows' parameters, a one and a zero, (n, n_planes): see `EncodedProgram`."""
+    n_planes, n = parameters.shape
+    result = np.empty((n, n_planes + 2))
+    result[:, :n_planes], result[:, n_planes], result[:, n_planes + 1] = parameters.T, 1.0, 0.0
+    return result
 
 
 def _fill(
@@ -164,7 +177,7 @@ def _fill(
         x.scale[rows],
         y.scale[columns],
         x_planes[rows],
-        np.ascontiguousarray(y_planes[:, columns]),
+        y_planes[columns],
         program.near,
         program.has_tangent,
         program.keeps_m_rest,
@@ -207,7 +220,7 @@ def _compile() -> None:
         rows,
         whole,
         whole,
-        (planes.T.copy(), planes),
+        (planes, planes),
         _scratch(program, 2),
         dots.copy(),
         1,

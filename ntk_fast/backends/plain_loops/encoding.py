@@ -22,8 +22,8 @@ class EncodedMaps:
 
     def __init__(self, maps: Sequence[PairMap], dtype: np.dtype) -> None:
         self._tables = [np.zeros((TERMS, PIECES))]
-        folds = fold_coefficients(dtype) if any(part.kind == "fold" for part in maps) else ()
-        self._fold = [self.add(coefficients[:, None]) for coefficients in folds]
+        has_folds = any(part.kind == "fold" for part in maps)
+        self._fold = self.add(np.stack(fold_coefficients(dtype), axis=1)) if has_folds else (0, 0)
         self.codes = np.zeros((len(maps), 8), dtype=np.int64)
         self.constants = np.zeros((len(maps), 7))
         for index, part in enumerate(maps):
@@ -60,7 +60,7 @@ class EncodedMaps:
         constants[: len(part.constants)] = part.constants
         constants[6], _ = near_pair_thresholds(np.dtype(np.float64))
         if part.kind == "fold":
-            code[4:8] = [end for terms in self._fold for end in terms]
+            code[4:6] = self._fold
             constants[2] = constants[1] * 4 / np.pi
         elif part.tail is not None:
             self._encode_tail(code, constants, part.tail)

@@ -47,19 +47,20 @@ def chords(state: Any, opposite: Any, n: Any) -> None:
 def fold(state: Any, opposite: Any, n: Any, linear: Any, share: Any, turn: Any, tables: Any, terms: Any) -> None:
     """ReLU and its kind: see `layers.relu`. D is replaced by 1 - D, which keeps its digits.
 
-    `terms`: where the two polynomials of `fold_coefficients` start and stop in `tables`; `turn`: 4 share / pi.
+    `terms`: where the polynomials of `fold_coefficients` start and stop in `tables`; `turn`: 4 share / pi.
     """
     n = min(n, RUN)
-    chords(state, opposite, n)
     for j in range(n):
+        opposite[j] = state[P * RUN + j] < state[M * RUN + j]
         state[OFFSET * RUN + j] = HALF * min(state[M * RUN + j], state[P * RUN + j]) - MIDDLE
-    sum_powers(tables, terms, state, SCRATCH, n)
-    sum_powers(tables, terms[2:], state, SLOPE, n)
+    sum_powers(tables, terms, state, n)
     lesser, is_linear = min(linear, share), linear >= share
     for j in range(n):
         m, p = state[M * RUN + j], state[P * RUN + j]
-        chord, nearer = state[CHORD * RUN + j], min(m, p)  # nearer: 2 chord^2, without the roundings of a root
-        bent = chord * (HALF * nearer) * state[SCRATCH * RUN + j]
+        nearer = min(m, p)
+        square = HALF * nearer
+        chord = np.sqrt(square)
+        bent = chord * square * state[SCRATCH * RUN + j]
         folded = nearer - bent  # 1 - kappa of |z|
         turned = turn * chord * state[SLOPE * RUN + j]
         # negative cosines: between those of z and of |z|, from the nearer ones on, or a weight's rounding would show
@@ -269,6 +270,53 @@ def sine(state: Any, n: Any, x: Any, y: Any, odd_share: Any, even_share: Any) ->
         put(state, j, opposite, 1 - odd - even, odd, even, odd_slope, even_slope)
 
 
+@inlined
+def sum_series(state: Any, n: Any, x: Any, y: Any, before: Any, most: Any, odd: Any, total: Any, slope: Any) -> None:
+    """Sum x_k y_k cosine^k over odd or even k, by powers of the cosine's square in part SCRATCH, and its derivative.
+
+    Inlined, as parts of a state must be constants for loops to become vectors; four terms at a time, for which sums are
+    loaded and stored once. A pair takes the terms that one of its rows needs, as many as part OFFSET has of it.
+    """
+    k = most - (most + odd) % 2
+    while k > 6 and k > x[2]:
+        x0, x1, x2, x3 = x[before + k], x[before + k - 2], x[before + k - 4], x[before + k - 6]
+        y0, y1, y2, y3 = y[before + k], y[before + k - 2], y[before + k - 4], y[before + k - 6]
+        k0, k1, k2, k3 = float(k), float(k - 2), float(k - 4), float(k - 6)
+        for j in range(n):
+            square, value, rise = state[SCRATCH * RUN + j], state[total * RUN + j], state[slope * RUN + j]
+            needed = state[OFFSET * RUN + j]
+            rise = rise * square + value
+            value = value * square + (x0 * y0[j] if k0 <= needed else 0.0)
+            rise = rise * square + value
+            value = value * square + (x1 * y1[j] if k1 <= needed else 0.0)
+            rise = rise * square + value
+            value = value * square + (x2 * y2[j] if k2 <= needed else 0.0)
+            state[slope * RUN + j] = rise * square + value
+            state[total * RUN + j] = value * square + (x3 * y3[j] if k3 <= needed else 0.0)
+        k -= 8
+    while k > 6:  # of which no column needs fewer
+        x0, x1, x2, x3 = x[before + k], x[before + k - 2], x[before + k - 4], x[before + k - 6]
+        y0, y1, y2, y3 = y[before + k], y[before + k - 2], y[before + k - 4], y[before + k - 6]
+        for j in range(n):
+            square, value, rise = state[SCRATCH * RUN + j], state[total * RUN + j], state[slope * RUN + j]
+            rise = rise * square + value
+            value = value * square + x0 * y0[j]
+            rise = rise * square + value
+            value = value * square + x1 * y1[j]
+            rise = rise * square + value
+            value = value * square + x2 * y2[j]
+            state[slope * RUN + j] = rise * square + value
+            state[total * RUN + j] = value * square + x3 * y3[j]
+        k -= 8
+    while k > 0:
+        here, own, least = x[before + k], y[before + k], float(k)
+        for j in range(n):
+            square, value = state[SCRATCH * RUN + j], state[total * RUN + j]
+            state[slope * RUN + j] = state[slope * RUN + j] * square + value
+            state[total * RUN + j] = value * square + (here * own[j] if least <= state[OFFSET * RUN + j] else 0.0)
+        k -= 2
+
+
 @compiled
 def polynomial(
     state: Any, opposite: Any, n: Any, x: Any, y: Any, parity: Any, tables: Any, code: Any, constants: Any
@@ -279,37 +327,18 @@ def polynomial(
     before = before_terms(code)
     for j in range(n):
         most = max(most, y[2, j])
+    for j in range(n):
         nearer = min(state[M * RUN + j], state[P * RUN + j])
         state[CHORD * RUN + j] = nearer
         state[SCRATCH * RUN + j] = (1 - nearer) * (1 - nearer)
+        state[OFFSET * RUN + j] = max(x[2], y[2, j])
         state[ODD * RUN + j] = state[EVEN * RUN + j] = state[ODD_SLOPE * RUN + j] = state[EVEN_SLOPE * RUN + j] = (
-            state[CHORD * RUN + j] * 0
+            nearer * 0
         )
-    for is_odd in range(2):
-        if parity == (-1 if is_odd == 0 else 1):
-            continue
-        total, slope = (ODD, ODD_SLOPE) if is_odd else (EVEN, EVEN_SLOPE)
-        k = int(most) - (int(most) + is_odd) % 2
-        while k > x[2]:  # of the columns that need it
-            for j in range(n):
-                square, value = state[SCRATCH * RUN + j], state[total * RUN + j]
-                term = x[before + k] * y[before + k, j] if k <= y[2, j] else 0 * square
-                state[slope * RUN + j] = state[slope * RUN + j] * square + value
-                state[total * RUN + j] = value * square + term
-            k -= 2
-        while k > 2:  # two terms at a time: sums are loaded and stored half as often
-            here, next_one = x[before + k], x[before + k - 2]
-            for j in range(n):
-                square, value = state[SCRATCH * RUN + j], state[total * RUN + j]
-                ahead = value * square + here * y[before + k, j]
-                state[slope * RUN + j] = (state[slope * RUN + j] * square + value) * square + ahead
-                state[total * RUN + j] = ahead * square + next_one * y[before + k - 2, j]
-            k -= 4
-        if k > 0:
-            for j in range(n):
-                square, value = state[SCRATCH * RUN + j], state[total * RUN + j]
-                state[slope * RUN + j] = state[slope * RUN + j] * square + value
-                state[total * RUN + j] = value * square + x[before + k] * y[before + k, j]
+    if parity <= 0:
+        sum_series(state, n, x, y, before, int(most), 1, ODD, ODD_SLOPE)
+    if parity >= 0:
+        sum_series(state, n, x, y, before, int(most), 0, EVEN, EVEN_SLOPE)
     for j in range(n):
         cosine, square = 1 - state[CHORD * RUN + j], state[SCRATCH * RUN + j]
         odd, even = state[ODD * RUN + j], state[EVEN * RUN + j]

@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 
 from ntk_fast.backends.plain_loops.series import ARCSINE
-from ntk_fast.backends.plain_loops.state import CHORD, HALF, OFFSET, ONE, PIECE, RUN, ZERO
+from ntk_fast.backends.plain_loops.state import CHORD, HALF, OFFSET, ONE, PIECE, RUN, SCRATCH, SLOPE, ZERO
 
 #: Columns of every table: the two halves of the chords, or cosine >= 0 and cosine < 0.
 PIECES = 2
@@ -42,17 +42,21 @@ def arcsine(x: Any, complement: Any) -> Any:
 
 
 @compiled
-def sum_powers(tables: Any, terms: Any, state: Any, result: Any, n: Any) -> None:
-    """Put a polynomial of the part OFFSET of a state into the part `result`: rows terms[0] to terms[1], one piece."""
+def sum_powers(tables: Any, terms: Any, state: Any, n: Any) -> None:
+    """Put two polynomials of the part OFFSET of a state into SCRATCH and SLOPE: columns of rows terms[0] to terms[1].
+
+    Both at once: each is a chain of operations that wait for one another.
+    """
     n = min(n, RUN)
-    value = state[result * RUN : (result + 1) * RUN]
     for j in range(n):
-        value[j] = 0.0
+        state[SCRATCH * RUN + j] = state[SLOPE * RUN + j] = 0.0
     for k in range(terms[1] - TERMS, terms[0] - 1, -TERMS):
-        a0, a1, a2, a3 = tables[k, 0], tables[k + 1, 0], tables[k + 2, 0], tables[k + 3, 0]
+        a0, b0, a1, b1 = tables[k, 0], tables[k, 1], tables[k + 1, 0], tables[k + 1, 1]
+        a2, b2, a3, b3 = tables[k + 2, 0], tables[k + 2, 1], tables[k + 3, 0], tables[k + 3, 1]
         for j in range(n):
-            x = state[OFFSET * RUN + j]
-            value[j] = (((value[j] * x + a3) * x + a2) * x + a1) * x + a0
+            x, first, second = state[OFFSET * RUN + j], state[SCRATCH * RUN + j], state[SLOPE * RUN + j]
+            state[SCRATCH * RUN + j] = (((first * x + a3) * x + a2) * x + a1) * x + a0
+            state[SLOPE * RUN + j] = (((second * x + b3) * x + b2) * x + b1) * x + b0
 
 
 @compiled

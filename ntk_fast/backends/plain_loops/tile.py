@@ -289,42 +289,45 @@ def run(
     n: Any,
     keeps_m_rest: Any,
 ) -> None:
-    """The program's instructions on the registers, for a row and n columns."""
+    """The program's instructions on the registers, for a row and n columns; sums and products need a state besides."""
     for step in range(len(instructions)):
         instruction = instructions[step]
         kind, start, stop = instruction[KIND], instruction[START], instruction[STOP]
-        if kind == PRODUCT:
-            multiply(sources[start:stop], registers, state, n)
-        elif kind == SUM:
-            add(instruction, sources[start:stop], shares[start:stop], row, columns, registers, state, n)
+        here = registers[instruction[DESTINATION]]
+        if kind in (PRODUCT, SUM):
+            if kind == PRODUCT:
+                multiply(sources[start:stop], registers, state, n)
+            else:
+                add(instruction, sources[start:stop], shares[start:stop], row, columns, registers, state, n)
+            copy(state, here, False)
         else:
-            copy(registers[sources[start]], state, keeps_m_rest)
+            if sources[start] != instruction[DESTINATION]:
+                copy(registers[sources[start]], here, keeps_m_rest)
             if kind == PROMOTION:
-                promote(shares[start], row, columns, state, n)
+                promote(shares[start], row, columns, here, n)
             else:
                 has_derivative = False
                 if instruction[MAP] >= 0:
                     code, constants = map_codes[instruction[MAP]], map_constants[instruction[MAP]]
                     if keeps_m_rest:
-                        keep_sides(state, n)
-                    has_derivative = apply_map(code, constants, tables, state, opposite, n, row, columns)
+                        keep_sides(here, n)
+                    has_derivative = apply_map(code, constants, tables, here, opposite, n, row, columns)
                     if keeps_m_rest:
                         if code[0] == maps.FOLD:
-                            fold_again(state, n, constants[0], constants[1])
+                            fold_again(here, n, constants[0], constants[1])
                         else:
-                            forget_rest(state, n)
+                            forget_rest(here, n)
                 else:
                     for j in range(n):
-                        state[SLOPE * RUN + j] = 0.0  # 1 - D
+                        here[SLOPE * RUN + j] = 0.0  # 1 - D
                 plane, bias = shares[start], instruction[BIAS]
                 if keeps_m_rest:
-                    mix_again(row[plane], columns[plane], row[bias], columns[bias], state, n)
-                mix(instruction, plane, row, columns, state, n, has_derivative)
+                    mix_again(row[plane], columns[plane], row[bias], columns[bias], here, n)
+                mix(instruction, plane, row, columns, here, n, has_derivative)
                 if keeps_m_rest:
-                    put_sides(state, n)
+                    put_sides(here, n)
         if keeps_m_rest and kind != MIX:
-            forget_rest(state, n)
-        copy(state, registers[instruction[DESTINATION]], keeps_m_rest)
+            forget_rest(here, n)
 
 
 @compiled
@@ -364,7 +367,10 @@ def fill(
         n = min(RUN, n_columns - start)
         # whole vectors, of copies of the last column: what is left over of a loop is rounded as a compiler likes
         whole = min(RUN, -(-n // VECTORS) * VECTORS)
-        columns[:, :n] = y_parameters[:, start : start + n]
+        for first in range(0, n, 8):  # a cache line of each plane at a time
+            for k in range(len(columns)):
+                for j in range(first, min(first + 8, n)):
+                    columns[k, j] = y_parameters[start + j, k]
         for j in range(n, whole):
             columns[:, j] = columns[:, n - 1]
         scale = y_scale[start : start + n]
@@ -374,6 +380,7 @@ def fill(
             )
             square[n:whole] = square[n - 1]
             opposite[n:whole] = opposite[n - 1]
+            result = state
             if len(instructions) == 0:
                 chord = state[CHORD * RUN :]
                 for j in range(whole):
@@ -396,7 +403,8 @@ def fill(
                     whole,
                     keeps_m_rest,
                 )
-                finish(state, has_tangent, whole)
-            entries, kappa = values[i, start : start + n], state[TANGENT * RUN :]
+                result = registers[instructions[-1, DESTINATION]]
+                finish(result, has_tangent, whole)
+            entries, kappa = values[i, start : start + n], result[TANGENT * RUN :]
             for j in range(n):
                 entries[j] = kappa[j] * (x_scale[i] * scale[j])
