@@ -135,6 +135,8 @@ def check_rows(
         array = flattened(array, name, shape)
     if array.ndim != 2:
         hint = f"; for one row pass {name}.reshape(1, -1)" if array.ndim == 1 else ""
+        if array.ndim > 2:
+            hint = f"; of images pass {name}.reshape(len({name}), -1), or take a network that begins with Input"
         raise ValueError(f"{name} must be a 2-D array (n_rows, n_features); got shape {array.shape}{hint}.")
     if array.shape[1] == 0:
         raise ValueError(f"{name} must have at least one column; got shape {array.shape}.")

@@ -74,7 +74,7 @@ SPARSE = ["csr_array", "csc_matrix", "coo_array", "dia_array", "lil_array", "dok
         (np.zeros((2, 2), "M8[s]"), TypeError, ("real", "datetime64[s]")),
         (None, TypeError, ("real", "object")),
         ({"a": 1}, TypeError, ("real", "object", "dict")),
-        (X.reshape(6, 2, 2), ValueError, ("2-D", "(6, 2, 2)")),
+        (X.reshape(6, 2, 2), ValueError, ("2-D", "(6, 2, 2)", ", -1)", "Input")),
         (X[0], ValueError, ("2-D", "(4,)", "reshape(1, -1)")),
         (3.0, ValueError, ("2-D", "()")),
         ([], ValueError, ("2-D", "(0,)")),

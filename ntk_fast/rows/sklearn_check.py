@@ -22,6 +22,11 @@ def validate_data(estimator: Any, X: Any, y: Any = NOT_GIVEN, *, reset: bool = T
     it takes what the mask hides.
     """
     X, y = readable(X, "X"), readable(y, "y")
+    if isinstance(X, np.ndarray) and X.ndim > 2:
+        raise ValueError(
+            f"X must be a 2-D array (n_rows, n_features); got shape {X.shape}: estimators take images as rows, "
+            "X.reshape(len(X), -1)."
+        )
     with np.errstate(over="ignore", invalid="ignore"):  # it adds all numbers up, to see whether one is not finite
         return _validated(estimator, X, y, reset, checks)
 

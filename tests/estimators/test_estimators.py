@@ -288,6 +288,8 @@ def test_rows_and_targets_that_are_no_numbers_are_named(name, data):
             model.fit(masked, y)
     with pytest.raises(ValueError, match="y must not have masked values"):
         model.fit(X, np.ma.masked_equal(y, 1))
+    with pytest.raises(ValueError, match=r"X must be a 2-D array .* images as rows, X.reshape\(len\(X\), -1\)"):
+        model.fit(X[:, :, None], y)
     for error in (TypeError("unsupported ScalarType BFloat16"), RuntimeError("requires grad")):
         for argument, given in (("X", (Tensor(error), y)), ("y", (X, Tensor(error)))):
             with pytest.raises(TypeError, match=f"{argument} must be an array .* of a Tensor .*{error}.*: convert it"):
