@@ -7,5 +7,5 @@ The map:
     maps         the activations; `tails` sums what a kink leaves of their expansions
     tables       looks tables up; `series`: polynomials of the chord's square, `encoding`: all of them as arrays
     images       a program on images, in the order of `image_schedule`; `rectangles`: the fields of their planes
-    planes       convolutions and activations at positions; `pools`, `attention`: sums over pairs of positions
+    planes       activations and sums at positions; `convolutions`, `pools`, `attention`: sums over positions
 """

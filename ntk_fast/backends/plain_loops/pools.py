@@ -7,16 +7,8 @@ from typing import Any
 import numpy as np
 
 from ntk_fast.backends.plain_loops.attention import attend
-from ntk_fast.backends.plain_loops.planes import (
-    arrange,
-    convolve_any,
-    convolve_box,
-    map_plane,
-    mix_plane,
-    multiply_plane,
-    promote_plane,
-    weigh,
-)
+from ntk_fast.backends.plain_loops.convolutions import convolve_any, convolve_box, weigh
+from ntk_fast.backends.plain_loops.planes import arrange, map_plane, mix_plane, multiply_plane, promote_plane
 from ntk_fast.backends.plain_loops.rectangles import (
     ARRANGE,
     BIAS,
