@@ -153,8 +153,8 @@ static ptrdiff_t NAME(planes_taken)(const NAME(image_run) *run, const ntk_image_
 }
 
 /* Any other activation, GROUP pairs at a time; those beyond the last repeat it. */
-static void NAME(map_plane)(const NAME(image_run) *run, const ntk_image_step *step, const NAME(source) *source,
-                            const NAME(node) *to, const rectangle *r)
+NEVER_INLINE void NAME(map_plane)(const NAME(image_run) *run, const ntk_image_step *step, const NAME(source) *source,
+                                  const NAME(node) *to, const rectangle *r)
 {
     const ntk_program *program = &run->program->program;
     const ntk_map *map = program->maps + step->instruction.map;
