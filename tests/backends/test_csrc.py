@@ -102,6 +102,6 @@ def test_drawn_networks_on_images_run_clean_under_the_sanitizers(sanitized):
     assert linked.returncode == 0, linked.stderr
     program, paths = str(ROOT / "tests" / "sanitize" / "images.py"), os.pathsep.join([str(ROOT), *sys.path])
     sanitizer = {"LD_PRELOAD": runtime, "ASAN_OPTIONS": "detect_leaks=0", "PYTHONPATH": paths}
-    ran = run(sys.executable, program, str(folder / "_tile.so"), "0", "6", cwd=folder, **sanitizer)
+    ran = run(sys.executable, program, str(folder / "_tile.so"), "0", "4", cwd=folder, **sanitizer)
     assert ran.returncode == 0, f"{ran.stdout[-1000:]}\n{ran.stderr}"
     expect_every_instruction_set(ran.stdout)
