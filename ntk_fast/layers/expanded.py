@@ -153,9 +153,9 @@ class _Rows:
             series = np.concatenate([piece.tail, piece.terms[:, :n_terms]], axis=1)
             for start in range(0, len(rows), BLOCK):
                 block = rows[start : start + BLOCK]
-                total = np.zeros((n_tail + n_terms, len(block)))
-                for column, basis in zip(series, _basis(self._offset[block]), strict=True):
-                    total += column[:, None] * basis
+                # whole blocks, whose sums go node by node, row beside row: the same wherever a row stands
+                basis = _basis(np.resize(self._offset[block], BLOCK))
+                total = np.einsum("kt,kb->tb", series, basis)[:, : len(block)]
                 tail, terms = total[:n_tail], total[n_tail:]
                 terms *= np.arange(n_terms)[:, None] < carried[block]
                 # over the terms that such rows need, and added one after the other: whatever else there is
